@@ -1,0 +1,138 @@
+"""One stream, run after run: our whole run, by the code that `serve` runs, and the rival of plain tools."""
+
+import secrets
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from benchmarks.figures import REPEATS
+from benchmarks.lab import Failed, Lab
+from config.loading import load
+from controller.jobs import Job
+from controller.report import Key, Report
+from controller.runner import Runner
+from controller.store import Draft, Store
+from controller.survey import Surveyor
+from controller.targets import Scope, Target, find
+from strategies import discover
+from strategies.base import Exec, ExecCheck
+
+# The rival hashes what it stores. `wait` is for the digest, since a process substitution is not waited for.
+CAPTURE = """
+set -o pipefail
+docker exec "${@:2}" COMPRESS { tee >(sha256sum >"$1.sha256") >"$1"; code=$?; wait $! && exit $code; }
+"""
+PROVE = """
+set -e -o pipefail
+sync --file-system "$1"
+[ "$(sha256sum <"$1")" = "$(cat "$1.sha256")" ]
+zstd --test --quiet "$1"
+zstd --decompress --stdout --quiet "$1" | docker exec --interactive "${@:2}"
+"""
+COMPRESS = {"zstd": "| zstd -3 -T0 --quiet |", "none": "|"}
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """Seconds from the start: until the last byte was hashed and written, and until the backup was proved."""
+
+    captured: float
+    proved: float
+    size: int
+
+
+class TimedStore(Store):
+    """Notes for each artifact when its capture began and when its last byte was hashed and written, before fsync."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.captures: dict[str, float] = {}
+        """Seconds by the artifact's name."""
+
+    @contextmanager
+    def draft(self, key: Key, run: str) -> Iterator[Draft]:
+        with super().draft(key, run) as draft:
+            yield TimedDraft(draft.folder, self.captures)
+
+
+class TimedDraft(Draft):
+    """A draft of the timed store."""
+
+    def __init__(self, folder: Path, captures: dict[str, float]) -> None:
+        super().__init__(folder)
+        self._captures = captures
+
+    @contextmanager
+    def open(self, name: str) -> Iterator[BinaryIO]:
+        begun = time.monotonic()
+        with super().open(name) as file:
+            yield file
+            self._captures[name] = time.monotonic() - begun
+
+
+class Contest:
+    """A target of the lab, backed up by us and by the rival in turn."""
+
+    def __init__(self, lab: Lab, key: Key) -> None:
+        self._lab, self._key = lab, key
+        folder = lab.folder / "config"
+        folder.mkdir(exist_ok=True)
+        self._loaded = load(folder, {"BACKUP_API_TOKEN": secrets.token_hex(16)})
+        self._strategies = discover()
+        self._surveyor = Surveyor(lab.engine, self._strategies)
+        scope = Scope(frozenset({lab.network}), lab.name, None)
+        self._target: Target = find(self._loaded, scope, lab.engine.containers(), self._strategies)[str(key)]
+        survey = self._surveyor.survey(self._target.container.id, *self._target.asked())
+        self._dump = survey.plan.dumps[0]
+
+    def rounds(self, repeats: int = REPEATS) -> tuple[list[Times], list[Times]]:
+        """Ours and the rival's, alternating, after one round that only warms up."""
+        rounds = []
+        for count in range(repeats + 1):
+            self._lab.say(f"{self._key}: round {count} of {repeats}" if count else f"{self._key}: warming up")
+            rounds.append((self.own(), self.rival()))
+        own, rival = zip(*rounds[1:], strict=True)
+        return list(own), list(rival)
+
+    def own(self) -> Times:
+        """A whole run: asking the target anew, every dump of the plan, fsync, all proofs, manifest."""
+        store = TimedStore(self._lab.folder / "artifacts")
+        runner = Runner(self._lab.engine, store, self._surveyor, lambda _: self._target, self._loaded.secrets)
+        subprocess.run(("sync", "--file-system", self._lab.folder), check=True)
+        begun = time.monotonic()
+        report: Report = runner(Job(self._key, "bench"))
+        proved = time.monotonic() - begun
+        if report.state != "succeeded":
+            raise Failed(f"the run failed: {report.failure}")
+        shutil.rmtree(store.root)
+        first = report.artifacts[0]
+        return Times(store.captures[first.name], proved, first.plain_size)
+
+    def rival(self) -> Times:
+        """The same dump by the same words, by plain tools."""
+        settings, _ = self._target.asked()
+        container, file = self._target.container.id, self._lab.folder / "rival"
+        source, check = self._dump.source, self._dump.check
+        assert isinstance(source, Exec)
+        subprocess.run(("sync", "--file-system", self._lab.folder), check=True)
+        begun = time.monotonic()
+        bash(CAPTURE.replace("COMPRESS", COMPRESS[settings.compression.codec]), str(file), container, *source.argv)
+        captured = time.monotonic() - begun
+        if isinstance(check, ExecCheck):
+            bash(PROVE, str(file), container, *check.argv)
+        proved = time.monotonic() - begun
+        size = file.stat().st_size
+        file.unlink()
+        return Times(captured, proved, size)
+
+
+def bash(script: str, *arguments: str) -> None:
+    """Raises `Failed` when a part of it does; what that says goes to the person."""
+    done = subprocess.run(("bash", "-c", script, "bash", *arguments), stdin=subprocess.DEVNULL, check=False)
+    if done.returncode:
+        raise Failed(f"the rival ended with {done.returncode}")

@@ -1,0 +1,1 @@
+"""What the operator and the application's author wrote, read and merged; knows neither Docker nor the strategies."""

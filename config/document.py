@@ -1,0 +1,251 @@
+"""Reads `config.yaml` into plain values with the line of every key; apart because YAML sets traps.
+
+PyYAML keeps the last of two equal keys in silence, reads `no` as false and `08:30` as 510, and unfolds a kilobyte of
+aliases into gigabytes. So its node graph is walked here: equal keys are a problem, only `true` and `false` are
+booleans, only decimal digits are numbers, and the number of values is bounded.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from config.problems import Problem
+from config.wording import dotted, is_unsafe, quoted
+
+Path_ = tuple[str | int, ...]
+MOST_BYTES = 1 << 20
+MOST_VALUES = 20_000
+DEEPEST = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """What a file says, and where."""
+
+    name: str
+    """Name of the file, for messages."""
+    values: dict[str, Any] = field(default_factory=dict)
+    lines: dict[Path_, int] = field(default_factory=dict)
+    """Line of each key and list entry, from 1."""
+    problems: tuple[Problem, ...] = ()
+    readable: bool = True
+    """False: the file could not be taken apart, so that what is missing in it says nothing."""
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML with the few plain types that cannot be mistaken."""
+
+
+_Loader.yaml_implicit_resolvers = {}
+for _tag, _pattern, _first in (
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("int", r"0|-?[1-9][0-9]*", "-0123456789"),
+    ("float", r"-?(0|[1-9][0-9]*)\.[0-9]+", "-0123456789"),
+    ("null", r"~|null|Null|NULL|", "~nN\0"),
+    ("merge", r"<<", "<"),
+):
+    _firsts = ["" if first == "\0" else first for first in _first]
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), _firsts)
+
+
+_CONVERT: Mapping[str, Callable[[str], Any]] = {
+    "str": str,
+    "bool": lambda text: text.lower() == "true",
+    "int": lambda text: int(text) if len(text) < 20 else text,
+    "float": float,
+    "null": lambda text: None,
+}
+
+
+def read_text(path: Path) -> str | Problem | None:
+    """The text of a small UTF-8 file, with LF line ends and without byte order mark; None if there is no such file."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(MOST_BYTES + 1)
+    except FileNotFoundError:
+        return None
+    except IsADirectoryError:
+        return Problem(
+            "not-a-file", path.name, "is a folder, and a file is wanted", "Mount the folder that holds the file."
+        )
+    except OSError as error:
+        return Problem(
+            "unreadable", path.name, f"cannot be read: {error.strerror}", "Make it readable for the sidecar."
+        )
+    if len(data) > MOST_BYTES:
+        return Problem("too-large", path.name, "is larger than 1 MiB", "Check that it is the right file.")
+    try:
+        return data.decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        return Problem("not-utf-8", f"{path.name}:{line}", "holds bytes that are not UTF-8", "Save the file as UTF-8.")
+
+
+def read(path: Path) -> Document:
+    """Read a file; a missing one is an empty document. Never raises for what is in the file."""
+    text = read_text(path)
+    if text is None:
+        return Document(path.name)
+    if isinstance(text, Problem):
+        return Document(path.name, problems=(text,), readable=False)
+    return parse(text, path.name)
+
+
+def parse(text: str, name: str) -> Document:
+    """Read a text; see `read`."""
+    reader = _Reader(name)
+    node: yaml.Node | None = None
+    try:
+        node = yaml.compose(text, Loader=_Loader)
+        values = reader.value(node, ()) if node is not None else None
+    except yaml.YAMLError as error:
+        return Document(name, problems=(_broken(error, text, name),), readable=False)
+    except RecursionError:
+        reader.refuse(None, "too-deep", "is nested too deeply", "Flatten it.")
+        values = None
+    except _Refused:
+        values = None
+    if reader.refused:
+        return Document(name, problems=tuple(reader.problems), readable=False)
+    if not isinstance(values, dict | None):
+        reader.add(node, "bad-value", "holds no keys at its top level", "Write `key: value` lines.")
+        return Document(name, problems=tuple(reader.problems), readable=False)
+    return Document(name, values or {}, reader.lines, tuple(reader.problems))
+
+
+class _Refused(Exception):
+    """The document is hostile or far too large; reading stops."""
+
+
+class _Reader:
+    """Walks the node graph, gathering lines and problems."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.count, self.refused = name, 0, False
+        self.lines: dict[Path_, int] = {}
+        self.problems: list[Problem] = []
+
+    def add(self, node: yaml.Node | None, code: str, message: str, hint: str) -> None:
+        place = self.name if node is None else f"{self.name}:{node.start_mark.line + 1}"
+        self.problems.append(Problem(code, place, message, hint))
+
+    def refuse(self, node: yaml.Node | None, code: str, message: str, hint: str) -> None:
+        self.refused = True
+        self.add(node, code, message, hint)
+
+    def value(self, node: yaml.Node, path: Path_) -> Any:
+        self.count += 1
+        if self.count > MOST_VALUES or len(path) > DEEPEST:
+            what = "nested too deeply" if len(path) > DEEPEST else f"unfolded to more than {MOST_VALUES} values"
+            self.refuse(node, "too-many-values", f"is {what}, perhaps by aliases", "Write it without aliases.")
+            raise _Refused
+        self.lines.setdefault(path, node.start_mark.line + 1)
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, path)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.value(item, (*path, index)) for index, item in enumerate(node.value)]
+        return self._scalar(node)
+
+    def _scalar(self, node: yaml.Node) -> Any:
+        text = str(node.value)
+        if is_unsafe(text):
+            self.add(
+                node, "bad-characters", "holds control characters or marks that turn the direction", "Remove them."
+            )
+            return ""
+        kind = node.tag.removeprefix("tag:yaml.org,2002:")
+        if kind not in _CONVERT:
+            self.add(node, "bad-value", "carries a YAML tag, and tags are not supported", "Remove the word with `!`.")
+            return text
+        return _CONVERT[kind](text)
+
+    def _mapping(self, node: yaml.MappingNode, path: Path_) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        seen: dict[str, yaml.Node] = {}
+        for key, item in self._pairs(node):
+            if not isinstance(key, yaml.ScalarNode) or is_unsafe(key.value, ""):
+                self.add(key, "bad-key", "is not a plain key", "Write `key: value`.")
+            elif key.value in seen:
+                lines = f"line {seen[key.value].start_mark.line + 1} and line {key.start_mark.line + 1}"
+                self.add(
+                    key, "duplicate-key", f"the key {quoted(key.value)} stands twice, in {lines}", "Remove one of them."
+                )
+            else:
+                seen[key.value] = key
+                self.lines[*path, key.value] = key.start_mark.line + 1
+                values[key.value] = self.value(item, (*path, key.value))
+        return values | {key: item for key, item in self._merged(node, path).items() if key not in values}
+
+    def _pairs(self, node: yaml.MappingNode) -> Iterator[tuple[yaml.Node, yaml.Node]]:
+        return ((key, item) for key, item in node.value if key.tag != "tag:yaml.org,2002:merge")
+
+    def _merged(self, node: yaml.MappingNode, path: Path_) -> dict[str, Any]:
+        """What `<<` brings in: the first mapping that has a key wins."""
+        values: dict[str, Any] = {}
+        for key, item in node.value:
+            if key.tag != "tag:yaml.org,2002:merge":
+                continue
+            for source in item.value if isinstance(item, yaml.SequenceNode) else [item]:
+                found = self.value(source, path)
+                if not isinstance(found, dict):
+                    self.add(key, "bad-value", "`<<` takes a mapping or a list of mappings", "Name one with `*alias`.")
+                else:
+                    values = found | values
+        return values
+
+
+def _broken(error: yaml.YAMLError, text: str, name: str) -> Problem:
+    """What YAML says with line and column, but without the line's text, which may hold a secret."""
+    if isinstance(error, yaml.reader.ReaderError):
+        line = text.count("\n", 0, error.position) + 1
+        return Problem("bad-characters", f"{name}:{line}", "holds a character that YAML forbids", "Remove it.")
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    if mark is None:
+        return Problem("broken-yaml", name, "is not YAML", "Check it with an editor that knows YAML.")
+    place = f"{name}:{mark.line + 1}"
+    lines = text.split("\n")
+    if mark.line < len(lines) and "\t" in re.split(r"[^\s-]", lines[mark.line], maxsplit=1)[0]:
+        message = f"is indented with a tab, at column {mark.column + 1}"
+        return Problem("broken-yaml", place, message, "Indent with spaces: YAML forbids tabs.")
+    reason = _reason(error)
+    return Problem(
+        "broken-yaml", place, f"is not YAML at column {mark.column + 1}{reason}", "Check quotes and indentation."
+    )
+
+
+_REASONS = {
+    "mapping values are not allowed": "a `: ` stands where no key can be",
+    "expected a single document": "a second document begins",
+    "undefined alias": "an alias has no anchor",
+    "expected <block end>": "the indentation does not fit the lines above",
+    "unexpected end of stream": "a quote or bracket is not closed",
+    "expected ',' or": "a comma or closing bracket is missing",
+    "could not find expected ':'": "a `:` is missing",
+    "cannot start any token": "a value that begins with this character needs quotes",
+}
+
+
+def _reason(error: yaml.YAMLError) -> str:
+    words = f"{getattr(error, 'context', '')} {getattr(error, 'problem', '')}"
+    return next((f": {reason}" for found, reason in _REASONS.items() if found in words), "")
+
+
+class Places:
+    """Says where a setting was written: line of the file, or the variable that overrides it."""
+
+    def __init__(self, document: Document, overrides: Mapping[tuple[str, ...], str]) -> None:
+        self._document, self._overrides = document, overrides
+
+    def of(self, path: Path_) -> str:
+        """`config.yaml:12 defaults.schedule` or `environment SIDECAR_API_PORT`; for a missing key its section."""
+        for length in range(len(path), 0, -1):
+            section = path[:length]
+            if section in self._overrides:
+                return self._overrides[section]  # type: ignore[index]
+            if section in self._document.lines:
+                return f"{self._document.name}:{self._document.lines[section]} {dotted(path)}"
+        return f"{self._document.name} {dotted(path)}".rstrip()

@@ -1,0 +1,56 @@
+"""`SIDECAR_<PATH>` variables override the file; generated from the settings, so that none has to be added by hand."""
+
+from typing import Any, get_origin
+
+from config.problems import Problem
+from config.settings import Settings, leaves
+from config.variables import Variables
+from config.wording import nearest, quoted
+
+PREFIX = "SIDECAR_"
+RESERVED = frozenset({"SIDECAR_CONFIG"})
+"""Read elsewhere: the folder of the file."""
+
+
+def names() -> dict[str, tuple[str, ...]]:
+    """Every variable with the path that it sets: `SIDECAR_API_PORT` -> `("api", "port")`."""
+    plain = (path for path, field in leaves(Settings) if get_origin(field.annotation) is not dict)
+    return {PREFIX + "_".join(path).upper().replace("-", "_"): path for path in plain}
+
+
+def apply(values: dict[str, Any], variables: Variables) -> tuple[dict[tuple[str, ...], str], tuple[Problem, ...]]:
+    """Write the overrides into the file's values; gives where each came from, and unknown names."""
+    known = names()
+    applied: dict[tuple[str, ...], str] = {}
+    problems = []
+    for name in variables.names():
+        if not name.startswith(PREFIX) or name in RESERVED:
+            continue
+        if name not in known:
+            problems.append(_unknown(name, variables, known))
+        elif _set(values, known[name], variables.get(name)):
+            applied[known[name]] = variables.place(name)
+    return applied, tuple(problems)
+
+
+def _set(values: dict[str, Any], path: tuple[str, ...], value: str | None) -> bool:
+    """Set a value at a path; False where the file has no section on the way, which validation will tell."""
+    for key in path[:-1]:
+        if values.get(key) is None:
+            values[key] = {}
+        values = values[key]
+        if not isinstance(values, dict):
+            return False
+    values[path[-1]] = value
+    return True
+
+
+def _unknown(name: str, variables: Variables, known: dict[str, tuple[str, ...]]) -> Problem:
+    by_key = {".".join(path): variable for variable, path in known.items()}
+    meant = nearest(name.removeprefix(PREFIX).replace("_", "."), by_key)
+    hint = (
+        f"Did you mean {by_key[meant]}?"
+        if meant
+        else "Its name is the key's path in config.yaml, such as SIDECAR_API_PORT."
+    )
+    return Problem("unknown-variable", variables.place(name), f"{quoted(name)} names no setting", hint)

@@ -1,0 +1,291 @@
+"""The merge for one target: built-in < file (`strategy`, `defaults`) < labels < file `targets.<key>`; pure.
+
+The operator's word on one target beats its labels. Each value keeps where it was written, and each list of commands who
+wrote it, because a secret only goes to commands of the file.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any
+
+from pydantic import ValidationError
+
+from config.labels import LabelPart
+from config.layers import COMMAND, Author, Layer, Path, Sourced, brings_command, flatten, merge, nest
+from config.loading import Loaded
+from config.passwords import passwords_in
+from config.problems import Problem
+from config.target import Commands, TargetLayer, TargetSettings
+from config.validation import problems_from
+from config.wording import dotted, quoted, suggest
+
+NOT_YET = frozenset(
+    {"schedule", "timezone", "catch-up", "retention", "quiesce", "expect.max-shrink", "expect.max-age", "drill"}
+)
+"""Keys and sections that are understood, but not acted on in this release."""
+_DOLLAR_HINT = "Write one `$`: only Compose halves `$$`, and only in a compose file."
+_VARIABLE_HINT = "Let the shell in the target expand a variable of its own."
+_SECTIONS = frozenset(field.alias for field in TargetLayer.model_fields.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """Everything that holds for one target."""
+
+    settings: TargetSettings | None
+    """None exactly when one of the problems is an error."""
+    provenance: Mapping[str, str]
+    """By label key (`retention.keep-daily`, `postgres.databases`): `built-in`, `config.yaml:12 defaults.schedule`,
+    `environment SIDECAR_STRATEGY_TYPE` or `label backup.schedule`."""
+    values: Mapping[str, str] = field(repr=False)
+    """By the same keys the value, as text for people; redact it before it is shown."""
+    problems: tuple[Problem, ...] = ()
+    origins: Mapping[str, Author] = field(default_factory=dict)
+    """Who wrote the list `pre`, `backup` or `post`: `file` or `label`; absent for an empty list."""
+    sensitive: tuple[str, ...] = field(default=(), repr=False)
+    """Passwords found in the commands, to be redacted like secrets."""
+    places: Mapping[Path, str] = field(default_factory=dict, repr=False)
+
+    def place_of_option(self, path: tuple[int | str, ...]) -> str:
+        """Where an option of the strategy was written, for `problems_from` with the strategy's model."""
+        key = ("options", *map(str, path))
+        return next(
+            (self.places[key[:end]] for end in range(len(key), 1, -1) if key[:end] in self.places), self.places[()]
+        )
+
+
+def resolve(loaded: Loaded, key: str, part: LabelPart, container: str, strategies: Mapping[str, str]) -> Resolved:
+    """Merge what holds for one target; never raises.
+
+    `key` is `project/service` or `project/service/name`; `strategies` gives the canonical name for every known name.
+    """
+    return _Resolving(loaded, key, part, container, strategies).run()
+
+
+class _Resolving:
+    """One merge; gathers problems on the way."""
+
+    def __init__(
+        self, loaded: Loaded, key: str, part: LabelPart, container: str, strategies: Mapping[str, str]
+    ) -> None:
+        self.loaded, self.key, self.part, self.container = loaded, key, part, container
+        self.canonical = {**strategies, COMMAND: COMMAND}
+        self.problems: list[Problem] = list(part.problems)
+
+    def run(self) -> Resolved:
+        labels = [self._allowed(layer) for layer in self.part.layers]
+        layers = [self._usual(), *labels, self._own()]
+        layers = [self._canonical(layer) for layer in layers]
+        for layer in layers:
+            self.problems += [*self._not_yet(layer), *self._replaced(layer)]
+        merged = merge(layers)
+        strategy = self._strategy(merged)
+        settings = self._validated(merged, strategy)
+        sensitive: tuple[str, ...] = ()
+        if settings is not None:
+            sensitive = tuple(self._look_at_commands(settings.commands, merged))
+        problems = tuple(dict.fromkeys(self.problems))
+        if any(problem.severity == "error" for problem in problems):
+            settings = None
+        shown = {**self._built_in(), **self._shown(merged, strategy)}
+        return Resolved(
+            settings,
+            {name: source for name, (_, source) in sorted(shown.items())},
+            {name: value for name, (value, _) in sorted(shown.items())},
+            problems,
+            {path[1]: merged[path].author for path in merged if path[0] == "commands" and merged[path].value},
+            sensitive,
+            {(): self._place_of(()), **{_option(path): self._place(item) for path, item in merged.items()}},
+        )
+
+    # --- layers
+
+    def _usual(self) -> Layer:
+        """The file's word on every target: `strategy` and `defaults`."""
+        section = dict(self.loaded.values.get("strategy") or {})
+        layer: dict[Path, Sourced] = {}
+        for path, value in flatten(self._without_others(section)):
+            there = ("strategy",) if path == ("type",) else path if path[0] == "commands" else ("options", *path)
+            layer[there] = self._from_file(value, ("strategy", *path))
+        for path, value in flatten(self.loaded.values.get("defaults") or {}):
+            layer[path] = self._from_file(value, ("defaults", *path))
+        return layer
+
+    def _without_others(self, section: dict[str, Any]) -> dict[str, Any]:
+        """The section without options of other strategies than its type, which the environment may override."""
+        kind = self.canonical.get(str(section.get("type")))
+        return {key: item for key, item in section.items() if kind is None or self.canonical.get(key, kind) == kind}
+
+    def _own(self) -> Layer:
+        """The file's word on this target."""
+        section = (self.loaded.values.get("targets") or {}).get(self.key) or {}
+        return {
+            path if path[0] in _SECTIONS else ("options", *path): self._from_file(value, ("targets", self.key, *path))
+            for path, value in flatten(section)
+        }
+
+    def _from_file(self, value: Any, path: Path) -> Sourced:
+        return Sourced(value, self.loaded.places.of(path), "file")
+
+    def _allowed(self, layer: Layer) -> Layer:
+        """The labels that the operator's policy lets through."""
+        policy = self.loaded.settings.policy.labels
+        kept = {}
+        for path, item in layer.items():
+            name = _name(path)
+            if any(fnmatchcase(name, pattern) for pattern in policy.lock):
+                self._refuse(item, "locked-label", f"is locked by `policy.labels.lock` in {self._policy('lock')}")
+            elif policy.allow and not any(fnmatchcase(name, pattern) for pattern in policy.allow):
+                self._refuse(
+                    item, "label-not-allowed", f"is not allowed by `policy.labels.allow` in {self._policy('allow')}"
+                )
+            else:
+                kept[path] = item
+        return kept
+
+    def _policy(self, key: str) -> str:
+        return self.loaded.places.of(("policy", "labels", key)).split(" ")[0]
+
+    def _refuse(self, item: Sourced, code: str, message: str) -> None:
+        hint = f"Remove the label, or have the operator set it for `targets.{self.key}` in config.yaml."
+        self.problems.append(Problem(code, self._place(item), message, hint))
+
+    def _canonical(self, layer: Layer) -> Layer:
+        """The layer with the strategies' first names."""
+        changed: dict[Path, Sourced] = {}
+        for path, item in layer.items():
+            if path == ("strategy",):
+                changed[path] = Sourced(self.canonical.get(str(item.value), item.value), item.source, item.author)
+            elif path[0] == "options":
+                changed["options", self.canonical.get(path[1], path[1]), *path[2:]] = item
+            else:
+                changed[path] = item
+        return changed
+
+    # --- findings
+
+    def _not_yet(self, layer: Layer) -> Iterator[Problem]:
+        for path, item in layer.items():
+            if path[0] in NOT_YET or dotted(path) in NOT_YET:
+                if path == ("quiesce",) and item.value == "none":
+                    continue
+                message = f"`{dotted(path)}` is not supported in this release yet"
+                yield Problem("not-yet", self._place(item), message, "Remove it.")
+
+    def _replaced(self, layer: Layer) -> Iterator[Problem]:
+        named = layer.get(("strategy",))
+        if named is not None and brings_command(layer) and named.value != COMMAND:
+            message = f"`commands.backup` replaces the strategy {_shown_name(named.value)}, whose checks do not run"
+            hint = "Remove one of the two, or name the strategy `command`."
+            yield Problem("strategy-replaced", self._place(layer["commands", "backup"]), message, hint, "warning")
+
+    def _strategy(self, merged: Layer) -> str | None:
+        named = merged.get(("strategy",))
+        known = sorted({*self.canonical})
+        if named is None:
+            message, hint = "no strategy is set", f"Set one of {', '.join(f'`{name}`' for name in known)}."
+            options = {path[1] for path in merged if path[0] == "options"}
+            if len(options) == 1 and options <= set(known):
+                hint = f"Set `strategy={options.pop()}`, since there are options for it."
+            self.problems.append(Problem("no-strategy", self._place_of(("strategy",)), message, hint))
+            return None
+        strategy = str(named.value)
+        if strategy not in known:
+            message = f"the strategy {_shown_name(named.value)} is not known"
+            self.problems.append(Problem("unknown-strategy", self._place(named), message, suggest(strategy, known)))
+            return None
+        if strategy == COMMAND and not brings_command(merged):
+            message = "the strategy `command` needs `commands.backup`"
+            hint = "Add the command whose standard output is the backup."
+            self.problems.append(Problem("no-command", self._place(named), message, hint))
+        self._unused_options(merged, strategy)
+        return strategy
+
+    def _unused_options(self, merged: Layer, strategy: str) -> None:
+        for path, item in merged.items():
+            if path[0] != "options" or path[1] == strategy:
+                continue
+            if path[1] not in self.canonical.values():
+                message, hint = (
+                    f"{quoted(path[1])} is neither a setting nor a strategy",
+                    suggest(path[1], self.canonical),
+                )
+                self.problems.append(Problem("unknown-key", self._place(item), message, hint))
+                continue
+            message = f"is an option of the strategy `{path[1]}`, and the target's strategy is `{strategy}`"
+            self.problems.append(
+                Problem("unused-option", self._place(item), message, "Remove it, or set that strategy.")
+            )
+
+    def _validated(self, merged: Layer, strategy: str | None) -> TargetSettings | None:
+        flat = {path: item.value for path, item in merged.items() if path[0] not in {"options", "strategy"}}
+        options = {
+            path[2:]: item.value for path, item in merged.items() if path[:2] == ("options", strategy) and path[2:]
+        }
+        values = {**nest(flat), "strategy": strategy, "options": nest(options)}
+        try:
+            return TargetSettings.model_validate(values, by_alias=True, by_name=False)
+        except ValidationError as error:
+            self.problems += problems_from(error, lambda path: self._place_in(merged, path), TargetSettings)
+            return None
+
+    def _place_in(self, merged: Layer, path: tuple[int | str, ...]) -> str:
+        key = tuple(map(str, path))
+        found = next((merged[key[:end]] for end in range(len(key), 0, -1) if key[:end] in merged), None)
+        return self._place_of(key) if found is None else self._place(found)
+
+    def _place(self, item: Sourced) -> str:
+        return item.source if item.author == "file" else f"container {self.container}, {item.source}"
+
+    def _place_of(self, path: Path) -> str:
+        return f"container {self.container}, target {self.key}{', ' if path else ''}{dotted(path)}"
+
+    def _look_at_commands(self, commands: Commands, merged: Layer) -> Iterator[str]:
+        """Warn of what a person hardly meant; gives the passwords found."""
+        for name, written in (("pre", commands.pre), ("backup", commands.backup), ("post", commands.post)):
+            if not written:
+                continue
+            place = self._place(merged["commands", name])
+            texts = [command if isinstance(command, str) else " ".join(command) for command in written]
+            if any("$$" in text for text in texts):
+                self._warn("doubled-dollar", place, "holds `$$`, which a shell reads as its process id", _DOLLAR_HINT)
+            found = [password for text in texts for password in passwords_in(text)]
+            if found:
+                self._warn("password-in-command", place, "holds what looks like a password", _VARIABLE_HINT)
+            yield from found
+
+    def _warn(self, code: str, place: str, message: str, hint: str) -> None:
+        self.problems.append(Problem(code, place, message, hint, "warning"))
+
+    # --- what is shown
+
+    def _built_in(self) -> dict[str, tuple[str, str]]:
+        """But for what nothing acts on yet, which would read like a promise."""
+        defaults = flatten(TargetSettings().model_dump(mode="json", by_alias=True))
+        there = ((path, value) for path, value in defaults if path[0] not in NOT_YET and dotted(path) not in NOT_YET)
+        return {dotted(path): (_text(value), "built-in") for path, value in there}
+
+    def _shown(self, merged: Layer, strategy: str | None) -> dict[str, tuple[str, str]]:
+        used = (item for item in merged.items() if item[0][0] != "options" or item[0][1] == strategy)
+        return {_name(path): (_text(item.value), item.source) for path, item in used}
+
+
+def _option(path: Path) -> Path:
+    """An option's path without the strategy's name, as its model knows it."""
+    return ("options", *path[2:]) if path[0] == "options" else path
+
+
+def _name(path: Path) -> str:
+    return dotted(path[1:] if path[0] == "options" else path)
+
+
+def _shown_name(value: Any) -> str:
+    text = str(value)
+    return quoted(text) if re.fullmatch(r"[\w.-]{1,32}", text) else "given"
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,213 @@
+"""What may stand in `config.yaml`, as frozen models; the text under a field is its reference, so it is written once."""
+
+import re
+from datetime import timedelta
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, model_validator
+
+from config.commands import Command
+from config.fields import CommaList, Compression, Duration, Secret, SecretReference, VariableNames, invalid
+from config.target import (
+    TARGET_NAME,
+    Commands,
+    CommonSettings,
+    Drill,
+    Expect,
+    Model,
+    Retention,
+    TargetLayer,
+    TargetSettings,
+    leaves,
+)
+
+__all__ = [
+    "Api",
+    "Command",
+    "Commands",
+    "CommonSettings",
+    "Compression",
+    "DefaultStrategy",
+    "Drill",
+    "Expect",
+    "Orchestrator",
+    "Paths",
+    "Policy",
+    "Retention",
+    "Scope",
+    "Settings",
+    "TargetLayer",
+    "TargetSettings",
+    "leaves",
+]
+
+TOKEN_NAME = "BACKUP_API_TOKEN"  # noqa: S105 - a name, not a token
+
+
+class DefaultStrategy(Model):
+    """The strategy of targets that name none; its options stand beneath its name."""
+
+    type: str | None = None
+    """Strategy of targets that name none; unset makes each target name its own."""
+    commands: Commands = Commands()
+    """Commands of targets that name no strategy; they come from the file, so they may see the secrets."""
+
+
+def _folder(path: Path) -> Path:
+    pure = PurePosixPath(path)
+    if not pure.is_absolute() or ".." in pure.parts:
+        raise invalid("is not an absolute path", "Write the folder in the sidecar's container, beginning with `/`.")
+    if len(pure.parts) == 1:
+        raise invalid(
+            "is the root of the file system", "Name a folder of its own, such as `/var/lib/sidecar/artifacts`."
+        )
+    return Path(*pure.parts)
+
+
+Folder = Annotated[Path, AfterValidator(_folder)]
+
+
+class Paths(Model):
+    """Folders in the sidecar's container."""
+
+    artifacts: Folder = Path("/var/lib/sidecar/artifacts")
+    """Folder of the finished backups, one folder for each run; mount a volume here."""
+    workdir: Folder = Path("/var/lib/sidecar/work")
+    """Folder of catalog, journals, identity and socket; it has to outlive the container."""
+    tmp: Folder = Path("/var/lib/sidecar/tmp")
+    """Folder of what need not outlive a run."""
+
+    @model_validator(mode="after")
+    def _distinct(self) -> "Paths":
+        if len({self.artifacts, self.workdir, self.tmp}) < 3:
+            raise invalid("names one folder twice", "Give artifacts, workdir and tmp a folder each.")
+        return self
+
+
+class LabelPolicy(Model):
+    """What labels may set."""
+
+    allow: CommaList = ()
+    """Patterns of the label keys that are allowed, without prefix (`retention.*`); empty allows all."""
+    lock: CommaList = ()
+    """Patterns of the label keys that only the file may set (`user`)."""
+
+
+class Policy(Model):
+    """What the operator allows."""
+
+    labels: LabelPolicy = LabelPolicy()
+    """What labels may set."""
+    max_concurrent_runs: Annotated[int, Field(ge=1, le=100)] = 2
+    """Runs at a time; each takes about a core and 16 MiB of memory."""
+    create_containers: bool = False
+    """Whether drills may create throw-away containers; off, because it is the engine's most powerful right."""
+
+
+def _url(value: str) -> str:
+    parts = urlsplit("")
+    try:
+        parts = urlsplit(value)
+        good = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        good = False
+    if not good:
+        raise invalid("is not a URL", "Write `http://host:port` or `https://host`.")
+    if parts.username is not None or parts.password is not None:
+        raise invalid("holds a user or a password", "Remove it: a URL is shown in logs, and requests are signed.")
+    return value.rstrip("/")
+
+
+Url = Annotated[str, AfterValidator(_url)]
+
+
+class Api(Model):
+    """The HTTP interface on `scope.external`."""
+
+    host: str = "0.0.0.0"  # noqa: S104 - see below
+    """Address to listen on; all of them, since the networks decide who can reach it, and a token is needed."""
+    port: Annotated[int, Field(ge=1, le=65535)] = 8000
+    """Port to listen on."""
+    token: Secret = SecretReference(secret=TOKEN_NAME)
+    """Bearer token of every request, at least 16 characters; best given as `{secret: NAME}`."""
+    advertise: Url | None = None
+    """URL told to the orchestrator; unset is the own IPv4 on `scope.external`."""
+    respond_within: Duration = timedelta(seconds=240)
+    """Longest time that an export is kept waiting before it is answered 503 with `Retry-After`."""
+
+
+class Orchestrator(Model):
+    """The central orchestrator that the sidecar announces itself to."""
+
+    url: Url
+    """Where it is, without a path."""
+    key: Secret
+    """Key that signs the heartbeat; it is never sent."""
+    interval: Duration = timedelta(seconds=15)
+    """Time between heartbeats; the orchestrator's answer may change it."""
+
+
+class Scope(Model):
+    """Which containers are looked at."""
+
+    network: Annotated[str, Field(min_length=1)] = "app_internal"
+    """Network shared with the application, by its Compose name or its plain name."""
+    external: Annotated[str, Field(min_length=1)] = "backups_net"
+    """Network shared with the orchestrator."""
+    project: Literal["own", "any"] = "own"
+    """`own`: only containers of the sidecar's own Compose project; `any`: all on the network."""
+
+
+class Log(Model):
+    """What is written to standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least severity that is written."""
+    format: Literal["auto", "json", "text"] = "auto"
+    """`auto`: text for a terminal, else JSON."""
+
+
+def _prefix(value: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{0,60}", value):
+        raise invalid("is not a prefix of labels", "Write lower-case words with dots, such as `backup.`.")
+    return value.rstrip(".") + "."
+
+
+def _target_key(value: str) -> str:
+    if not re.fullmatch(rf"[A-Za-z0-9_][A-Za-z0-9_.-]*/[A-Za-z0-9_][A-Za-z0-9_.-]*(/{TARGET_NAME})?", value):
+        raise invalid("is not the key of a target", "Write `project/service` or `project/service/name`.")
+    return value
+
+
+TargetKey = Annotated[str, AfterValidator(_target_key)]
+
+
+class Settings(Model):
+    """The whole of `config.yaml`."""
+
+    schema_version: Literal[1] = Field(default=1, alias="schema")
+    """Version of this file's form."""
+    strategy: DefaultStrategy = DefaultStrategy()
+    """The strategy of targets that name none."""
+    paths: Paths = Paths()
+    """Folders in the sidecar's container."""
+    secrets: VariableNames = ()
+    """Names of the secrets for commands of this file; values come from the environment, `.env` or `NAME_FILE`."""
+    defaults: CommonSettings = CommonSettings()
+    """Settings of every target, before its labels."""
+    targets: dict[TargetKey, TargetLayer] = Field(default_factory=dict)
+    """Settings of one target by key, after its labels: the operator has the last word."""
+    policy: Policy = Policy()
+    """What the operator allows."""
+    api: Api = Api()
+    """The HTTP interface."""
+    orchestrator: Orchestrator | None = None
+    """The central orchestrator; unset announces nothing."""
+    scope: Scope = Scope()
+    """Which containers are looked at."""
+    label_prefix: Annotated[str, AfterValidator(_prefix)] = "backup."
+    """What the labels begin with."""
+    log: Log = Log()
+    """What is written to standard error."""

@@ -1,0 +1,167 @@
+"""Variables: the process environment before `.env`, which is read here so that its errors are ours.
+
+python-dotenv takes an unquoted multi-line key for many variables and only logs a missing quote. Since a line may be a
+piece of a key, no message repeats anything but the name of a well-formed variable.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from io import StringIO
+from pathlib import Path
+
+from dotenv.parser import Binding, parse_stream
+
+from config.document import read_text
+from config.problems import Problem
+from config.wording import is_variable_name
+
+BEGIN, END = "-----BEGIN", "-----END"
+
+
+@dataclass(frozen=True, slots=True)
+class Variables:
+    """What is set, and where; a variable that is set to nothing counts as unset."""
+
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    file: Mapping[str, str] = field(default_factory=dict, repr=False)
+    lines: Mapping[str, int] = field(default_factory=dict)
+    problems: tuple[Problem, ...] = ()
+
+    def get(self, name: str) -> str | None:
+        return self.environment.get(name) or self.file.get(name) or None
+
+    def names(self) -> Iterator[str]:
+        """Every name that is set, sorted."""
+        return (name for name in sorted({*self.environment, *self.file}) if self.get(name))
+
+    def place(self, name: str) -> str:
+        """`environment SIDECAR_API_PORT` or `.env:3 SIDECAR_API_PORT`."""
+        if not self.environment.get(name) and name in self.lines:
+            return f".env:{self.lines[name]} {name}"
+        return f"environment {name}"
+
+
+def read(path: Path, environment: Mapping[str, str]) -> Variables:
+    """Read `.env` if there is one, without filling in `${...}`."""
+    text = read_text(path)
+    if isinstance(text, Problem):
+        return Variables(environment, problems=(text,))
+    if text is None:
+        return Variables(environment)
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        return Variables(
+            environment, problems=(_problem(line, "bad-characters", "holds NUL", "Save the file as UTF-8."),)
+        )
+    values: dict[str, str] = {}
+    lines: dict[str, int] = {}
+    problems: list[Problem] = []
+    for line, found in _entries(parse_stream(StringIO(text))):
+        if isinstance(found, Problem):
+            problems.append(found)
+            continue
+        name, value = found
+        if name in lines:
+            message = f"{name} is set in line {lines[name]} already"
+            problems.append(_problem(line, "duplicate-variable", message, "Remove one of the two."))
+        values[name], lines[name] = value, line
+    return Variables(environment, values, lines, tuple(problems))
+
+
+def _entries(bindings: Iterable[Binding]) -> Iterator[tuple[int, Problem | tuple[str, str]]]:
+    """Line and variable, or line and problem; the pieces of a cut key are one problem."""
+    within_key = False
+    for binding in bindings:
+        text = binding.original.string
+        line = binding.original.line + text[: len(text) - len(text.lstrip())].count("\n")
+        if within_key:
+            within_key = END not in text and not _begins_anew(binding)
+            if within_key or END in text:
+                continue
+        if not text.strip() or text.lstrip().startswith("#"):
+            continue
+        if binding.error:
+            yield line, _unreadable(line, text)
+        elif binding.key is None or not is_variable_name(binding.key):
+            yield line, _problem(line, "bad-variable", "is not of the form NAME=value", "Use letters, digits and `_`.")
+        elif binding.value is None:
+            yield (
+                line,
+                _problem(
+                    line, "bad-variable", "has no `=`", 'Write NAME=value; quote values of many lines: NAME="...".'
+                ),
+            )
+        elif binding.value.startswith(BEGIN) and END not in binding.value:
+            within_key = True
+            yield line, cut_key(f".env:{line} {binding.key}")
+        else:
+            yield line, (binding.key, binding.value)
+
+
+def _begins_anew(binding: Binding) -> bool:
+    """Whether a line after a cut key is clearly a variable of its own: base64 has no `_`."""
+    return bool(binding.key and re.fullmatch(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+", binding.key) and binding.value is not None)
+
+
+def cut_key(place: str) -> Problem:
+    """The problem of a key of which only the first line arrived."""
+    message = "is a key of many lines that was cut after its first, because it is not in quotes"
+    return Problem(
+        "cut-key", place, message, 'Put the whole key into double quotes: NAME="-----BEGIN ... END ...-----".'
+    )
+
+
+def _unreadable(line: int, text: str) -> Problem:
+    value = text.partition("=")[2].lstrip()
+    if value[:1] in {'"', "'"}:
+        message = f"a value begins with {value[0]} and is not closed, or goes on after the closing quote"
+        return _problem(line, "open-quote", message, f"Close the value with {value[0]} and write nothing behind it.")
+    return _problem(line, "bad-variable", "is not of the form NAME=value", 'Quote values of many lines: NAME="...".')
+
+
+def _problem(line: int, code: str, message: str, hint: str) -> Problem:
+    return Problem(code, f".env:{line}", message, hint)
+
+
+# --- ${VAR} ---------------------------------------------------------------------------------------------------------
+
+_REFERENCE = re.compile(r"\$\$\{|\$\{(?:([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}|)")
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """A text with its `${VAR}` filled in, or why that cannot be."""
+
+    text: str = field(default="", repr=False)
+    code: str | None = None
+    message: str = ""
+    hint: str = ""
+
+
+_ESCAPE = "To leave it to the shell in the target, write `$${...}`."
+
+
+def fill(text: str, variables: Variables, secret: Iterable[str] = ()) -> Filled:
+    """Fill `${VAR}` and `${VAR:-default}`; `$${` stays as `${`, and other dollars are left alone.
+
+    A name in `secret` is refused: its value would stand in a text that is shown.
+    """
+    parts, position = [], 0
+    for match in _REFERENCE.finditer(text):
+        parts.append(text[position : match.start()])
+        position = match.end()
+        name = match[1]
+        if match[0] == "$${":
+            parts.append("${")
+        elif name is None:
+            return Filled("", "bad-reference", "holds a `${` that is neither `${VAR}` nor `${VAR:-default}`", _ESCAPE)
+        elif name in secret:
+            hint = f"Write `${name}` in a command of this file, which gets it as a variable. {_ESCAPE}"
+            return Filled("", "secret-in-text", f"fills in the secret {name}, which would show in logs and argv", hint)
+        elif (value := variables.get(name) or match[2]) is None:
+            hint = f"Set {name} in `.env` or the environment, or write `${{{name}:-default}}`. {_ESCAPE}"
+            return Filled("", "unset-variable", f"needs the variable {name}, which is not set", hint)
+        else:
+            parts.append(value)
+    return Filled("".join([*parts, text[position:]]))

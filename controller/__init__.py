@@ -1,0 +1,1 @@
+"""The program: what it watches, runs, stores and tells."""

@@ -1,0 +1,181 @@
+"""The composition root: build the parts, start the loops, stop them in order."""
+
+import os
+import sys
+import threading
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from loguru import logger
+
+from config.loading import Loaded, load
+from config.problems import ConfigurationError, Problem
+from controller import log, privileges
+from controller.catalog import Catalog
+from controller.engine.client import Engine
+from controller.errors import SidecarError
+from controller.heartbeat import Heartbeat
+from controller.identity import identity
+from controller.jobs import Job, Jobs
+from controller.report import Failure, Key, Report
+from controller.runner import Runner
+from controller.serving.server import Server
+from controller.store import Store
+from controller.survey import Surveyor
+from controller.targets import Target
+from controller.watch import Watch
+from strategies import discover
+
+FOLDER = Path("/etc/sidecar")
+"""Where the operator's `config.yaml` and `.env` are mounted, unless `SIDECAR_CONFIG` names another folder."""
+SOCKET = "sidecar.sock"
+OK, FAILED, USAGE, SOME, CONFIGURATION, INTERRUPTED = 0, 1, 2, 3, 78, 130
+"""Exit codes; 78 is EX_CONFIG of sysexits.h."""
+
+
+class Sidecar:
+    """The parts of a running sidecar, and what API, CLI and heartbeat may ask of them."""
+
+    def __init__(self, loaded: Loaded) -> None:
+        """Raises `StoreError` when the store cannot be used."""
+        self.loaded, self.settings, self.secrets = loaded, loaded.settings, loaded.secrets
+        self.redact = loaded.secrets.redact
+        paths = self.settings.paths
+        strategies = discover()
+        self.store = Store(paths.artifacts)
+        self.store.acquire()
+        self.catalog = Catalog(paths.workdir / "catalog.sqlite")
+        self.engine = Engine(pool=self.settings.policy.max_concurrent_runs + 8)
+        surveyor = Surveyor(self.engine, strategies)
+        runner = Runner(self.engine, self.store, surveyor, self.target, self.secrets)
+        self.jobs = Jobs(runner, self.catalog, self.settings.policy.max_concurrent_runs)
+        self.jobs.on_end(finished)
+        self.watch = Watch(self.engine, surveyor, loaded, strategies, self._is_remembered)
+        self.identity = identity(paths.workdir)
+        self.instance = f"{os.uname().nodename}-{os.getpid()}"
+        self.version = version("backup-sidecar")
+        self.socket = paths.workdir / SOCKET
+        self._server = Server(self)
+        self._heartbeat = Heartbeat(self) if self.settings.orchestrator else None
+
+    def targets(self) -> list[Target]:
+        """By key."""
+        return self.watch.targets()
+
+    def target(self, key: Key) -> Target:
+        """Raises `UnknownTarget`."""
+        return self.watch.target(key)
+
+    def start(self, key: Key, trigger: str) -> Job:
+        """Queue a run; raises `UnknownTarget`, `TargetUnsuitable`, `TargetGone`, `Busy`."""
+        self.target(key).demand_runnable()
+        return self.jobs.start(key, trigger)
+
+    @property
+    def watching(self) -> bool:
+        return self.watch.watching
+
+    @property
+    def alive(self) -> bool:
+        return self.watch.alive and (self._heartbeat is None or self._heartbeat.alive)
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """What concerns no single target."""
+        return (*self.loaded.problems, *self.watch.problems)
+
+    @property
+    def own_address(self) -> str | None:
+        """The IPv4 address on `scope.external`; None when the sidecar is not there."""
+        return self.watch.own_address
+
+    def open(self) -> None:
+        """Clear up after a predecessor, then start the loops."""
+        self._recover()
+        self.watch.start()
+        self._server.start()
+        if self._heartbeat:
+            self._heartbeat.start()
+
+    def close(self) -> None:
+        """Stop in order: no new work, runs cancelled and reported, lease ended, store released."""
+        self._server.stop()
+        self.jobs.stop()
+        if self._heartbeat:
+            self._heartbeat.stop()
+        self.watch.stop()
+        self.engine.close()
+        self.catalog.close()
+        self.store.release()
+
+    def _recover(self) -> None:
+        """What a dead process left: partial runs go, runs under way become `interrupted`, manifests are entered."""
+        for run in self.store.sweep():
+            logger.bind(run=run).warning("removed the partial run of a process that died")
+        for report in self.catalog.runs(states=("queued", "running"), limit=10_000):
+            hint = "Start it again."
+            failure = Failure(
+                code="interrupted", message="the sidecar ended while it was under way", hint=hint, transient=True
+            )
+            self.catalog.put(
+                report.model_copy(update={"state": "interrupted", "failure": failure, "finished": datetime.now(UTC)})
+            )
+        for manifest in self.store.manifests():
+            self.catalog.adopt(manifest)
+
+    def _is_remembered(self, key: Key) -> bool:
+        return self.catalog.last_good(key) is not None
+
+
+def finished(report: Report) -> None:
+    """The one line of a finished run."""
+    facts = {
+        "target": str(report.target),
+        "run": report.id,
+        "state": report.state,
+        "seconds": report.seconds,
+        "size": report.size,
+    }
+    bound = logger.bind(**facts, proof=report.proof)
+    if report.failure:
+        bound.bind(code=report.failure.code).error("run failed: {}. {}", report.failure.message, report.failure.hint)
+    else:
+        bound.info("run {}", report.state)
+
+
+def config_folder() -> Path:
+    return Path(os.environ.get("SIDECAR_CONFIG") or FOLDER)
+
+
+def configuration() -> Loaded:
+    """Read the operator's folder; raises `ConfigurationError`."""
+    return load(config_folder(), os.environ, discover().keys())
+
+
+def serve(stop: threading.Event) -> int:
+    """Run until `stop` is set; gives the exit code."""
+    try:
+        loaded = configuration()
+    except ConfigurationError as error:
+        sys.stderr.writelines(f"{problem.severity}: {problem}\n" for problem in error.problems)
+        return CONFIGURATION
+    paths = loaded.settings.paths
+    privileges.drop((paths.workdir, paths.artifacts, paths.tmp))
+    log.configure(loaded.settings.log.level, loaded.settings.log.format, loaded.secrets.redact)
+    if reason := privileges.closed_socket():
+        logger.bind(code="engine-refused").error("{}", reason)
+        return CONFIGURATION
+    for problem in loaded.problems:
+        logger.bind(code=problem.code).warning("{}", problem)
+    try:
+        sidecar = Sidecar(loaded)
+        sidecar.open()
+    except SidecarError as error:
+        logger.bind(code=error.code).error("{}", error)
+        return CONFIGURATION
+    logger.bind(id=sidecar.identity, version=sidecar.version, port=loaded.settings.api.port).info("sidecar is serving")
+    stop.wait()
+    sidecar.close()
+    logger.info("sidecar has stopped")
+    return OK

@@ -1,0 +1,127 @@
+"""Reading a path by the engine's archive endpoint, for targets without `tar` or with everything held still.
+
+The endpoint locks the container for the whole download (inspect, exec and logs wait), so the connection is closed
+whatever happens, and a stalled one early.
+"""
+
+import contextlib
+import http.client
+import time
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Self
+from urllib.parse import urlencode
+
+from controller.engine.api import Api
+from controller.engine.translate import refusal, translated
+from controller.engine.wire import TICK
+from controller.errors import (
+    Cancelled,
+    EngineError,
+    EngineLost,
+    SidecarError,
+    Stalled,
+    StreamTruncated,
+    TargetGone,
+    TargetUnsuitable,
+    TimedOut,
+)
+
+CHUNK = 1 << 20
+
+
+class ArchiveStream:
+    """A path of a container as a tar. A context manager and iterator of chunks of up to 1 MiB.
+
+    Iterating raises `Stalled` after `stall` seconds without a byte, `TimedOut` at the deadline (of
+    `time.monotonic()`), `StreamTruncated` when the answer has no proper end, `EngineLost`, `TargetGone`; entering
+    also `TargetUnsuitable` with the code `no-such-path`. The engine answers 200 with members missing when a file
+    shrinks: the caller walks every member.
+    """
+
+    def __init__(self, api: Api, container_id: str, path: str, *, deadline: float | None, stall: float | None) -> None:
+        self._api, self._container_id, self._path = api, container_id, path
+        self._deadline, self._stall = deadline, stall
+        self._connection: http.client.HTTPConnection | None = None
+        self._reason: SidecarError | None = None
+        self._size = 0
+
+    def __enter__(self) -> Self:
+        waits = [wait for wait in (self._stall, self._until_deadline()) if wait is not None]
+        self._connection = self._api.http(timeout=max(TICK, min(waits, default=60.0)))
+        query = urlencode({"path": self._path})
+        try:
+            with translated("reading an archive", self._container_id):
+                self._connection.request("GET", self._api.path(f"/containers/{self._container_id}/archive?{query}"))
+                self._response = self._connection.getresponse()
+                if self._response.status != 200:
+                    raise self._refused(self._response.status, self._response.read(4096).decode("utf-8", "replace"))
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[bytes]:
+        while True:
+            try:
+                chunk = self._response.read(CHUNK)
+            except TimeoutError as error:
+                raise self._reason or self._waited() from error
+            except (OSError, http.client.HTTPException, ValueError, AttributeError) as error:
+                raise self._reason or self._cut(error) from error
+            self.check()
+            if not chunk:
+                return
+            self._size += len(chunk)
+            yield chunk
+
+    def cancel(self, reason: SidecarError | None = None) -> None:
+        """From any thread: close the connection first; whoever iterates gets `reason`, else `Cancelled`."""
+        self._reason = self._reason or reason or Cancelled("the run was cancelled")
+        if self._connection is not None and self._connection.sock is not None:
+            with contextlib.suppress(OSError):
+                self._connection.sock.shutdown(2)
+
+    def check(self) -> None:
+        """Raise what stands against going on: a cancellation, the deadline."""
+        if self._reason is not None:
+            raise self._reason
+        if self._until_deadline() == 0:
+            raise self._waited()
+
+    def close(self) -> None:
+        """Close the connection, which frees the container; more than once."""
+        if self._connection is not None:
+            self._connection.close()
+
+    def _until_deadline(self) -> float | None:
+        return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+
+    def _waited(self) -> SidecarError:
+        if self._until_deadline() == 0:
+            return TimedOut("the deadline has passed", hint="Raise backup.timeout.")
+        return Stalled(f"the archive sent no byte for {self._stall or 0:g} s, after {self._size} bytes")
+
+    def _cut(self, error: BaseException) -> SidecarError:
+        seen = f"the archive of {self._path} was cut after {self._size} bytes: {str(error) or type(error).__name__}"
+        try:
+            self._api.inspect(self._container_id)
+        except TargetGone as gone:
+            return gone
+        except EngineError as lost:
+            return EngineLost(f"{seen}; {lost.message}")
+        return StreamTruncated(seen)
+
+    def _refused(self, status: int, text: str) -> SidecarError:
+        if status == 404 and "No such container" not in text:
+            return TargetUnsuitable(
+                f"the container has no path {self._path}",
+                hint="Correct backup.filesystem.paths.",
+                code="no-such-path",
+            )
+        return refusal(status, text, "reading an archive", self._container_id)

@@ -1,0 +1,133 @@
+"""Small captured commands: probes, witnesses, pre and post commands."""
+
+import secrets
+import shlex
+import time
+from collections.abc import Mapping, Sequence
+
+from controller.engine.api import Api
+from controller.engine.models import ExecResult
+from controller.engine.stream import ExecStream
+from controller.errors import CommandFailed
+from strategies.base import Answer, Shell
+
+FIND_SHELL = """
+if bash -c : 2>/dev/null; then echo bash
+elif (set -o pipefail) 2>/dev/null; then echo sh-pipefail
+else echo sh
+fi
+"""
+
+
+def ask(
+    api: Api,
+    container_id: str,
+    argv: Sequence[str],
+    *,
+    environment: Mapping[str, str],
+    user: str = "",
+    workdir: str = "",
+    shell: Shell | None = None,
+    run: str = "",
+    timeout: float,
+    limit: int,
+) -> Answer:
+    """See `Engine.ask`."""
+    stream = ExecStream(
+        api,
+        container_id,
+        argv,
+        environment=environment,
+        user=user,
+        workdir=workdir,
+        sealed=shell is not None,
+        run=run,
+        deadline=time.monotonic() + timeout,
+        stall=None,
+    )
+    try:
+        output, result = _read(stream, limit)
+    except CommandFailed as error:
+        if error.exit_code is None:
+            raise
+        return Answer(error.exit_code, "", error.stderr)
+    return Answer(result.code, output.decode("utf-8", "replace"), result.stderr)
+
+
+def _read(stream: ExecStream, limit: int) -> tuple[bytes, ExecResult]:
+    output = bytearray()
+    with stream:
+        for chunk in stream:
+            output += chunk
+            if len(output) > limit:
+                raise CommandFailed(f"the command's answer is longer than {limit} bytes")
+    return bytes(output), stream.result
+
+
+def ask_all(
+    api: Api,
+    container_id: str,
+    questions: Mapping[str, Sequence[str]],
+    *,
+    shell: Shell | None,
+    environment: Mapping[str, str],
+    user: str = "",
+    workdir: str = "",
+    timeout: float,
+    limit: int,
+) -> Mapping[str, Answer]:
+    """See `Engine.ask_all`. A random mark on both streams tells the answers apart."""
+    if shell is None or len(questions) < 2:
+        return {
+            name: ask(
+                api,
+                container_id,
+                argv,
+                environment=environment,
+                user=user,
+                workdir=workdir,
+                shell=shell,
+                timeout=timeout,
+                limit=limit,
+            )
+            for name, argv in questions.items()
+        }
+    mark = secrets.token_hex(16)
+    script = "\n".join(
+        f"(exec {shlex.join(argv)}) </dev/null; printf '%s%03d' {mark} $?; echo {mark} >&2"
+        for argv in questions.values()
+    )
+    whole = ask(
+        api,
+        container_id,
+        ("sh", "-c", script),
+        environment=environment,
+        user=user,
+        workdir=workdir,
+        shell=shell,
+        timeout=timeout,
+        limit=limit,
+    )
+    return _parted(mark, tuple(questions), whole)
+
+
+def _parted(mark: str, names: tuple[str, ...], whole: Answer) -> Mapping[str, Answer]:
+    outputs, errors = whole.stdout.split(mark), whole.stderr.split(mark + "\n")
+    if len(outputs) != len(names) + 1:
+        raise CommandFailed("the probes were ended before all had answered", exit_code=whole.code, stderr=whole.stderr)
+    answers = {}
+    for index, name in enumerate(names):
+        before, after = outputs[index], outputs[index + 1]
+        output = before if index == 0 else before[3:]
+        from_end = index - len(names) - 1
+        error = errors[from_end] if -from_end <= len(errors) else ""
+        answers[name] = Answer(int(after[:3]), output, error)
+    return answers
+
+
+def find_shell(api: Api, container_id: str, *, user: str = "", timeout: float = 10.0) -> Shell | None:
+    """See `Engine.find_shell`."""
+    question = ("sh", "-c", FIND_SHELL)
+    answer = ask(api, container_id, question, environment={}, user=user, timeout=timeout, limit=4096)
+    found: dict[str, Shell] = {"bash": "bash", "sh-pipefail": "sh-pipefail", "sh": "sh"}
+    return found.get(answer.stdout.strip())

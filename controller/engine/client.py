@@ -1,0 +1,201 @@
+"""The engine as one object: what is there, what happens, and every way to run something in a container.
+
+A thin front: each verb lives in its own file of this folder, so that a reader finds it by name.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+
+from controller.engine import archive, ask, ending, events, feed
+from controller.engine.api import Api
+from controller.engine.models import EngineVersion, ExecResult, Inspected, Listed, NetworkInfo
+from controller.engine.stream import ExecStream
+from strategies.base import Answer, Shell
+
+
+class Engine:
+    """A Docker engine at one address.
+
+    The address is the argument, else `DOCKER_HOST`, else the unix socket; `DOCKER_TLS_VERIFY` and `DOCKER_CERT_PATH`
+    make TCP into TLS. Nothing is connected until it is needed. Safe to use from many threads; `pool` is how many
+    ordinary requests may be under way at a time. Every method raises `controller.errors`: `EngineUnreachable`,
+    `EngineLost`, `EngineRefused`, `EngineError` for the engine, `TargetGone`, `TargetDied`, `TargetPaused` for
+    the container.
+    """
+
+    def __init__(self, address: str | None = None, *, pool: int = 32) -> None:
+        self._api = Api(address, pool=pool)
+
+    @property
+    def address(self) -> str:
+        """As it was resolved, for messages: `unix:///var/run/docker.sock`."""
+        return str(self._api.address)
+
+    def close(self) -> None:
+        """Drop idle connections; the object can be used again."""
+        self._api.close()
+
+    def version(self) -> EngineVersion:
+        """Versions of engine and API; also the cheapest question whether the engine is there."""
+        return self._api.version()
+
+    def containers(self) -> tuple[Listed, ...]:
+        """Every container, running or not, by one request."""
+        return self._api.containers()
+
+    def networks(self) -> tuple[NetworkInfo, ...]:
+        """Every network, by one request."""
+        return self._api.networks()
+
+    def inspect(self, container_id: str) -> Inspected:
+        """One container by id or name. Raises `TargetGone` when there is none."""
+        return self._api.inspect(container_id)
+
+    def own_container_id(self) -> str | None:
+        """The id of the container that this process runs in; None when it runs in none."""
+        return self._api.own_container_id()
+
+    def events(self, since: str | None = None, *, silence: float = 60.0) -> "events.EventStream":
+        """Container and network events from now, or again from `since` (see `Event.time`).
+
+        An iterator that ends when the engine closes it or says nothing for `silence` seconds: list again, subscribe
+        again. `close()` from another thread ends it too.
+        """
+        return events.EventStream(self._api, since, silence=silence)
+
+    def exec(
+        self,
+        container_id: str,
+        argv: Sequence[str],
+        *,
+        environment: Mapping[str, str] | None = None,
+        user: str = "",
+        workdir: str = "",
+        shell: Shell | None,
+        run: str = "",
+        deadline: float | None = None,
+        stall: float | None = None,
+    ) -> ExecStream:
+        """Run argv in the container; what it writes to standard output is the stream.
+
+        With a `shell` (other than None) it runs under the seal. `run` is the marker that `end` looks for.
+        `deadline` is of `time.monotonic()`, `stall` seconds without a byte. See `ExecStream` for what
+        iterating gives and raises.
+        """
+        return ExecStream(
+            self._api,
+            container_id,
+            argv,
+            environment=environment or {},
+            user=user,
+            workdir=workdir,
+            sealed=shell is not None,
+            run=run,
+            deadline=deadline,
+            stall=stall,
+        )
+
+    def ask(
+        self,
+        container_id: str,
+        argv: Sequence[str],
+        *,
+        environment: Mapping[str, str] | None = None,
+        user: str = "",
+        workdir: str = "",
+        shell: Shell | None = None,
+        run: str = "",
+        timeout: float = 10.0,
+        limit: int = 1 << 20,
+    ) -> Answer:
+        """Run a small command and capture what it says, for probes, witnesses, pre and post commands.
+
+        With a `shell` it runs under the seal, so that it ends when we do. `timeout` is in seconds (`TimedOut`),
+        `limit` in bytes of standard output (`CommandFailed` beyond). A command that cannot start answers 126 or 127.
+        """
+        return ask.ask(
+            self._api,
+            container_id,
+            argv,
+            environment=environment or {},
+            user=user,
+            workdir=workdir,
+            shell=shell,
+            run=run,
+            timeout=timeout,
+            limit=limit,
+        )
+
+    def ask_all(
+        self,
+        container_id: str,
+        questions: Mapping[str, Sequence[str]],
+        *,
+        shell: Shell | None,
+        environment: Mapping[str, str] | None = None,
+        user: str = "",
+        workdir: str = "",
+        timeout: float = 15.0,
+        limit: int = 1 << 20,
+    ) -> Mapping[str, Answer]:
+        """Answers by the questions' names; one exec for all of them where the target has a shell."""
+        return ask.ask_all(
+            self._api,
+            container_id,
+            questions,
+            shell=shell,
+            environment=environment or {},
+            user=user,
+            workdir=workdir,
+            timeout=timeout,
+            limit=limit,
+        )
+
+    def find_shell(self, container_id: str, *, user: str = "", timeout: float = 10.0) -> Shell | None:
+        """Which shell the target offers; None: not even `sh`. One exec."""
+        return ask.find_shell(self._api, container_id, user=user, timeout=timeout)
+
+    def feed(
+        self,
+        container_id: str,
+        argv: Sequence[str],
+        chunks: Iterable[bytes | memoryview],
+        *,
+        environment: Mapping[str, str] | None = None,
+        user: str = "",
+        workdir: str = "",
+        run: str = "",
+        deadline: float | None = None,
+        stall: float | None = None,
+    ) -> ExecResult:
+        """Run argv and write the chunks to its standard input, then end that; standard output is discarded.
+
+        A command that stops reading early is no exception: its exit code tells. Never sealed. Exceptions of
+        `chunks` pass through after the exec's connection was closed.
+        """
+        return feed.feed(
+            self._api,
+            container_id,
+            argv,
+            chunks,
+            environment=environment or {},
+            user=user,
+            workdir=workdir,
+            run=run,
+            deadline=deadline,
+            stall=stall,
+        )
+
+    def end(self, container_id: str, run: str, *, user: str = "", shell: Shell | None = "sh") -> tuple[str, ...]:
+        """End every process in the container that carries the run's marker: TERM, up to 5 s, KILL; then look again.
+
+        Gives what is left, as `pid name` (empty: nothing; zombies do not count). Without a shell nothing can be
+        done or seen, and the answer is empty.
+        """
+        return ending.end(self._api, container_id, run, user=user, shell=shell)
+
+    def archive(
+        self, container_id: str, path: str, *, deadline: float | None = None, stall: float | None = None
+    ) -> "AbstractContextManager[archive.ArchiveStream]":
+        """The path as a tar by the engine's archive endpoint; iterate for chunks. See `ArchiveStream`."""
+        return archive.ArchiveStream(self._api, container_id, path, deadline=deadline, stall=stall)

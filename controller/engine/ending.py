@@ -1,0 +1,47 @@
+"""Ending what a run started inside a container, also what left its process group."""
+
+from controller.engine.api import Api
+from controller.engine.ask import ask
+from controller.errors import CommandFailed, TargetDied, TargetGone
+from strategies.base import Shell
+
+END = r"""
+found() {
+  for process in /proc/[0-9]*; do
+    [ "$process" = "/proc/$$" ] && continue
+    while IFS= read -r line || [ -n "$line" ]; do
+      case $line in *"BACKUP_RUN=$run"*) echo "${process#/proc/}"; break ;; esac
+    done <"$process/environ"
+  done 2>/dev/null
+}
+run=$1
+for signal in TERM KILL; do
+  patience=5
+  for process in $(found); do kill -s "$signal" "$process" 2>/dev/null; done
+  while [ -n "$(found)" ] && [ "$patience" -gt 0 ]; do sleep 1; patience=$((patience - 1)); done
+done
+for process in $(found); do
+  read -r name <"/proc/$process/comm"
+  echo "$process $name"
+done 2>/dev/null
+"""
+"""Shell builtins only, but for `sleep`. The environment of a zombie is empty, so zombies are not found."""
+
+
+def end(api: Api, container_id: str, run: str, *, user: str = "", shell: Shell | None = "sh") -> tuple[str, ...]:
+    """See `Engine.end`. A container that is gone or stopped has nothing left.
+
+    Sees processes of the same user only: root without ptrace rights cannot read another user's environment.
+    """
+    if shell is None:
+        return ()
+    argv = ("sh", "-c", END, "backup", run)
+    try:
+        answer = ask(api, container_id, argv, environment={}, user=user, timeout=30, limit=1 << 20)
+    except (TargetGone, TargetDied):
+        return ()
+    if not answer.ok:
+        raise CommandFailed(
+            f"could not look for what run {run} left behind", exit_code=answer.code, stderr=answer.stderr
+        )
+    return tuple(answer.stdout.splitlines())

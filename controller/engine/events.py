@@ -1,0 +1,92 @@
+"""What happens at the engine, as it happens; an event only means "look again"."""
+
+import contextlib
+import http.client
+import json
+import socket
+from collections.abc import Iterator
+from urllib.parse import urlencode
+
+from controller.engine.api import Api
+from controller.engine.models import Event, Json
+from controller.engine.translate import refusal, translated
+
+ACTIONS = {
+    "container": ("create", "start", "die", "oom", "pause", "unpause", "rename", "destroy", "update", "kill", "stop"),
+    "network": ("create", "connect", "disconnect", "destroy", "remove"),
+}
+"""Without those of execs, of which each health check makes three."""
+
+
+class EventStream:
+    """Container and network events, oldest first; ends when the engine closes or says nothing for long.
+
+    It is connected when it is made, so that a list that is fetched afterwards misses nothing. Raises
+    `EngineUnreachable`, `EngineRefused` at once, `EngineLost` when the connection breaks.
+    """
+
+    def __init__(self, api: Api, since: str | None, *, silence: float) -> None:
+        filters = {"type": list(ACTIONS), "event": sorted({name for names in ACTIONS.values() for name in names})}
+        query = {"filters": json.dumps(filters)} | ({"since": since} if since else {})
+        path = api.path(f"/events?{urlencode(query)}")
+        self._connection = api.http(timeout=silence)
+        self._closed = False
+        try:
+            with translated("subscribing to events"):
+                self._connection.request("GET", path)
+                self._socket = self._connection.sock
+                self._response = self._connection.getresponse()
+                if self._response.status != 200:
+                    raise refusal(self._response.status, self._response.read(4096).decode(), "subscribing to events")
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def __iter__(self) -> Iterator[Event]:
+        try:
+            with translated("waiting for events"):
+                yield from self._events()
+        finally:
+            self._shut()
+
+    def close(self) -> None:
+        """From any thread, more than once: the iterator ends."""
+        self._closed = True
+        if self._socket is not None:
+            with contextlib.suppress(OSError):
+                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+
+    def _events(self) -> Iterator[Event]:
+        while not self._closed:
+            try:
+                line = self._response.readline()
+            except TimeoutError:
+                return
+            except (OSError, http.client.HTTPException):
+                if self._closed:
+                    return
+                raise
+            if not line:
+                return
+            event = _event(json.loads(line))
+            if event.action in ACTIONS.get(event.type, ()):
+                yield event
+
+    def _shut(self) -> None:
+        self._closed = True
+        self._response.close()
+        self._connection.close()
+
+
+def _event(row: Json) -> Event:
+    actor = row.get("Actor") or {}
+    attributes = actor.get("Attributes") or {}
+    kind = row.get("Type") or ""
+    nanoseconds = int(row.get("timeNano") or 0)
+    return Event(
+        type=kind,
+        action=row.get("Action") or "",
+        id=attributes.get("container", "") if kind == "network" else actor.get("ID") or "",
+        attributes=attributes,
+        time=f"{nanoseconds // 10**9}.{nanoseconds % 10**9:09d}",
+    )

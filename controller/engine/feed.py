@@ -1,0 +1,100 @@
+"""Writing a stream to a command in a container, such as the tool that checks a dump."""
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from controller.engine.api import Api
+from controller.engine.frames import Frames, Malformed
+from controller.engine.models import ExecResult
+from controller.engine.wire import Wire, start_exec
+from controller.errors import CommandFailed, SidecarError, StreamTruncated
+
+ENDING = 5.0
+"""Seconds that the engine may take to say that a command whose stream has ended is not running."""
+
+
+def feed(
+    api: Api,
+    container_id: str,
+    argv: Sequence[str],
+    chunks: Iterable[bytes | memoryview],
+    *,
+    environment: Mapping[str, str],
+    user: str,
+    workdir: str,
+    run: str,
+    deadline: float | None,
+    stall: float | None,
+) -> ExecResult:
+    """See `Engine.feed`. Output is read in a thread, since a command that cannot write does not read either."""
+    environment = {**environment, "BACKUP_RUN": run} if run else environment
+    exec_id = api.create_exec(container_id, argv, environment=environment, user=user, workdir=workdir)
+    wire, first = start_exec(api, exec_id, container_id, deadline=deadline, stall=None)
+    listener = _Listener(wire, first, lambda: not api.exec_state(exec_id).running)
+    try:
+        listener.start()
+        _write(wire, chunks, listener, stall)
+        while listener.is_alive():
+            listener.join(1.0)
+            wire.check()
+    finally:
+        wire.close()
+        listener.join()
+    return _result(api, exec_id, listener)
+
+
+def _write(wire: Wire, chunks: Iterable[bytes | memoryview], listener: "_Listener", stall: float | None) -> None:
+    """A pipe that breaks is the command's own end: its code will tell."""
+    for chunk in chunks:
+        try:
+            wire.send(chunk, stall)
+        except OSError:
+            return
+    with contextlib.suppress(OSError):
+        wire.end_sending()
+
+
+def _result(api: Api, exec_id: str, listener: "_Listener") -> ExecResult:
+    limit = time.monotonic() + ENDING
+    while (state := api.exec_state(exec_id)).running and time.monotonic() < limit:
+        time.sleep(0.02)
+    if not state.known or state.running or state.code is None:
+        raise StreamTruncated("the connection to the command ended before the command did")
+    if state.pid == 0 and state.code in (126, 127):
+        text = listener.output.decode("utf-8", "replace").strip()
+        raise CommandFailed(f"the command could not be started: {text}", exit_code=state.code, stderr=text)
+    return ExecResult(state.code, False, listener.frames.error.decode("utf-8", "replace"))
+
+
+class _Listener(threading.Thread):
+    """Reads what the command says until it ends; keeps the tail of standard error and the last of standard output."""
+
+    def __init__(self, wire: Wire, first: bytes, over: Callable[[], bool]) -> None:
+        super().__init__(name="feed-listener", daemon=True)
+        self._wire, self._first, self._over = wire, first, over
+        self.frames = Frames(size=256 << 10)
+        self.output = b""
+
+    def run(self) -> None:
+        # A command that ends without having read everything resets the connection; its code tells, not this.
+        with contextlib.suppress(OSError, Malformed, SidecarError):
+            self._listen()
+            while not self._over():
+                self._wire.check()
+                time.sleep(0.02)
+            # The engine (26.1) goes on taking the input of a command that has ended, for up to 35 s.
+            self._wire.shut()
+
+    def _listen(self) -> None:
+        count: int | None = len(self._first)
+        self.frames.room()[:count] = self._first
+        while True:
+            if count:
+                self.frames.received(count)
+                self.output = (self.output + self.frames.tail(4096))[-4096:]
+                self.frames.take()
+            count = self._wire.receive_into(self.frames.room())
+            if count == 0:
+                return

@@ -1,0 +1,262 @@
+"""The stream of one exec: every byte of standard output, and the proof that nothing is missing."""
+
+import contextlib
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Self
+
+from controller.engine import seal
+from controller.engine.api import Api, ExecState
+from controller.engine.frames import Frames, Malformed
+from controller.engine.models import ExecResult, Inspected
+from controller.engine.wire import Wire, start_exec
+from controller.errors import (
+    Cancelled,
+    CommandFailed,
+    EngineError,
+    EngineLost,
+    SidecarError,
+    StreamTruncated,
+    TargetDied,
+    TargetGone,
+    TargetPaused,
+)
+
+SETTLING = 1.0
+"""Seconds in which the engine may still come to know why a stream has ended."""
+ENDING = 5.0
+"""Seconds that the engine may take to say that a command whose stream has ended is not running."""
+
+
+class ExecStream:
+    """What a command in a container writes to standard output, and the proof that it arrived whole.
+
+    A context manager and iterator of chunks, up to about 1 MiB each. After the last chunk `result` tells how it
+    ended; a stream is complete only with an end on a frame boundary, its seal (where there is a shell), and an
+    inspection that says not running and the same code. Iterating raises `StreamTruncated`, `TargetDied`,
+    `TargetGone`, `EngineLost`, `Stalled`, `TimedOut`, `Cancelled`, and `CommandFailed` (126, 127) for a command
+    that could not be started. The command's own exit code is never an exception.
+    """
+
+    result: ExecResult
+
+    def __init__(
+        self,
+        api: Api,
+        container_id: str,
+        argv: Sequence[str],
+        *,
+        environment: Mapping[str, str],
+        user: str,
+        workdir: str,
+        sealed: bool,
+        run: str,
+        deadline: float | None,
+        stall: float | None,
+    ) -> None:
+        self._api, self._container_id, self._argv = api, container_id, list(argv)
+        self._environment = {**environment, "BACKUP_RUN": run} if run or sealed else dict(environment)
+        self._user, self._workdir, self._run = user, workdir, run
+        self._seal = seal.Seal() if sealed else None
+        self._deadline, self._stall = deadline, stall
+        self._frames = Frames()
+        self._wire: Wire | None = None
+        self._reason: SidecarError | None = None
+        self._held = b""
+        self._answered = False
+
+    def __enter__(self) -> Self:
+        self._before = _able(self._api.inspect(self._container_id))
+        self._exec_id = self._api.create_exec(
+            self._before.id,
+            seal.wrap(self._argv) if self._seal else self._argv,
+            environment=self._environment,
+            user=self._user,
+            workdir=self._workdir,
+        )
+        if self._reason:
+            raise self._reason
+        self._wire, first = start_exec(
+            self._api, self._exec_id, self._before.id, deadline=self._deadline, stall=self._stall
+        )
+        if self._reason:
+            self._wire.cut(self._reason)
+        if self._seal:
+            self._say(self._seal.announcement)
+        self._first = first
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[bytes | memoryview]:
+        try:
+            yield from self._chunks()
+        except (OSError, Malformed) as error:
+            raise self._why(str(error) or type(error).__name__) from error
+        self._settle()
+        yield from filter(None, [self._last()])
+
+    def cancel(self, reason: SidecarError | None = None) -> None:
+        """From any thread: close the socket first; whoever iterates gets `reason`, else `Cancelled`."""
+        self._reason = self._reason or reason or Cancelled("the run was cancelled")
+        if self._wire is not None:
+            self._wire.cut(self._reason)
+
+    def check(self) -> None:
+        """Raise what stands against going on: a cancellation, the deadline."""
+        if self._wire is not None:
+            self._wire.check()
+
+    def close(self) -> None:
+        """Close the socket, which also ends what runs under the seal; from any thread, more than once."""
+        if self._wire is not None:
+            self._wire.close()
+
+    def _chunks(self) -> Iterator[bytes | memoryview]:
+        """Everything but what may be the seal."""
+        frames, wire = self._frames, self._wire
+        assert wire is not None, "an ExecStream is used in a with statement"
+        frames.room()[: len(self._first)] = self._first
+        count: int | None = len(self._first)
+        while True:
+            if count:
+                frames.received(count)
+                self._answer()
+            if frames.full or count is None:
+                yield from filter(None, [self._take()])
+            count = wire.receive_into(frames.room())
+            if count == 0:
+                return
+
+    def _take(self) -> memoryview:
+        """What can be given away: all that has come, but for the last bytes, which may belong to the seal."""
+        taken = self._frames.take(self._held)
+        keep = seal.LENGTH if self._seal else 0
+        self._held = taken[max(0, len(taken) - keep) :] if keep else b""
+        return memoryview(taken)[: len(taken) - len(self._held)]
+
+    def _tail(self) -> bytes:
+        tail = self._frames.tail(seal.LENGTH)
+        return tail if len(tail) == seal.LENGTH else (self._held + tail)[-seal.LENGTH :]
+
+    def _answer(self) -> None:
+        """Let the wrapper end once its seal is here; until then it lives, and the engine does not drop the tail."""
+        if self._seal and not self._answered and self._seal.code(self._tail()) is not None:
+            self._answered = True
+            self._say(b"\n")
+
+    def _say(self, data: bytes) -> None:
+        """Write to the wrapper; one that is gone shows in how the stream ends."""
+        assert self._wire is not None
+        with contextlib.suppress(OSError):
+            self._wire.send(data)
+
+    def _last(self) -> bytes:
+        rest = self._frames.take(self._held)
+        return rest[: len(rest) - seal.LENGTH] if self._seal else rest
+
+    def _settle(self) -> None:
+        """Decide whether what came is everything, and set the result; else raise."""
+        state = self._ended()
+        if state.known and not state.running and state.pid == 0 and state.code in (126, 127):
+            raise self._not_started(state.code)
+        if not self._frames.boundary:
+            raise self._why("the stream ended inside a frame")
+        code = self._seal.code(self._tail()) if self._seal else state.code
+        if self._seal and code is None:
+            raise self._why("output came after the seal" if self._answered else "the stream ended without its seal")
+        if not state.known or state.running or state.code != code:
+            raise self._why(f"the stream's code is {code}, the engine says {_described(state)}")
+        assert code is not None
+        self.result = self._result(code)
+
+    def _result(self, code: int) -> ExecResult:
+        text, pid = self._frames.error, None
+        first = self._frames.first_error_line
+        if self._seal:
+            number = first.rpartition(b" ")[2]
+            pid = int(number) if number.isdigit() else None
+            text = text.removeprefix(first + b"\n")
+        return ExecResult(code, self._seal is not None, text.decode("utf-8", "replace"), pid)
+
+    def _ended(self) -> ExecState:
+        """The exec's state, given some time to say that it is over, when a seal tells that it must be."""
+        patience = ENDING if self._answered or not self._seal else SETTLING
+        limit = time.monotonic() + patience
+        while True:
+            try:
+                state = self._api.exec_state(self._exec_id)
+            except EngineError as error:
+                raise self._lost(error) from error
+            if not state.running or time.monotonic() > limit:
+                return state
+            time.sleep(0.02)
+
+    def _not_started(self, code: int) -> CommandFailed:
+        """The engine's reason comes as if it were output (moby, 26.1); none of it is data."""
+        text = (self._held + self._frames.tail(4096)).decode("utf-8", "replace").strip()
+        return CommandFailed(
+            f"the command could not be started: {text}",
+            hint="Check the command's name, backup.user and backup.workdir.",
+            exit_code=code,
+            stderr=text,
+        )
+
+    def _why(self, seen: str) -> SidecarError:
+        """Why the stream ended too early, by what has become of the container; a kill is known only after a moment."""
+        limit = time.monotonic() + SETTLING
+        while True:
+            try:
+                now = self._api.inspect(self._before.id)
+                state = self._api.exec_state(self._exec_id)
+            except TargetGone as error:
+                return error
+            except EngineError as error:
+                return self._lost(error)
+            if now.restarting or now.started_at != self._before.started_at:
+                return _died(now, self._frames.output_size)
+            if not now.running:  # `docker rm --force` kills first, and removes a moment later.
+                if time.monotonic() > limit:
+                    return _died(now, self._frames.output_size)
+                time.sleep(0.05)
+                continue
+            if not state.known:
+                return EngineLost(f"the engine was restarted during the dump: {seen}")
+            if time.monotonic() > limit or (not state.running and (state.code or 0) < 128):
+                return StreamTruncated(
+                    f"{seen}, after {self._frames.output_size} bytes; {_described(state)}",
+                    hint="Something before the engine cut the stream: raise a proxy's tunnel time-out.",
+                )
+            time.sleep(0.05)
+
+    def _lost(self, error: EngineError) -> EngineError:
+        lost = EngineLost(f"the engine went away during the dump: {error.message}", hint=error.hint)
+        return lost if error.transient else error
+
+
+def _able(container: Inspected) -> Inspected:
+    """The container, when something can be run in it."""
+    if container.paused or container.restarting:
+        raise TargetPaused(f"container {container.name} is {container.status}", hint="Unpause it, or wait.")
+    if not container.running:
+        raise TargetDied(f"container {container.name} is not running: {container.status}", hint="Start it.")
+    return container
+
+
+def _died(now: Inspected, size: int) -> TargetDied:
+    killed = ", the kernel killed for memory" if now.oom else ""
+    state = f"restarted at {now.started_at}" if now.running else f"{now.status}, exit code {now.exit_code}"
+    return TargetDied(
+        f"container {now.name} stopped during the dump after {size} bytes: {state}{killed}",
+        hint="Look at the container's log and memory limit.",
+    )
+
+
+def _described(state: ExecState) -> str:
+    if not state.known:
+        return "the command is forgotten"
+    return "the command is still running" if state.running else f"the command's code is {state.code}"

@@ -1,0 +1,121 @@
+"""The one place where errors of docker, requests, urllib3, http.client and sockets become our own."""
+
+import http.client
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import docker.errors
+import requests
+import urllib3.exceptions
+
+from controller.errors import (
+    EngineError,
+    EngineLost,
+    EngineRefused,
+    EngineUnreachable,
+    SidecarError,
+    TargetDied,
+    TargetGone,
+    TargetPaused,
+)
+
+UNREACHABLE_HINT = "Check that the engine runs, that its socket is mounted, and DOCKER_HOST."
+
+
+@contextmanager
+def translated(doing: str, container: str = "") -> Iterator[None]:
+    """Turn what goes wrong inside into `controller.errors`; `doing` completes "while ..." in the message."""
+    try:
+        yield
+    except SidecarError:
+        raise
+    except docker.errors.APIError as error:
+        status = error.status_code if error.response is not None else 500
+        raise refusal(int(status or 500), str(error.explanation or error), doing, container) from error
+    except (
+        docker.errors.DockerException,
+        docker.errors.StreamParseError,
+        requests.exceptions.RequestException,
+        urllib3.exceptions.HTTPError,
+        http.client.HTTPException,
+        OSError,
+        ValueError,
+    ) as error:
+        raise failure(error, doing) from error
+
+
+def refusal(status: int, text: str, doing: str, container: str = "") -> SidecarError:
+    """The error for an answer of the engine with this HTTP status and text (moby's API reference, 1.24 and later)."""
+    name, text = container[:12] or "the container", text.strip()
+    if status == 404 and "exec" not in text.lower().split("container")[0]:
+        return TargetGone(f"container {name} does not exist any more, while {doing}: {text}")
+    if status == 409 and ("paused" in text or "restarting" in text):
+        return TargetPaused(f"container {name} is paused or restarting, while {doing}: {text}")
+    if status == 409 and "not running" in text:
+        return TargetDied(f"container {name} is not running, while {doing}: {text}")
+    if status in (401, 403, 405):
+        return EngineRefused(
+            f"the engine, or a proxy before it, refused with status {status}, while {doing}: {text}",
+            hint="Allow this request in the socket proxy; the README lists what is needed.",
+        )
+    if status in (502, 503, 504):
+        return EngineLost(f"the engine does not answer behind its proxy (status {status}), while {doing}: {text}")
+    return EngineError(f"the engine answered with status {status}, while {doing}: {text}")
+
+
+def failure(error: BaseException, doing: str) -> EngineError:
+    """The error for a connection that could not be made, broke, timed out or spoke nonsense."""
+    causes = list(_causes(error))
+    if any(isinstance(cause, PermissionError) for cause in causes):
+        return EngineRefused(
+            f"no permission to use the engine's socket, while {doing}",
+            hint="Give the sidecar the group that owns the socket on the host.",
+        )
+    if any(isinstance(cause, _NEVER_CONNECTED) for cause in causes):
+        return EngineUnreachable(f"cannot reach the engine, while {doing}: {causes[-1]}", hint=UNREACHABLE_HINT)
+    if any(isinstance(cause, _BROKE) for cause in causes):
+        return EngineLost(f"the connection to the engine broke, while {doing}: {causes[-1]!r}")
+    if isinstance(error, (docker.errors.DockerException, requests.exceptions.ConnectionError)):
+        return EngineUnreachable(f"cannot reach the engine, while {doing}: {causes[-1]}", hint=UNREACHABLE_HINT)
+    return EngineError(f"unexpected answer of the engine, while {doing}: {type(error).__name__}: {error}")
+
+
+_NEVER_CONNECTED = (
+    ConnectionRefusedError,
+    FileNotFoundError,
+    socket.gaierror,
+    ssl.SSLCertVerificationError,
+    requests.exceptions.ConnectTimeout,
+    urllib3.exceptions.NewConnectionError,
+    urllib3.exceptions.ConnectTimeoutError,
+)
+_BROKE = (
+    ConnectionError,
+    TimeoutError,
+    http.client.IncompleteRead,
+    http.client.BadStatusLine,
+    requests.exceptions.Timeout,
+    requests.exceptions.ChunkedEncodingError,
+    urllib3.exceptions.TimeoutError,
+    urllib3.exceptions.ProtocolError,
+    OSError,
+)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """The error and everything it was made from: causes, contexts, and errors carried as arguments, as urllib3 does."""
+    seen: set[int] = set()
+    waiting = [error]
+    while waiting:
+        current = waiting.pop(0)
+        if current is None or id(current) in seen:
+            continue
+        seen.add(id(current))
+        yield current
+        waiting += [current.__cause__, current.__context__]
+        waiting += [argument for argument in current.args if isinstance(argument, BaseException)]
+        reason = getattr(current, "reason", None)
+        if isinstance(reason, BaseException):
+            waiting.append(reason)

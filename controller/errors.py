@@ -1,0 +1,211 @@
+"""Everything that can go wrong, as one tree; apart, so that every room can raise it and only the boundary reports it.
+
+SidecarError
+├── EngineError
+│   ├── EngineUnreachable    engine-unreachable   transient
+│   ├── EngineLost           engine-lost          transient
+│   └── EngineRefused        engine-refused
+├── TargetError
+│   ├── TargetGone           target-gone
+│   ├── TargetDied           target-died
+│   ├── TargetReplaced       target-replaced      transient
+│   ├── TargetPaused         target-paused
+│   └── TargetUnsuitable     (the strategy's code)
+├── StreamError
+│   ├── StreamTruncated      stream-truncated     transient
+│   ├── Stalled              stalled
+│   └── WriterStalled        writer-stalled
+├── CommandFailed            command-failed
+├── TimedOut                 timeout
+├── Cancelled                cancelled
+├── IncompleteDump           incomplete-dump
+├── StoreError               store-error
+│   ├── StoreFull            store-full
+│   └── Damaged              damaged
+├── UnknownTarget            unknown-target
+├── UnknownRun               unknown-run
+├── Stopping                 stopping             transient
+├── CannotListen             cannot-listen
+└── Busy                     run-in-progress
+"""
+
+from typing import ClassVar
+
+
+class SidecarError(Exception):
+    """Base of the tree: a stable `code`, whether trying again may help, and the user's next step."""
+
+    code: ClassVar[str] = "internal-error"
+    transient: ClassVar[bool] = False
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        self.message, self.hint = message, hint
+        super().__init__(message)
+
+    def __str__(self) -> str:
+        return f"{self.message}. {self.hint}" if self.hint else self.message
+
+    def as_dict(self) -> dict[str, object]:
+        return {"code": self.code, "message": self.message, "hint": self.hint, "transient": self.transient}
+
+
+class EngineError(SidecarError):
+    """The Docker engine, not the target, is the trouble."""
+
+    code = "engine-error"
+
+
+class EngineUnreachable(EngineError):
+    """No connection to the engine's address."""
+
+    code, transient = "engine-unreachable", True
+
+
+class EngineLost(EngineError):
+    """The engine went away while something was under way."""
+
+    code, transient = "engine-lost", True
+
+
+class EngineRefused(EngineError):
+    """The engine, or a proxy before it, forbids a request that is needed."""
+
+    code = "engine-refused"
+
+
+class TargetError(SidecarError):
+    """The target's container is not in a state in which it can be backed up."""
+
+
+class TargetGone(TargetError):
+    """The container was removed."""
+
+    code = "target-gone"
+
+
+class TargetDied(TargetError):
+    """The container stopped while it was being read."""
+
+    code = "target-died"
+
+
+class TargetReplaced(TargetError):
+    """Another container has taken the target's place; a new run uses the new one."""
+
+    code, transient = "target-replaced", True
+
+
+class TargetPaused(TargetError):
+    """The container is paused or restarting, so nothing can be run in it."""
+
+    code = "target-paused"
+
+
+class TargetUnsuitable(TargetError):
+    """The strategy cannot work with this target; `code` is the strategy's own."""
+
+    def __init__(self, message: str, *, hint: str, code: str) -> None:
+        super().__init__(message, hint=hint)
+        self.code = code  # type: ignore[misc]  # the strategy names it
+
+
+class StreamError(SidecarError):
+    """The stream from the target did not arrive as it was sent."""
+
+
+class StreamTruncated(StreamError):
+    """The stream ended without its seal, inside a frame, or with bytes after the seal."""
+
+    code, transient = "stream-truncated", True
+
+
+class Stalled(StreamError):
+    """The command sent no byte for the stall timeout."""
+
+    code = "stalled"
+
+
+class WriterStalled(StreamError):
+    """The store took no byte for the stall timeout."""
+
+    code = "writer-stalled"
+
+
+class CommandFailed(SidecarError):
+    """A command in the target ended with a code that its plan does not allow."""
+
+    code = "command-failed"
+
+    def __init__(self, message: str, *, hint: str = "", exit_code: int | None = None, stderr: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.exit_code, self.stderr = exit_code, stderr
+
+
+class TimedOut(SidecarError):
+    """The run went beyond its deadline."""
+
+    code = "timeout"
+
+
+class Cancelled(SidecarError):
+    """Somebody asked for the end of the run."""
+
+    code = "cancelled"
+
+
+class IncompleteDump(SidecarError):
+    """The bytes arrived whole, but they are not a whole dump."""
+
+    code = "incomplete-dump"
+
+
+class StoreError(SidecarError):
+    """The store cannot be read or written."""
+
+    code = "store-error"
+
+
+class StoreFull(StoreError):
+    """No room is left in the store."""
+
+    code = "store-full"
+
+
+class Damaged(StoreError):
+    """A stored artifact is not what was written."""
+
+    code = "damaged"
+
+
+class UnknownTarget(SidecarError):
+    """No target has this key."""
+
+    code = "unknown-target"
+
+
+class UnknownRun(SidecarError):
+    """No run has this id, or it holds no such artifact."""
+
+    code = "unknown-run"
+
+
+class Stopping(SidecarError):
+    """The sidecar is shutting down and takes no new run."""
+
+    code, transient = "stopping", True
+
+
+class CannotListen(SidecarError):
+    """The API's address or socket cannot be taken."""
+
+    code = "cannot-listen"
+
+
+class Busy(SidecarError):
+    """The target has a run under way, whose id is `run`."""
+
+    code = "run-in-progress"
+
+    def __init__(self, message: str, *, run: str, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.run = run

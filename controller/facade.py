@@ -1,0 +1,79 @@
+"""What API, metrics and heartbeat may ask of the running program; apart, so that they need not know how it is made."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from config.loading import Loaded
+from config.problems import Problem
+from controller.catalog import Catalog
+from controller.jobs import Job, Jobs
+from controller.report import Key
+from controller.store import Store
+from controller.targets import Target
+
+
+class Sidecar(Protocol):
+    """Safe to use from several threads; nothing here waits for the engine."""
+
+    @property
+    def loaded(self) -> Loaded: ...
+
+    @property
+    def store(self) -> Store: ...
+
+    @property
+    def catalog(self) -> Catalog: ...
+
+    @property
+    def jobs(self) -> Jobs: ...
+
+    @property
+    def identity(self) -> str:
+        """ULID; the same for as long as the work folder lives."""
+        ...
+
+    @property
+    def instance(self) -> str:
+        """Names this process."""
+        ...
+
+    @property
+    def version(self) -> str: ...
+
+    @property
+    def socket(self) -> Path:
+        """Where the API's unix socket belongs."""
+        ...
+
+    @property
+    def own_address(self) -> str | None:
+        """IPv4 on the network shared with the orchestrator; None when the sidecar is not there."""
+        ...
+
+    @property
+    def problems(self) -> Sequence[Problem]:
+        """What concerns no single target."""
+        ...
+
+    @property
+    def watching(self) -> bool:
+        """The list of containers is current."""
+        ...
+
+    @property
+    def alive(self) -> bool:
+        """The loops live."""
+        ...
+
+    def targets(self) -> Sequence[Target]:
+        """By key."""
+        ...
+
+    def target(self, key: Key) -> Target:
+        """Raises `UnknownTarget`, whose hint names the nearest keys."""
+        ...
+
+    def start(self, key: Key, trigger: str) -> Job:
+        """Queue a run; raises `UnknownTarget`, `TargetUnsuitable`, `TargetGone`, `Busy`."""
+        ...

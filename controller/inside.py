@@ -1,0 +1,159 @@
+"""What a run does inside its target: streams, commands, questions, and seeing that nothing of it is left behind.
+
+Apart from the runner, which knows the order of things, so that here is the one place that decides which user, folder,
+environment, deadline and marker an exec gets.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+from config.secrets import Secrets
+from controller.engine.archive import ArchiveStream
+from controller.engine.client import Engine
+from controller.engine.models import ExecResult
+from controller.engine.stream import ExecStream
+from controller.errors import CommandFailed, SidecarError, TargetDied, TargetGone, TargetReplaced
+from controller.jobs import Job
+from controller.survey import Survey
+from controller.targets import PROJECT, SERVICE, Target
+from strategies.base import Archive, Argv, Dump, Incomplete, script
+
+POST = 300.0
+"""Seconds that `post` gets in any case, since it undoes what `pre` did also after the run's own deadline."""
+QUESTION = 60.0
+"""Seconds that a question before the dump may take."""
+ANSWER = 64 << 20
+"""Bytes that its answer may have: a list of all objects of a server."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inside:
+    """One run's hands in one container. Every method raises the engine's and the target's errors."""
+
+    engine: Engine
+    job: Job
+    target: Target
+    survey: Survey
+    secrets: Secrets
+    """The operator's, and what the container's own environment keeps secret; for redaction."""
+    deadline: float
+    """Of `time.monotonic()`."""
+
+    @property
+    def stall(self) -> float:
+        return self.target.asked()[0].stall_timeout.total_seconds()
+
+    @property
+    def user(self) -> str:
+        return self.target.asked()[0].user or ""
+
+    def source(self, dump: Dump) -> AbstractContextManager[ExecStream | ArchiveStream]:
+        """The stream of a dump, not yet opened."""
+        container, source = self.survey.container.id, dump.source
+        if isinstance(source, Archive):
+            return self.engine.archive(container, source.path, deadline=self.deadline, stall=self.stall)
+        return self._exec(source.argv, {**self._environment("backup"), **source.environment}, self.deadline)
+
+    def pre(self) -> None:
+        """Run `commands.pre`; raises `CommandFailed`."""
+        self._commands("pre", {}, self.deadline, self.job.reading)
+
+    def post(self, outcome: str) -> None:
+        """Run `commands.post` with `BACKUP_OUTCOME`, also for a run that was cancelled or is past its deadline."""
+        deadline = max(self.deadline, time.monotonic() + POST)
+        self._commands("post", {"BACKUP_OUTCOME": outcome}, deadline, lambda _: None)
+
+    def ask(self, argv: Sequence[str]) -> str:
+        """The standard output of a read-only question; raises `CommandFailed`."""
+        shell, container = self.survey.facts.shell, self.survey.container.id
+        run = self.job.report.id
+        answer = self.engine.ask(container, argv, user=self.user, shell=shell, run=run, timeout=QUESTION, limit=ANSWER)
+        self.demand_success(
+            "a question before the dump", ExecResult(answer.code, sealed=False, stderr=answer.stderr), {}
+        )
+        return answer.stdout
+
+    def feed(self, argv: Argv, chunks: Iterable[bytes]) -> None:
+        """Write chunks to a command's standard input; raises `Incomplete` when it does not like them."""
+        result = self.engine.feed(
+            self.survey.container.id,
+            argv,
+            chunks,
+            user=self.user,
+            run=self.job.report.id,
+            deadline=self.deadline,
+            stall=self.stall,
+        )
+        if result.code != 0:
+            last = self.secrets.redact(result.stderr[-500:]).strip()
+            raise Incomplete(f"{argv[0]} refuses it with exit code {result.code}: {last}")
+
+    def demand_success(self, what: str, result: ExecResult, allowed: Mapping[int, str]) -> tuple[str, ...]:
+        """Raises `CommandFailed` unless the exit code is 0, or one that is allowed, which is a warning."""
+        stderr = self.secrets.redact(result.stderr).strip()
+        if result.code in allowed:
+            return (f"{what}: {allowed[result.code]}: {stderr[-1000:]}",)
+        if result.code != 0:
+            last = "; ".join(stderr.splitlines()[-3:]) or "it printed nothing on standard error"
+            hint = "The last lines of its standard error are in the report; run it by hand in the container."
+            message = f"{what} failed with exit code {result.code}: {last[-500:]}"
+            raise CommandFailed(message, hint=hint, exit_code=result.code, stderr=stderr)
+        return ()
+
+    def end(self) -> tuple[str, ...]:
+        """End what a failed run started here; a warning when something is left, or nobody could look."""
+        shell, container = self.survey.facts.shell, self.survey.container.id
+        try:
+            left = self.engine.end(container, self.job.report.id, user=self.user, shell=shell)
+        except SidecarError as error:
+            left = (f"nobody knows, since looking failed: {error.message}",)
+        return (f"left-running: of this run there is still in the target: {', '.join(left)}",) if left else ()
+
+    def explained(self, error: SidecarError) -> SidecarError:
+        """The cause behind a stream's end: `TargetReplaced` when another container has the target's place."""
+        if isinstance(error, (TargetDied, TargetGone)) and (name := self._successor()):
+            hint = "It was re-created meanwhile; the next run uses the new container."
+            return TargetReplaced(f"{self.job.key} is now container {name}", hint=hint)
+        return error
+
+    def _commands(
+        self, when: str, extra: Mapping[str, str], deadline: float, reading: Callable[[ExecStream], None]
+    ) -> None:
+        environment = {**self._environment(when), **extra}
+        for command in getattr(self.target.asked()[0].commands, when):
+            with self._exec(script([command], self.survey.facts.shell), environment, deadline) as stream:
+                reading(stream)
+                for _ in stream:
+                    pass
+            self.demand_success(when, stream.result, {})
+
+    def _exec(self, argv: Argv, environment: Mapping[str, str], deadline: float) -> ExecStream:
+        settings, _ = self.target.asked()
+        return self.engine.exec(
+            self.survey.container.id,
+            argv,
+            environment=environment,
+            user=self.user,
+            workdir=settings.workdir or "",
+            shell=self.survey.facts.shell,
+            run=self.job.report.id,
+            deadline=deadline,
+            stall=self.stall,
+        )
+
+    def _environment(self, when: str) -> dict[str, str]:
+        """Of an exec; the operator's secrets only for a command that the operator's file wrote."""
+        origins = self.target.resolved.origins if self.target.resolved else {}
+        secrets = dict(self.secrets) if origins.get(when) == "file" else {}
+        return {**secrets, **self.target.asked()[0].env, "BACKUP_KEY": str(self.job.key)}
+
+    def _successor(self) -> str | None:
+        """Name of the running container that carries the target's Compose labels now, if it is another."""
+        own = (self.job.key.project, self.job.key.service)
+        for listed in self.engine.containers():
+            same = (listed.labels.get(PROJECT), listed.labels.get(SERVICE)) == own
+            if same and listed.state == "running" and listed.id != self.survey.container.id:
+                return listed.name
+        return None

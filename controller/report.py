@@ -1,0 +1,176 @@
+"""What is told about a run: its report while and after it runs, and the manifest that lies beside its artifacts.
+
+Apart, because the runner writes them, the store and the catalog keep them, and API, CLI and heartbeat show them; none
+of those needs to know another. Times are UTC; sizes are bytes.
+"""
+
+import re
+import secrets
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+from urllib.parse import quote, unquote
+
+from pydantic import BaseModel, ConfigDict, PlainSerializer
+
+SCHEMA = 1
+"""Major version of manifests and reports; readers ignore unknown fields and refuse a higher one."""
+
+RUN_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
+
+State = Literal["queued", "running", "succeeded", "failed", "cancelled", "interrupted", "missed"]
+Proof = Literal["full", "sealed", "framed"]
+FINAL: frozenset[State] = frozenset({"succeeded", "failed", "cancelled", "interrupted", "missed"})
+
+
+def rfc3339(time: datetime) -> str:
+    """`2026-03-01T03:00:00.123Z`: RFC 3339 in UTC with milliseconds."""
+    return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def new_run_id(now: datetime) -> str:
+    """`YYYYMMDDTHHMMSSZ-<8 hex>`; sorts by time."""
+    return f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
+
+
+Time = Annotated[datetime, PlainSerializer(rfc3339, when_used="json")]
+
+
+class Record(BaseModel):
+    """Frozen, and forgiving to fields that a later release adds."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
+
+
+class Key(Record):
+    """Names a target: `project/service` or `project/service/name`; `_` is the project without Compose."""
+
+    project: str
+    service: str
+    name: str | None = None
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return (self.project, self.service, *([self.name] if self.name else []))
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """The parts percent-encoded outside `[a-z0-9_-]`, so that none can be `..`, hidden or a path."""
+        return tuple(encode(part) for part in self.parts)
+
+    @classmethod
+    def parse(cls, text: str) -> "Key":
+        """From `str(key)`; raises ValueError for anything but two or three parts."""
+        parts = [unquote(part) for part in text.split("/")]
+        if len(parts) not in (2, 3) or not all(parts):
+            raise ValueError(f"a target's key is project/service or project/service/name, not {text[:80]!r}")
+        return cls(project=parts[0], service=parts[1], name=parts[2] if len(parts) == 3 else None)
+
+    def __str__(self) -> str:
+        return "/".join(quote(part, safe="") if "/" in part or "%" in part else part for part in self.parts)
+
+
+def encode(part: str) -> str:
+    """Percent-encode every byte outside `[a-z0-9_-]`."""
+    return "".join(
+        chr(byte) if chr(byte) in "abcdefghijklmnopqrstuvwxyz0123456789_-" else f"%{byte:02X}" for byte in part.encode()
+    )
+
+
+class Artifact(Record):
+    """One stored dump of a run."""
+
+    name: str
+    """File name in the run's folder, with the compression's suffix."""
+    format: str
+    compression: str
+    """`zstd`, `gzip` or `none`."""
+    size: int
+    sha256: str
+    """Of the stored bytes, hexadecimal."""
+    plain_size: int
+    plain_sha256: str
+    proof: Proof
+    argv: tuple[str, ...] = ()
+    """What ran in the container; empty for the archive endpoint."""
+    restore: str = ""
+    """A shell line of plain tools that restores it."""
+
+
+class Manifest(Record):
+    """Explains a run's artifacts without this program; written last, as `manifest.json`."""
+
+    schema_: int = SCHEMA
+    run: str
+    target: Key
+    strategy: str
+    container: str
+    container_id: str
+    image: str
+    """Reference as the user wrote it."""
+    image_id: str
+    engine: str
+    sidecar: str
+    """Version of this program."""
+    started: Time
+    finished: Time
+    proof: Proof
+    warnings: tuple[str, ...] = ()
+    artifacts: tuple[Artifact, ...]
+
+    model_config = ConfigDict(
+        alias_generator=lambda name: name.rstrip("_"), validate_by_name=True, serialize_by_alias=True
+    )
+
+    @property
+    def size(self) -> int:
+        return sum(artifact.size for artifact in self.artifacts)
+
+
+class Failure(Record):
+    """Why a run did not succeed."""
+
+    code: str
+    message: str
+    hint: str = ""
+    transient: bool = False
+    exit_code: int | None = None
+    stderr: str = ""
+    """The last lines, redacted and bounded."""
+
+
+class Report(Record):
+    """One run, from `queued` to its end; every state change is a new one."""
+
+    id: str
+    target: Key
+    state: State
+    trigger: str
+    """Who asked: `cli`, `api`, `schedule`, `export`."""
+    created: Time
+    strategy: str = ""
+    reason: str = ""
+    """Why it is still queued: `slot`, `paused`, `restarting`."""
+    started: Time | None = None
+    finished: Time | None = None
+    seconds: float | None = None
+    """Duration by a monotonic clock."""
+    bytes: int = 0
+    """Plain bytes captured so far."""
+    size: int | None = None
+    """Stored bytes of all artifacts."""
+    proof: Proof | None = None
+    warnings: tuple[str, ...] = ()
+    artifacts: tuple[Artifact, ...] = ()
+    failure: Failure | None = None
+    attempts: int = 1
+
+    @property
+    def final(self) -> bool:
+        return self.state in FINAL
+
+
+def weakest(proofs: Iterable[Proof]) -> Proof:
+    """A run is proved as far as its least proved artifact."""
+    order: tuple[Proof, ...] = ("framed", "sealed", "full")
+    return min(proofs, key=order.index)

@@ -1,0 +1,235 @@
+"""One run, from its start to its report: survey, pre, dump, check, publish, post."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from importlib.metadata import version
+from itertools import chain
+from typing import Any, BinaryIO
+
+from loguru import logger
+
+from config.secrets import Secrets
+from controller import pipeline
+from controller.catalog import succeeded
+from controller.engine.client import Engine
+from controller.engine.stream import ExecStream
+from controller.errors import IncompleteDump, SidecarError
+from controller.inside import Inside
+from controller.jobs import Job
+from controller.redaction import Redact
+from controller.report import Artifact, Failure, Key, Manifest, Proof, Report, weakest
+from controller.store import Draft, Store
+from controller.survey import Surveyor
+from controller.targets import Target
+from strategies.base import Dump, Exec, ExecCheck, Incomplete
+
+SUFFIX = {"zstd": ".zst", "gzip": ".gz", "none": ""}
+DECODE = {"zstd": "zstd -dc {}", "gzip": "gzip -dc {}", "none": "cat {}"}
+
+
+class Runner:
+    """Executes jobs. Holds no state of its own between two runs."""
+
+    def __init__(
+        self, engine: Engine, store: Store, surveyor: Surveyor, target: Callable[[Key], Target], secrets: Secrets
+    ) -> None:
+        self._engine, self._store, self._surveyor = engine, store, surveyor
+        self._target, self._secrets = target, secrets
+
+    def __call__(self, job: Job) -> Report:
+        """Do the whole run and give its final report; never raises."""
+        begun = time.monotonic()
+        job.update(state="running", reason="", started=datetime.now(UTC))
+        redact, warnings = self._secrets.redact, []
+        try:
+            job.check()
+            inside = self._enter(job, begun)
+            redact = inside.secrets.redact
+            attempt = Attempt(inside, self._store)
+            warnings = attempt.warnings
+            changes = of_success(attempt.run())
+        except SidecarError as error:
+            changes = {"state": "cancelled" if job.cancelled else "failed", "failure": failure(error, redact)}
+        except Exception as error:  # noqa: BLE001  # The boundary: exactly one report, whatever happens.
+            logger.opt(exception=error).error("run ended by a defect of this program")
+            told = redact(f"{type(error).__name__}: {error}")
+            defect = Failure(code="internal-error", message=told, hint="Please report it with the log.")
+            changes = {"state": "failed", "failure": defect}
+        changes["warnings"] = tuple(map(redact, warnings))
+        return job.update(**changes, finished=datetime.now(UTC), seconds=round(time.monotonic() - begun, 3))
+
+    def _enter(self, job: Job, begun: float) -> Inside:
+        """Ask the target anew: what was found at its start may have changed."""
+        target = self._target(job.key)
+        settings, options = target.asked()
+        job.update(strategy=target.strategy)
+        survey = self._surveyor.survey(target.container.id, settings, options)
+        written = target.resolved.sensitive if target.resolved else ()
+        secrets = self._secrets.with_also((*survey.sensitive, *written))
+        return Inside(self._engine, job, target, survey, secrets, begun + settings.timeout.total_seconds())
+
+
+@dataclass(frozen=True, slots=True)
+class Captured:
+    """A dump on the disk, not yet proved."""
+
+    dump: Dump
+    name: str
+    digest: pipeline.Captured
+    sealed: bool
+    witnesses: Mapping[str, str]
+
+
+class Attempt:
+    """The order of one run."""
+
+    def __init__(self, inside: Inside, store: Store) -> None:
+        self.inside, self.store, self.job = inside, store, inside.job
+        self.settings, _ = inside.target.asked()
+        self.warnings: list[str] = list(inside.survey.plan.warnings)
+
+    def run(self) -> Manifest:
+        """Raises `SidecarError`; whatever happens `post` has run, and nothing unproved is left in the store."""
+        started, outcome = datetime.now(UTC), "failed"
+        try:
+            with self.store.draft(self.job.key, self.job.report.id) as draft:
+                self.inside.pre()
+                captured = [self.capture(dump, draft) for dump in self.inside.survey.plan.dumps]
+                artifacts = tuple(self.prove(dump, draft) for dump in captured)
+                manifest = self.manifest(artifacts, started)
+                draft.publish(manifest)
+            outcome = "succeeded"
+        except SidecarError as error:
+            self.warnings += self.inside.end()
+            raise self.inside.explained(error) from error
+        finally:
+            self.post(outcome)
+        return manifest
+
+    def post(self, outcome: str) -> None:
+        """Run `commands.post`, come what may; its failure is a warning, since the artifacts are what they are."""
+        try:
+            self.inside.post(outcome)
+        except SidecarError as error:
+            self.warnings.append(f"post-failed: {error.message}")
+
+    def capture(self, dump: Dump, draft: Draft) -> Captured:
+        """Stream one dump into its partial."""
+        name = dump.name + SUFFIX[self.settings.compression.codec]
+        witnesses = {question: self.inside.ask(argv) for question, argv in dump.witnesses.items()}
+        before = self.job.report.bytes
+        with draft.open(name) as file, self.inside.source(dump) as stream:
+            self.job.reading(stream)
+            digest = pipeline.capture(
+                stream,
+                file,
+                self.settings.compression,
+                progress=lambda size: self.job.captured(before + size),
+                stall=self.inside.stall,
+            )
+        self.job.reading(None)
+        sealed = False
+        if isinstance(stream, ExecStream):
+            self.warnings += self.inside.demand_success(f"the dump {dump.name}", stream.result, dump.warning_codes)
+            sealed = stream.result.sealed
+        least = max(dump.min_size, self.settings.expect.min_size or 0)
+        if digest.plain_size < least:
+            hint = "Look at what the command printed, or lower backup.expect.min-size."
+            raise IncompleteDump(f"{dump.name} has {digest.plain_size} bytes, at least {least} are expected", hint=hint)
+        return Captured(dump, name, digest, sealed, witnesses)
+
+    def prove(self, captured: Captured, draft: Draft) -> Artifact:
+        """Re-read the partial from the disk and check it in full; raises `Damaged` or `IncompleteDump`."""
+        dump, digest, codec = captured.dump, captured.digest, self.settings.compression.codec
+        proof = proof_of(dump, sealed=captured.sealed)
+        path, consume = draft.partial(captured.name), self.consumer(captured)
+        try:
+            found = pipeline.verify(path, digest, self.settings.compression, consume)
+        except IncompleteDump as error:
+            hint = "Run the dump by hand in the container and look at what it prints."
+            raise IncompleteDump(f"{dump.name} is not a whole dump: {error.message}", hint=hint) from error
+        self.warnings += [f"{dump.name}: {warning}" for warning in found.warnings]
+        argv = dump.source.argv if isinstance(dump.source, Exec) else ()
+        return Artifact(
+            name=captured.name,
+            format=dump.format,
+            compression=codec,
+            size=digest.stored_size,
+            sha256=digest.stored_sha256,
+            plain_size=digest.plain_size,
+            plain_sha256=digest.plain_sha256,
+            proof=proof,
+            argv=tuple(map(self.inside.secrets.redact, argv)),
+            restore=f"{DECODE[codec].format(captured.name)} | {dump.restore}" if dump.restore else "",
+        )
+
+    def consumer(self, captured: Captured) -> Callable[[BinaryIO], Sequence[str]] | None:
+        """What the plain stream is given to while it is re-read."""
+        check = captured.dump.check
+        if isinstance(check, ExecCheck):
+            return partial(self.feed, check)
+        return None if check is None else lambda stream: check(stream, captured.witnesses)
+
+    def feed(self, check: ExecCheck, stream: BinaryIO) -> Sequence[str]:
+        """Give the plain stream to a command in the target that reads all of it."""
+        head = stream.read(len(check.head))
+        if head != check.head:
+            raise Incomplete(f"it does not begin with {check.head!r}")
+        self.inside.feed(check.argv, chain([head], self.rest(stream)))
+        return ()
+
+    def rest(self, stream: BinaryIO) -> Iterator[bytes]:
+        """What is left of the stream, as long as nobody cancels the run."""
+        while chunk := stream.read(1 << 20):
+            self.job.check()
+            yield chunk
+
+    def manifest(self, artifacts: tuple[Artifact, ...], started: datetime) -> Manifest:
+        container = self.inside.survey.container
+        return Manifest(
+            run=self.job.report.id,
+            target=self.job.key,
+            strategy=self.inside.target.strategy,
+            container=container.name,
+            container_id=container.id,
+            image=container.image,
+            image_id=self.inside.survey.image_id,
+            engine=self.inside.engine.version().engine,
+            sidecar=version("backup-sidecar"),
+            started=started,
+            finished=datetime.now(UTC),
+            proof=weakest(artifact.proof for artifact in artifacts),
+            warnings=tuple(map(self.inside.secrets.redact, self.warnings)),
+            artifacts=artifacts,
+        )
+
+
+def proof_of(dump: Dump, *, sealed: bool) -> Proof:
+    """How far a dump is proved once its check has passed; raises `IncompleteDump` where nothing could prove it."""
+    if dump.check is not None:
+        return "full" if sealed else "framed"
+    if sealed:
+        return "sealed"
+    hint = "Use an image with a shell, or a strategy whose format can be checked."
+    raise IncompleteDump(f"{dump.name} can be proved neither by a seal nor by its format", hint=hint)
+
+
+def of_success(manifest: Manifest) -> dict[str, Any]:
+    """What a published run changes in its report."""
+    done = succeeded(manifest)
+    return {name: getattr(done, name) for name in ("state", "bytes", "size", "proof", "artifacts")}
+
+
+def failure(error: SidecarError, redact: Redact) -> Failure:
+    """What the report tells of an error."""
+    return Failure(
+        code=error.code,
+        message=redact(error.message),
+        hint=error.hint,
+        transient=error.transient,
+        exit_code=getattr(error, "exit_code", None),
+        stderr=redact(getattr(error, "stderr", ""))[-4096:],
+    )

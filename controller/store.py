@@ -1,0 +1,169 @@
+"""Runs on disk: partial, fsync, rename, manifest last; apart, because what counts as a backup is decided here alone.
+
+`<root>/<project>/<service>[/<name>]/<run-id>/` holds a run's artifacts and `manifest.json`. A folder without a manifest
+is no backup and is swept away at the next start. Nothing that is published is ever changed.
+"""
+
+import errno
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from controller.errors import StoreError, StoreFull, UnknownRun
+from controller.report import RUN_ID, SCHEMA, Key, Manifest
+
+MANIFEST = "manifest.json"
+PARTIAL = ".partial"
+FULL = {errno.ENOSPC, errno.EDQUOT}
+
+
+def store_error(error: OSError, path: Path) -> StoreError:
+    """The one translation of the operating system's errors about the store."""
+    reason = error.strerror or str(error)
+    if error.errno in FULL:
+        return StoreFull(f"no room left at {path}: {reason}", hint="Free space or enlarge the store's volume.")
+    hint = f"Check that uid {os.getuid()} may write to {path.parent} and that its disk is healthy."
+    return StoreError(f"cannot use {path}: {reason}", hint=hint)
+
+
+class Draft:
+    """A run that is being written; becomes a backup only by `publish`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._names: list[str] = []
+
+    def partial(self, name: str) -> Path:
+        """Where the artifact `name` lies until it is published."""
+        return self.folder / (name + PARTIAL)
+
+    @contextmanager
+    def open(self, name: str) -> Iterator[BinaryIO]:
+        """A new file for the artifact `name`, unbuffered; on leaving without an error it is on the disk (fsync)."""
+        path = self.partial(name)
+        try:
+            with path.open("xb", buffering=0) as file:
+                yield file
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise store_error(error, path) from error
+        self._names.append(name)
+
+    def publish(self, manifest: Manifest) -> None:
+        """Give every artifact its name, then write the manifest; from then on, and not before, the run is a backup."""
+        path = self.folder / MANIFEST
+        try:
+            for name in self._names:
+                self.partial(name).rename(self.folder / name)
+            partial = self.partial(MANIFEST)
+            with partial.open("x", encoding="utf-8") as file:
+                file.write(manifest.model_dump_json(indent=2) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            sync_folder(self.folder)
+            partial.rename(path)
+            sync_folder(self.folder)
+        except OSError as error:
+            path.unlink(missing_ok=True)
+            raise store_error(error, path) from error
+
+
+class Store:
+    """The folder of all runs; one process owns it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._lock: int | None = None
+
+    def acquire(self) -> None:
+        """Take the store for this process; raises `StoreError` when it cannot be written or another sidecar has it."""
+        path = self.root / ".lock"
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            hint = "Give each sidecar its own volume, or stop the other one."
+            raise StoreError(f"another sidecar is using the store {self.root}", hint=hint) from error
+        except OSError as error:
+            raise store_error(error, path) from error
+
+    def release(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def sweep(self) -> list[str]:
+        """Remove what a dead process left half done; gives the run ids."""
+        left = [folder for folder in self._run_folders() if not (folder / MANIFEST).is_file()]
+        for folder in left:
+            shutil.rmtree(folder, ignore_errors=True)
+        return [folder.name for folder in left]
+
+    @contextmanager
+    def draft(self, key: Key, run: str) -> Iterator[Draft]:
+        """A new run's folder; removed again unless it was published."""
+        folder = self.folder(key, run)
+        try:
+            folder.mkdir(parents=True)
+            sync_folder(folder.parent)
+        except OSError as error:
+            raise store_error(error, folder) from error
+        try:
+            yield Draft(folder)
+        finally:
+            if not (folder / MANIFEST).is_file():
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def folder(self, key: Key, run: str) -> Path:
+        """Where a run lies; raises `UnknownRun` for anything that is not a run id."""
+        if not RUN_ID.fullmatch(run):
+            raise UnknownRun(f"{run[:60]!r} is not a run id", hint="`backup-sidecar runs` lists them.")
+        return self.root.joinpath(*key.folders, run)
+
+    def manifest(self, key: Key, run: str) -> Manifest:
+        """Raises `UnknownRun` where there is no published run, `StoreError` where its schema is a later one."""
+        return self._read(self.folder(key, run) / MANIFEST)
+
+    def artifact(self, key: Key, run: str, name: str) -> Path:
+        """Path of a published artifact; only a name that the manifest lists, and no link, is found."""
+        path = self.folder(key, run) / name
+        listed = name in (artifact.name for artifact in self.manifest(key, run).artifacts)
+        if not listed or path.is_symlink() or not path.is_file():
+            raise UnknownRun(f"run {run} has no artifact {name[:80]!r}", hint="`backup-sidecar artifacts` lists them.")
+        return path
+
+    def manifests(self) -> Iterator[Manifest]:
+        """Every published run, in no order."""
+        for folder in self._run_folders():
+            if (folder / MANIFEST).is_file():
+                yield self._read(folder / MANIFEST)
+
+    def _read(self, path: Path) -> Manifest:
+        try:
+            manifest = Manifest.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            raise UnknownRun(f"no run {path.parent.name}", hint="`backup-sidecar runs` lists them.") from None
+        except (OSError, ValueError) as error:
+            raise StoreError(f"cannot read {path}", hint="Restore it from a copy, or move its folder away.") from error
+        if manifest.schema_ > SCHEMA:
+            hint = "Run the release that wrote it, or a later one."
+            raise StoreError(f"{path} has schema {manifest.schema_}, this program reads up to {SCHEMA}", hint=hint)
+        return manifest
+
+    def _run_folders(self) -> Iterator[Path]:
+        for depth in ("*/*/*", "*/*/*/*"):
+            yield from (path for path in self.root.glob(depth) if RUN_ID.fullmatch(path.name) and path.is_dir())
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the folder's entries durable (fsync(2) of a file does not)."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,44 @@
+"""What is shown of targets and runs, as JSON values; secrets end here.
+
+Apart, because API and heartbeat show the same.
+"""
+
+from typing import Any
+
+from controller.facade import Sidecar
+from controller.redaction import Redact
+from controller.report import Report
+from controller.targets import Target
+
+LONG = ("settings", "provenance", "plan")
+"""Of a target; shown of one, not in a list."""
+
+
+def run(report: Report) -> dict[str, Any]:
+    """A report, with its target's key in one piece beside the parts."""
+    return report.model_dump(mode="json") | {"key": str(report.target)}
+
+
+def target(sidecar: Sidecar, found: Target) -> dict[str, Any]:
+    """One target with its last good run; no value of a secret of the file, the labels or the container."""
+    known = (found.resolved.sensitive if found.resolved else ()) + (found.survey.sensitive if found.survey else ())
+    shown: dict[str, Any] = redacted(found.as_dict(), sidecar.loaded.secrets.with_also(known).redact)
+    good = sidecar.catalog.last_good(found.key)
+    return shown | {"last_good": run(good) if good else None}
+
+
+def summary(sidecar: Sidecar, found: Target) -> dict[str, Any]:
+    """One target in a list."""
+    shown = target(sidecar, found)
+    return {name: value for name, value in shown.items() if name not in LONG}
+
+
+def redacted(value: Any, redact: Redact) -> Any:
+    """The same JSON value with every text in it redacted, keys included."""
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, dict):
+        return {redact(name): redacted(item, redact) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [redacted(item, redact) for item in value]
+    return value

@@ -1,0 +1,40 @@
+"""A user's own backup command: what it writes to standard output is the backup, in a format of its own."""
+
+from collections.abc import Mapping
+
+from pydantic import Field, field_validator
+
+from strategies.base import Argv, Command, Container, Dump, Exec, Facts, Options, Plan, Strategy, script
+
+RESTORE = "cat # your own format: give it to the program that reads what your command wrote"
+NO_PIPEFAIL = "no-pipefail: the target's shell does not tell of a failure in a pipe, unless its last command fails"
+
+
+class CommandOptions(Options):
+    """`commands.backup`."""
+
+    commands: tuple[Command, ...] = Field(min_length=1)
+    """The commands whose joined standard output is the backup, in order; the first that fails ends it. No default."""
+
+    @field_validator("commands")
+    @classmethod
+    def _not_empty(cls, commands: tuple[Command, ...]) -> tuple[Command, ...]:
+        for command in commands:
+            if not command or not (command if isinstance(command, str) else command[0]).strip():
+                raise ValueError("a command is empty; say what to run")
+        return commands
+
+
+class CommandStrategy(Strategy[CommandOptions]):
+    """Run the commands; the seal proves that everything arrived, nothing can prove that it makes sense."""
+
+    names = ("command",)
+    options = CommandOptions
+
+    def probes(self, options: CommandOptions) -> Mapping[str, Argv]:
+        return {}
+
+    def plan(self, container: Container, facts: Facts, options: CommandOptions) -> Plan:
+        dump = Dump("backup", "raw", Exec(script(options.commands, facts.shell)), RESTORE)
+        blind = facts.shell == "sh" and any(isinstance(command, str) for command in options.commands)
+        return Plan((dump,), (NO_PIPEFAIL,) if blind else ())

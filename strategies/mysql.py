@@ -1,0 +1,237 @@
+"""MariaDB and MySQL, by the target's own client: each database as SQL, its objects compared with what the server lists.
+
+Every client runs under `CONNECT`, which takes user and password from the target's own environment, so they stay there.
+"""
+
+import re
+import shlex
+from collections.abc import Iterable, Mapping
+from typing import BinaryIO, NamedTuple
+
+from strategies.base import (
+    Answer,
+    Argv,
+    CommaList,
+    Container,
+    Dump,
+    Exec,
+    Facts,
+    Incomplete,
+    Options,
+    Plan,
+    Strategy,
+    Unsuitable,
+    choose,
+    file_name,
+    some,
+)
+from strategies.checks import CHUNK
+
+# The variables of the official images; `password` is the name of the one that was found.
+ACCOUNT = r"""
+pick() {
+    eval "value=\${$2:-} file=\${$2_FILE:-}"
+    [ -n "$value$file" ] && user=$1 MYSQL_PWD=${value:-$(cat "$file")} password=$2${file:+_FILE}
+}
+user=root password= MYSQL_PWD=
+pick root MARIADB_ROOT_PASSWORD || pick root MYSQL_ROOT_PASSWORD ||
+    [ -n "${MARIADB_ALLOW_EMPTY_ROOT_PASSWORD:-}${MYSQL_ALLOW_EMPTY_PASSWORD:-}" ] ||
+    pick "${MARIADB_USER:-}" MARIADB_PASSWORD || pick "${MYSQL_USER:-}" MYSQL_PASSWORD
+"""
+# `--no-defaults` keeps a my.cnf of the target from changing the dump, but with it the socket's place is lost.
+CONNECT = f"""{ACCOUNT}
+export MYSQL_PWD
+for socket in /run/mysqld/mysqld.sock /var/lib/mysql/mysql.sock /tmp/mysql.sock /opt/bitnami/*/tmp/mysql.sock; do
+    if [ -S "$socket" ]; then export MYSQL_UNIX_PORT="${{MYSQL_UNIX_PORT:-$socket}}"; fi
+done
+"""
+DUMP = f'{CONNECT}exec "$0" --no-defaults --user="$user" "$@"'
+QUERY = f"""{CONNECT}exec "$(command -v mariadb || command -v mysql)" --no-defaults --user="$user" \
+--default-character-set=utf8mb4 --batch --skip-column-names --execute="$1" --database="$0" """
+
+# Without both privileges the server hides triggers or routines from dump and list alike, and nothing fails.
+# Names are grouped and compared as bytes, since those that differ only in case are two databases on most servers.
+DATABASES = """
+select schema_name, count(distinct privilege_type) = 2 from information_schema.schemata left join (
+    select grantee, privilege_type, '%' as pattern from information_schema.user_privileges union all
+    select grantee, privilege_type, table_schema from information_schema.schema_privileges
+) as held on cast(schema_name as binary) like pattern and privilege_type in ('EXECUTE', 'TRIGGER')
+    and grantee = concat('''', replace(current_user(), '@', '''@'''), '''')
+where cast(schema_name as binary) not in
+    ('information_schema', 'performance_schema', 'mysql', 'sys', '#mysql50#lost+found')
+group by schema_name, cast(schema_name as binary)"""
+
+OBJECTS = """
+select case table_type when 'VIEW' then 'VIEW' when 'SEQUENCE' then 'SEQUENCE' else 'TABLE' end, table_name, engine
+    from information_schema.tables where table_schema = cast(database() as binary)
+union all
+select routine_type, routine_name, '' from information_schema.routines where routine_schema = cast(database() as binary)
+union all
+select 'TRIGGER', trigger_name, '' from information_schema.triggers where trigger_schema = cast(database() as binary)
+union all
+select 'EVENT', event_name, '' from information_schema.events where event_schema = cast(database() as binary)"""
+
+PRESET = (
+    "--single-transaction",
+    "--routines",
+    "--events",
+    "--triggers",
+    "--add-drop-trigger",
+    "--hex-blob",
+    "--no-tablespaces",
+    "--comments",
+    "--max-allowed-packet=1G",
+    "--default-character-set=utf8mb4",
+)
+"""`--comments` writes the trailer; `--add-drop-trigger` names each trigger in the server's quoting, for the check;
+a row may be as large as the server allows, not only 16 MiB; `--no-tablespaces` spares the PROCESS privilege."""
+
+NOT_READY = {"1040", "1053", "2002", "2003", "2006", "2013"}
+"""Too many connections, shutting down, cannot connect, gone, lost (both clients' error numbers)."""
+
+SEEN = re.compile(
+    rb"\n(?:DELIMITER (;;?)(?=\n)|(?:CREATE (TABLE|SEQUENCE) "
+    rb"|/\*!50\d\d\d DROP (PROCEDURE|FUNCTION|PACKAGE BODY|PACKAGE|TRIGGER|EVENT) IF EXISTS "
+    rb"|/\*!50\d\d\d (VIEW) )`((?:[^`]|``){1,256})`(?=[^`]))"
+)
+"""What begins an object in a dump, at the start of a line; and what begins and ends a routine's text, which may look
+like anything. Data never starts a line: the client writes a line break as `\\n`."""
+
+LONGEST = 4096
+"""Bytes of overlap between two looks, more than `SEEN` can match."""
+
+TRANSACTIONAL = {"InnoDB", "ROCKSDB", "TokuDB"}
+
+
+class MysqlOptions(Options):
+    """`backup.mysql.*`. There is no host: a label reaches no further than its own container."""
+
+    databases: CommaList = ()
+    """Names of the databases to dump. Default: all but the server's own, found anew before each run."""
+
+
+class Mysql(Strategy[MysqlOptions]):
+    """`mariadb-dump` or `mysqldump` for each database, through the local socket."""
+
+    names = ("mysql", "mariadb")
+    options = MysqlOptions
+
+    def probes(self, options: MysqlOptions) -> Mapping[str, Argv]:
+        return {
+            "mariadb-dump": ("mariadb-dump", "--version"),
+            "mysqldump": ("mysqldump", "--version"),
+            "account": ("sh", "-c", f'{ACCOUNT}printf "%s\\n%s\\n" "$user" "$password"'),
+            "databases": _query(DATABASES, "information_schema"),
+        }
+
+    def plan(self, container: Container, facts: Facts, options: MysqlOptions) -> Plan:
+        client = _client(container, facts)
+        names = _databases(facts.answers["databases"], options)
+        restore = _restore(client, facts.answers["account"])
+        warning = "no-users: users and grants are not part of this backup, only databases"
+        return Plan(tuple(_dump(name, client, restore) for name in names), (warning,))
+
+
+class Client(NamedTuple):
+    """The target's own tools."""
+
+    dump: str
+    shell: str
+    flags: tuple[str, ...]
+
+
+def _dump(name: str, client: Client, restore: str) -> Dump:
+    argv = ("sh", "-c", DUMP, client.dump, *PRESET, *client.flags, "--databases", "--", name)
+    objects = {"objects": _query(OBJECTS, name)}
+    return Dump(file_name(name, ".sql"), "mysql", Exec(argv), restore, whole_dump, witnesses=objects)
+
+
+def whole_dump(stream: BinaryIO, witnesses: Mapping[str, str]) -> tuple[str, ...]:
+    """Demand the trailer and each object that the server listed just before; warn of tables without transactions."""
+    listed = _rows(witnesses["objects"])
+    seen, last_line = _read(stream)
+    if not last_line.startswith(b"-- Dump completed"):
+        raise Incomplete("the dump ends without 'Dump completed'")
+    if missing := [f"{kind.lower()} {name}" for kind, name, _ in listed if (kind, name) not in seen]:
+        why = "the account lacks a privilege, or they were dropped just now"
+        raise Incomplete(f"the server lists, but the dump lacks: {some(missing)} ({why})")
+    loose = [name for kind, name, engine in listed if kind == "TABLE" and engine not in TRANSACTIONAL]
+    return (f"not-in-snapshot: tables without transactions, read one by one: {some(loose)}",) if loose else ()
+
+
+def _read(stream: BinaryIO) -> tuple[set[tuple[str, str]], bytes]:
+    """The objects in a dump as kind and name, and its last line."""
+    seen: set[tuple[str, str]] = set()
+    window, in_routine = b"\n", False
+    while chunk := stream.read(CHUNK):
+        old = window[-LONGEST:]
+        window = old + chunk
+        for found in SEEN.finditer(window):
+            delimiter, table, routine, view, name = found.groups()
+            if found.end() < len(old):
+                continue
+            if delimiter:
+                in_routine = delimiter == b";;"
+            elif not in_routine:
+                kind = (table or routine or view).decode()
+                seen.add((kind, name.replace(b"``", b"`").decode(errors="replace")))
+    return seen, window.rstrip().rpartition(b"\n")[2]
+
+
+def _query(sql: str, database: str) -> Argv:
+    return ("sh", "-c", QUERY, database, sql)
+
+
+def _rows(output: str) -> list[list[str]]:
+    """What the client wrote with `--batch`: a row a line, its columns between tabs, and what is special escaped."""
+    return [[_unescaped(column) for column in line.split("\t")] for line in output.split("\n") if line]
+
+
+def _unescaped(column: str) -> str:
+    plain = {"n": "\n", "t": "\t", "0": "\0"}
+    return re.sub(r"\\(.)", lambda escape: plain.get(escape[1], escape[1]), column)
+
+
+def _client(container: Container, facts: Facts) -> Client:
+    new, old = facts.answers["mariadb-dump"], facts.answers["mysqldump"]
+    if facts.shell is not None and new.ok:
+        return Client("mariadb-dump", "mariadb", ())
+    if facts.shell is not None and old.ok:
+        # Else the dump can only be restored into a server that has not had a transaction yet.
+        return Client("mysqldump", "mysql", () if "MariaDB" in old.stdout else ("--set-gtid-purged=OFF",))
+    hint = "Label the container that runs the server, of an image that has its client, as the official ones have."
+    raise Unsuitable(f"{container.image} lacks sh, or both mariadb-dump and mysqldump", hint, "no-client")
+
+
+def _databases(answer: Answer, options: MysqlOptions) -> Iterable[str]:
+    """Those to dump; raises `Unsuitable` when the server does not answer, lacks one, or may hide a part of one."""
+    if not answer.ok:
+        raise _refused(answer)
+    found = {name: entire == "1" for name, entire in _rows(answer.stdout)}
+    if not found:
+        hint = "Create one, or leave this target out; it is asked again before each run."
+        raise Unsuitable("the server shows no database to this account", hint, "no-database")
+    names = choose("database", options.databases, list(found))
+    if hidden := [name for name in names if not found[name]]:
+        hint = "GRANT TRIGGER, EXECUTE on them to the account itself, or use another one: a role's grants are not seen."
+        raise Unsuitable(
+            f"the account may not see every trigger and routine of {some(hidden)}", hint, "lacks-privilege"
+        )
+    return names
+
+
+def _refused(answer: Answer) -> Unsuitable:
+    error = re.search(r"ERROR (\d+)", answer.stderr)
+    if error and error[1] in NOT_READY:
+        hint = "It is asked again; see its log if it stays so."
+        return Unsuitable("the server does not accept connections yet", hint, "not-ready")
+    hint = "Check MARIADB_ROOT_PASSWORD (or MYSQL_ROOT_PASSWORD, MARIADB_USER and MARIADB_PASSWORD) of the container."
+    return Unsuitable(f"the server refused: {answer.complaint}", hint, "refused")
+
+
+def _restore(client: Client, account: Answer) -> str:
+    user, password = account.stdout.split("\n")[:2]
+    value = f'"$(cat "${password}")"' if password.endswith("_FILE") else f'"${password}"'
+    secret = f"MYSQL_PWD={value} " if password else ""
+    flags = "--default-character-set=utf8mb4 --max-allowed-packet=1G --binary-mode"
+    return f"{secret}{client.shell} --user={shlex.quote(user)} {flags}"

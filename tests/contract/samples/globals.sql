@@ -1,0 +1,54 @@
+--
+-- PostgreSQL database cluster dump
+--
+
+\restrict UrMEZJUCcSFLwxdYBJaeatKkKwBG4Gl64eZepBNOYhHKfagEtaxa6qpFnybUa4G
+
+SET default_transaction_read_only = off;
+
+SET client_encoding = 'UTF8';
+SET standard_conforming_strings = on;
+
+--
+-- Roles
+--
+
+CREATE ROLE app;
+ALTER ROLE app WITH SUPERUSER INHERIT CREATEROLE CREATEDB LOGIN REPLICATION BYPASSRLS;
+CREATE ROLE plain;
+ALTER ROLE plain WITH NOSUPERUSER INHERIT NOCREATEROLE NOCREATEDB NOLOGIN NOREPLICATION NOBYPASSRLS;
+CREATE ROLE reader;
+ALTER ROLE reader WITH NOSUPERUSER INHERIT NOCREATEROLE NOCREATEDB NOLOGIN NOREPLICATION NOBYPASSRLS;
+CREATE ROLE shop;
+ALTER ROLE shop WITH NOSUPERUSER INHERIT NOCREATEROLE NOCREATEDB LOGIN NOREPLICATION NOBYPASSRLS;
+CREATE ROLE "we'ird"" \n role";
+ALTER ROLE "we'ird"" \n role" WITH NOSUPERUSER INHERIT NOCREATEROLE NOCREATEDB LOGIN NOREPLICATION NOBYPASSRLS;
+
+--
+-- User Configurations
+--
+
+--
+-- User Config "plain"
+--
+
+ALTER ROLE plain SET work_mem TO '5MB';
+
+
+--
+-- Role memberships
+--
+
+GRANT shop TO reader WITH INHERIT TRUE GRANTED BY app;
+
+
+
+
+
+
+\unrestrict UrMEZJUCcSFLwxdYBJaeatKkKwBG4Gl64eZepBNOYhHKfagEtaxa6qpFnybUa4G
+
+--
+-- PostgreSQL database cluster dump complete
+--
+

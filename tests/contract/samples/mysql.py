@@ -1,0 +1,28 @@
+from strategies.base import Answer, Facts
+from tests.contract.sample import FOLDER, NOT_FOUND, Sample, Stream, target
+
+ANSWERS = {
+    "mariadb-dump": Answer(0, "mariadb-dump from 11.8.9-MariaDB, client 10.20 for debian-linux-gnu (x86_64)\n"),
+    "mysqldump": NOT_FOUND,
+    "account": Answer(0, "root\nMARIADB_ROOT_PASSWORD\n"),
+    "databases": Answer(0, "-x\t1\nshop\t1\nwe ird/=-;ñ\t1\na\\nb\t1\n"),
+}
+DUMP = (FOLDER / "shop.sql").read_bytes()
+OBJECTS = """TABLE\tseqt\tMyISAM
+SEQUENCE\tsq\tInnoDB
+VIEW\tv1\tNULL
+FUNCTION\tf `1\t
+PROCEDURE\tp1\t
+PACKAGE\tpk\t
+PACKAGE BODY\tpk\t
+TRIGGER\ttr1\t
+EVENT\tev1\t
+"""
+
+SAMPLE = Sample(
+    container=target(image="mariadb:11.8"),
+    options={},
+    facts=Facts("bash", ANSWERS),
+    unsuitable=Facts("bash", ANSWERS | {"mariadb-dump": NOT_FOUND}),
+    streams={"mysql": (Stream(DUMP, needed=DUMP.index(b"-- Dump completed") + 17, witnesses={"objects": OBJECTS}),)},
+)

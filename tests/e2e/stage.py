@@ -1,0 +1,269 @@
+"""What the tests on the real engine share: the docker command, containers that go away again, and a sidecar's user."""
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import httpx
+
+REPOSITORY = Path(__file__).parents[2]
+LABEL = "backup-sidecar.test"
+PROJECT = "com.docker.compose.project"
+SERVICE = "com.docker.compose.service"
+SIDECAR_IMAGE = os.environ.get("SIDECAR_IMAGE", "backup-sidecar:local")
+FALLBACKS = {"DEBIAN": "debian:trixie-slim", "PYTHON": "python:3.13-slim", "POSTGRES": "postgres:17"} | {
+    "BUSYBOX": "busybox:1.37",
+    "MARIADB": "mariadb:11.8",
+    "DISTROLESS": "backup-sidecar-local/distroless:1",
+}
+SLEEP = ("sleep", "infinity")
+STORE = "/var/lib/sidecar/artifacts"
+SOON = 1.0
+"""Seconds in which a change at the engine is to be seen."""
+
+Answer = TypeVar("Answer")
+Json = dict[str, Any]
+
+
+def image(name: str) -> str:
+    return os.environ.get(f"{name}_IMAGE", FALLBACKS[name])
+
+
+def execute(*command: str | Path, **options: Any) -> subprocess.CompletedProcess[bytes]:
+    """A finished command, whatever its exit code."""
+    return subprocess.run(command, capture_output=True, check=False, **options)
+
+
+def said(*command: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
+    """A finished command whose output is text, whatever its exit code."""
+    return subprocess.run(command, capture_output=True, check=False, text=True, **options)
+
+
+def docker(*arguments: str | Path, **options: Any) -> str:
+    """What the docker command printed; fails the test with its error."""
+    done = execute("docker", *arguments, **options)
+    assert done.returncode == 0, f"docker {' '.join(map(str, arguments))[:500]}: {done.stderr.decode()}"
+    return done.stdout.decode().strip()
+
+
+def within(container: str, script: str, *, user: str = "0") -> str:
+    """What a shell script printed in a container."""
+    return docker("exec", "--user", user, container, "sh", "-c", script)
+
+
+def eventually(question: Callable[[], Answer], *, seconds: float = 15, what: str = "") -> Answer:
+    """The first answer that is true; fails with the last one."""
+    deadline = time.monotonic() + seconds
+    while not (answer := question()):
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what} {answer!r}"
+        time.sleep(0.03)
+    return answer
+
+
+def copy_repository(target: Path) -> Path:
+    """What a clone would hold."""
+    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(listed, cwd=REPOSITORY, capture_output=True, check=True, text=True).stdout
+    for name in names.split("\0"):
+        if name and (source := REPOSITORY / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, target / name)
+    return target
+
+
+def clear(project: str) -> None:
+    """Remove whatever carries the project's test label."""
+    mine = ("--filter", f"label={LABEL}={project}")
+    for kind, listing in (
+        ("container", ("ps", "--all", "--quiet")),
+        ("network", ("network", "ls", "--quiet")),
+        ("volume", ("volume", "ls", "--quiet")),
+    ):
+        if found := docker(*listing, *mine).split():
+            flags = ("--force", "--volumes") if kind == "container" else ()
+            execute("docker", kind, "rm", *flags, *found)
+
+
+class App:
+    """A Compose project as the engine sees it: containers with Compose's labels on the project's network.
+
+    A context manager that removes what was started in it.
+    """
+
+    def __init__(self, project: str, network: str | None = None) -> None:
+        self.project, self.network = project, network or f"{project}_app_internal"
+        self.started: list[str] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.started:
+            execute("docker", "rm", "--force", "--volumes", *self.started)
+
+    def start(
+        self,
+        service: str,
+        labels: Mapping[str, str],
+        *options: str,
+        of: str = "BUSYBOX",
+        command: tuple[str, ...] = SLEEP,
+        name: str | None = None,
+    ) -> str:
+        """Start a container of a service; gives its name. Labels are written without `backup.`."""
+        name = name or f"{self.project}-{service}-{secrets.token_hex(2)}"
+        told = {PROJECT: self.project, SERVICE: service, LABEL: self.project}
+        told |= {f"backup.{key}": value for key, value in labels.items()}
+        flags = [flag for key, value in told.items() for flag in ("--label", f"{key}={value}")]
+        docker(
+            *("run", "--detach", "--init", "--name", name, "--hostname", service, "--network", self.network),
+            *(*flags, *options),
+            *(image(of), *(command[1:] if of == "DISTROLESS" else command)),
+        )
+        self.started.append(name)
+        return name
+
+    def target(self, service: str, labels: Mapping[str, str], *options: str, **more: Any) -> str:
+        """Start a container that opts in; gives its name."""
+        return self.start(service, {"enable": "true", **labels}, *options, **more)
+
+
+class Sidecar:
+    """A running sidecar as its users see it: by its API, and by `docker exec`."""
+
+    def __init__(self, container: str, project: str, address: str, token: str) -> None:
+        self.container, self.project, self.token = container, project, token
+        self.http = httpx.Client(base_url=address, headers={"Authorization": f"Bearer {token}"}, timeout=60)
+
+    def close(self) -> None:
+        self.http.close()
+
+    def key(self, service: str) -> str:
+        return f"{self.project}/{service}"
+
+    def cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return said("docker", "exec", self.container, "backup-sidecar", *arguments)
+
+    def log(self) -> str:
+        done = said("docker", "logs", self.container)
+        return done.stdout + done.stderr
+
+    def targets(self) -> dict[str, Json]:
+        """By key."""
+        return {target["key"]: target for target in self.http.get("/v1/targets").json()["targets"]}
+
+    def target(self, service: str) -> Json:
+        """Everything about one target; empty when there is none."""
+        answer = self.http.get(f"/v1/targets/{self.key(service)}")
+        return answer.json() if answer.is_success else {}
+
+    def states(self) -> dict[str, str]:
+        """By service."""
+        return {key.partition("/")[2]: target["state"] for key, target in self.targets().items()}
+
+    def forgets(self, containers: list[str]) -> None:
+        """Wait until no target stands for one of these, so that the next one of its name is not taken for it."""
+
+        def known() -> set[str]:
+            return {target["container"]["name"] for target in self.targets().values() if target["state"] != "absent"}
+
+        eventually(lambda: known().isdisjoint(containers), what="containers are forgotten")
+
+    def wait(self, service: str, state: str = "ready", seconds: float = 20) -> Json:
+        """The target, once it has this state."""
+        eventually(lambda: self.states().get(service) == state, seconds=seconds, what=f"{service} is {state}")
+        return self.target(service)
+
+    def start(self, service: str) -> str:
+        """Start a run; gives its id."""
+        answer = self.http.post(f"/v1/targets/{self.key(service)}/runs")
+        assert answer.status_code == 202, answer.text
+        return str(answer.json()["id"])
+
+    def report(self, run: str) -> Json:
+        found: Json = self.http.get(f"/v1/runs/{run}").json()
+        return found
+
+    def ended(self, run: str, seconds: float = 60) -> Json:
+        """The report of a run, once it has ended."""
+        eventually(lambda: self.report(run)["finished"], seconds=seconds, what=f"run {run} has ended")
+        return self.report(run)
+
+    def run(self, service: str) -> Json:
+        """Wait for the target to be known, run it, wait for the end; gives the report."""
+        unknown = ("pending", "absent", None)
+        eventually(lambda: self.states().get(service) not in unknown, what=f"{service} is known")
+        return self.ended(self.start(service))
+
+    def backup(self, service: str) -> Json:
+        """A run that succeeded."""
+        self.wait(service)
+        report = self.run(service)
+        assert report["state"] == "succeeded", report
+        return report
+
+    def reaches(self, run: str, size: int) -> Json:
+        """The report of a run, once so many bytes have come."""
+        eventually(lambda: self.report(run)["bytes"] >= size, what=f"{size} bytes of {run}")
+        return self.report(run)
+
+    def stored(self, service: str) -> list[str]:
+        """Every file in the store for a target, whatever it is."""
+        folder = "/".join([STORE, self.project, service])
+        return within(self.container, f"[ ! -d {folder} ] || find {folder} -type f").splitlines()
+
+    def fetch(self, report: Json, folder: Path) -> Path:
+        """Copy a run's folder out of the store, as its operator would; gives the copy."""
+        parts = [report["target"]["project"], report["target"]["service"], report["target"].get("name")]
+        docker("cp", "-q", f"{self.container}:{'/'.join([STORE, *filter(None, parts), report['id']])}", folder)
+        return folder / str(report["id"])
+
+
+@contextlib.contextmanager
+def sidecar(
+    project: str, config: Path, token: str, *options: str, network: str | None = None
+) -> Iterator[tuple[Sidecar, App]]:
+    """A further sidecar in a project of its own, with that project as an app; all removed at the end."""
+    app = App(project, network)
+    label = ("--label", f"{LABEL}={project}")
+    try:
+        if network is None:
+            network_labels = ("--label", "com.docker.compose.network=app_internal", "--label", f"{PROJECT}={project}")
+            docker("network", "create", *label, *network_labels, app.network)
+        container = docker(
+            *("run", "--detach", "--name", f"{project}-sidecar", *label, "--label", f"{PROJECT}={project}"),
+            *("--network", app.network, "--publish", "127.0.0.1::8000", "--volume", f"{config}:/etc/sidecar:ro"),
+            *("--volume", "/var/run/docker.sock:/var/run/docker.sock", *options, SIDECAR_IMAGE),
+        )
+        port = docker("port", container, "8000/tcp").splitlines()[0].rpartition(":")[2]
+        with contextlib.closing(Sidecar(f"{project}-sidecar", project, f"http://127.0.0.1:{port}", token)) as running:
+            eventually(lambda: is_up(running), seconds=30, what="the sidecar is ready")
+            yield running, app
+    finally:
+        clear(project)
+
+
+def is_up(running: Sidecar) -> bool:
+    try:
+        return running.http.get("/readyz").is_success
+    except httpx.TransportError:
+        state = json.loads(docker("inspect", "--format", "{{json .State}}", running.container))
+        assert state["Running"], f"the sidecar ended with exit code {state['ExitCode']}: {running.log()}"
+        return False
+
+
+def restored(folder: Path, artifact: Json, container: str) -> None:
+    """Follow the manifest's line of plain tools: what follows the first `|` runs where the data belongs."""
+    decode, _, restore = artifact["restore"].partition(" | ")
+    inside = () if restore.startswith("docker ") else ("docker", "exec", "--interactive", container)
+    with subprocess.Popen(["sh", "-c", decode], cwd=folder, stdout=subprocess.PIPE) as plain:
+        done = execute(*inside, "sh", "-c", restore, stdin=plain.stdout)
+    assert done.returncode == 0, f"{restore}: {done.stderr.decode()}"
+    assert plain.returncode == 0

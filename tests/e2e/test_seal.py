@@ -1,0 +1,229 @@
+"""The seal's table: each row in dash, BusyBox and bash, on the real engine."""
+
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from controller.engine import Engine, ExecResult, seal
+from controller.errors import Cancelled, CommandFailed, Stalled, TimedOut
+from strategies.base import Shell
+from tests.e2e.engine_fixtures import DISTROLESS, container, docker, shell_container
+from tests.faultproxy import Fault, FaultProxy
+
+pytestmark = pytest.mark.e2e
+
+SHELLS: dict[str, Shell] = {"dash": "bash", "busybox": "sh-pipefail", "bash": "bash"}
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Engine]:
+    engine = Engine()
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(scope="module", params=SHELLS)
+def shell(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def target(shell: str) -> Iterator[str]:
+    with shell_container(shell) as made:
+        yield made
+
+
+def run(engine: Engine, target: str, *argv: str, **options: object) -> tuple[bytes, ExecResult]:
+    with engine.exec(target, argv, shell="sh", run="run-of-the-table", **options) as stream:  # type: ignore[arg-type]
+        output = b"".join(stream)
+    return output, stream.result
+
+
+def sleepers(target: str) -> set[str]:
+    """For how many seconds which `sleep` of the container sleeps; that of a test has a number of its own."""
+    look = "for p in /proc/[0-9]*; do tr '\\0' ' ' <$p/cmdline; echo; done 2>/dev/null"
+    lines = docker("exec", target, "sh", "-c", look).splitlines()
+    return {line.split()[1] for line in lines if line.startswith("sleep ")}
+
+
+@pytest.mark.parametrize(
+    ("argv", "output", "code"),
+    [
+        pytest.param(("echo", "hello"), b"hello\n", 0, id="success"),
+        pytest.param(("printf", "hello"), b"hello", 0, id="output without newline"),
+        pytest.param(("true",), b"", 0, id="no output"),
+        pytest.param(("sh", "-c", "echo part; exit 7"), b"part\n", 7, id="exit code after output"),
+        pytest.param(("sh", "-c", "kill -KILL $$"), b"", 137, id="killed"),
+        pytest.param(("sh", "-c", "kill -TERM $$"), b"", 143, id="terminated"),
+        pytest.param(("no-such-command",), b"", 127, id="missing command"),
+        pytest.param(("/etc",), b"", 126, id="not executable"),
+        pytest.param(("exit", "0"), b"", 127, id="builtin exit is not run"),
+        pytest.param(("exec", "true"), b"", 127, id="builtin exec is not run"),
+        pytest.param(("sh", "-c", "exec echo replaced"), b"replaced\n", 0, id="exec within"),
+        pytest.param(("sh", "-c", "(sleep 1; echo late) & echo now"), b"now\nlate\n", 0, id="late background output"),
+        pytest.param(("sh", "-c", "cat; echo done"), b"done\n", 0, id="standard input is empty"),
+        pytest.param(("sh", "-c", "cat <&3; echo done"), b"done\n", 0, id="the wrapper's input is out of reach"),
+        pytest.param(("sh", "-c", "echo one; exec >&-; sleep 1; exit 4"), b"one\n", 4, id="closes its output"),
+        pytest.param(("printf", "%032d000", "0"), b"0" * 35, 0, id="looks like a seal"),
+        pytest.param(("printf", "a b", ""), b"a b", 0, id="empty argument"),
+    ],
+)
+def test_the_command_ends_as_it_would_alone(
+    engine: Engine, target: str, argv: tuple[str, ...], output: bytes, code: int
+) -> None:
+    got, result = run(engine, target, *argv)
+    assert (got, result.code, result.sealed) == (output, code, True)
+    assert result.pid
+
+
+def test_the_command_cannot_find_the_seal(engine: Engine, target: str) -> None:
+    look = "set; env; cat /proc/$PPID/environ /proc/$PPID/cmdline /proc/$$/environ | tr '\\0' '\\n'"
+    with engine.exec(target, ("sh", "-c", look), shell="sh", run="r", environment={"BACKUP_SEAL": "mine"}) as stream:
+        seen = b"".join(stream)
+        assert stream._seal is not None
+        assert len(stream._seal.token) == 32
+        assert stream._seal.token not in seen
+    assert b"BACKUP_RUN=r" in seen
+    assert stream.result.code == 0
+
+
+def test_a_background_child_with_other_output_is_ended(engine: Engine, target: str) -> None:
+    output, result = run(engine, target, "sh", "-c", "sleep 4321 >/dev/null 2>&1 & echo started")
+    assert (output, result.code) == (b"started\n", 0)
+    time.sleep(0.3)
+    assert "4321" not in sleepers(target)
+
+
+def test_a_background_child_that_keeps_the_output_fails_the_command(
+    engine: Engine, target: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(seal, "WRAPPER", seal.WRAPPER.replace("PATIENCE=10", "PATIENCE=2"))
+    output, result = run(engine, target, "sh", "-c", "sleep 4322 & echo started")
+    assert (output, result.code) == (b"started\n", 125)
+    assert "still holds its output" in result.stderr
+    time.sleep(0.3)
+    assert "4322" not in sleepers(target)
+
+
+def test_standard_error_is_apart_and_only_its_tail_is_kept(engine: Engine, target: str) -> None:
+    noise = "head -c 8000000 /dev/zero | tr '\\0' x >&2; echo END >&2; echo data"
+    output, result = run(engine, target, "sh", "-c", noise)
+    assert output == b"data\n"
+    assert result.stderr.endswith("xEND\n")
+    assert len(result.stderr) <= 16 << 10
+
+
+def test_closing_the_stream_ends_the_whole_group(engine: Engine, target: str) -> None:
+    with engine.exec(target, ("sh", "-c", "sleep 4323 | cat; echo"), shell="sh", run="r"):
+        time.sleep(0.5)
+        assert "4323" in sleepers(target)
+    time.sleep(0.5)
+    assert "4323" not in sleepers(target)
+
+
+def test_end_reaches_what_left_the_group_and_ignores_term(engine: Engine, target: str) -> None:
+    marked = ("exec", "-d", "-e", "BACKUP_RUN=stray", "-e", "LINES=a\nb", target)
+    docker(*marked, "sh", "-c", "trap '' TERM; sleep 4324; sleep 4325")
+    docker(*marked, "sleep", "4326")
+    assert engine.end(target, "stray", shell="sh") == ()
+    assert sleepers(target) == {"1000"}
+    assert engine.end(target, "never-was", shell="sh") == ()
+
+
+def test_the_shell_is_found(engine: Engine, shell: str, target: str) -> None:
+    assert engine.find_shell(target) == SHELLS[shell]
+
+
+def test_several_questions_take_one_exec(engine: Engine, target: str) -> None:
+    questions = {
+        "fine": ("echo", "two words"),
+        "odd": ("printf", "no newline"),
+        "bad": ("sh", "-c", "echo why >&2; exit 3"),
+        "none": ("no-such-command",),
+    }
+    together = engine.ask_all(target, questions, shell="sh")
+    alone = engine.ask_all(target, {"odd": questions["odd"]}, shell="sh")
+    assert [(name, answer.code, answer.stdout) for name, answer in together.items()] == [
+        ("fine", 0, "two words\n"),
+        ("odd", 0, "no newline"),
+        ("bad", 3, ""),
+        ("none", 127, ""),
+    ]
+    assert together["bad"].stderr == "why\n"
+    assert alone["odd"] == together["odd"]
+
+
+def test_a_command_is_fed(engine: Engine, target: str) -> None:
+    chunks = [b"x" * 1_000_000] * 20
+    assert engine.feed(target, ("sh", "-c", "wc -c >&2"), chunks).stderr.strip() == "20000000"
+    assert engine.feed(target, ("sh", "-c", "head -c 1 >/dev/null; exit 9"), chunks).code == 9
+    assert engine.feed(target, ("true",), []).code == 0
+    with pytest.raises(CommandFailed) as failed:
+        engine.feed(target, ("no-such-command",), chunks)
+    assert failed.value.exit_code in (126, 127)
+
+
+def test_an_error_while_feeding_ends_the_command(engine: Engine, target: str) -> None:
+    def broken() -> Iterator[bytes]:
+        yield b"some"
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        engine.feed(target, ("sh", "-c", "cat; exec sleep 1"), broken())
+    time.sleep(1.5)
+    assert "1" not in sleepers(target)
+
+
+@pytest.mark.parametrize("options", [{"user": "nobody-here"}, {"workdir": "/etc/passwd"}])
+def test_what_cannot_start_is_an_error_and_no_data(engine: Engine, target: str, options: dict[str, str]) -> None:
+    with pytest.raises(CommandFailed) as failed:
+        run(engine, target, "true", **options)
+    assert failed.value.exit_code in (126, 127)
+    assert failed.value.stderr
+
+
+def test_a_silent_command_stalls_and_is_ended(engine: Engine, target: str) -> None:
+    with pytest.raises(Stalled):
+        run(engine, target, "sh", "-c", "echo a; sleep 4327", stall=2.0)
+    time.sleep(0.5)
+    assert "4327" not in sleepers(target)
+
+
+def test_a_command_that_traps_term_is_killed_at_its_deadline(engine: Engine, target: str) -> None:
+    with pytest.raises(TimedOut):
+        run(engine, target, "sh", "-c", "trap '' TERM; sleep 4328; sleep 4329", deadline=time.monotonic() + 1)
+    time.sleep(6)
+    assert not sleepers(target) & {"4328", "4329"}
+
+
+def test_a_cancelled_stream_says_so(engine: Engine, target: str) -> None:
+    with engine.exec(target, ("cat", "/dev/zero"), shell="sh", run="r") as stream:
+        chunks = iter(stream)
+        next(chunks)
+        stream.cancel()
+        with pytest.raises(Cancelled):
+            for _ in chunks:
+                pass
+
+
+@pytest.mark.parametrize("fault", [Fault(plain_200=True), Fault(coalesce=0.2), Fault(delay=0.15)], ids=str)
+def test_a_slow_or_odd_proxy_changes_nothing(target: str, fault: Fault, tmp_path: Path) -> None:
+    with FaultProxy(tmp_path, fault) as proxy:
+        engine = Engine(proxy.address)
+        assert run(engine, target, "echo", "hello")[0] == b"hello\n"
+        engine.close()
+
+
+def test_a_target_without_a_shell_is_read_unsealed(engine: Engine) -> None:
+    found = subprocess.run(("docker", "image", "inspect", DISTROLESS), check=False, capture_output=True)
+    if found.returncode:
+        pytest.skip(f"no image {DISTROLESS}")
+    with container(DISTROLESS) as target:
+        assert engine.find_shell(target) is None
+        assert engine.ask(target, ("no-such-command",)).code in (126, 127)
+        with engine.archive(target, "/etc") as archive:
+            whole = b"".join(archive)
+        assert whole.endswith(bytes(1024))

@@ -1,0 +1,226 @@
+"""Streams that lie, on the real engine: a target that dies, a reader that lags, a proxy that cuts, a head with data."""
+
+import hashlib
+import io
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from controller.engine import Engine, seal
+from controller.engine.frames import Frames
+from controller.errors import EngineLost, SidecarError, StreamTruncated, TargetDied, TargetGone, TargetPaused
+from controller.pipeline import capture
+from tests.e2e.engine_fixtures import BUSYBOX, DEBIAN, SLEEP, container, docker
+from tests.faultproxy import Fault, FaultProxy
+
+pytestmark = [pytest.mark.e2e, pytest.mark.faults]
+
+DUMP_SIZE = 20_000_000
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Engine]:
+    engine = Engine()
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(scope="module")
+def target() -> Iterator[str]:
+    with container(DEBIAN, *SLEEP) as made:
+        docker("exec", made, "sh", "-c", f"head -c {DUMP_SIZE} /dev/urandom >/dump")
+        yield made
+
+
+@pytest.fixture(scope="module")
+def digest(target: str) -> str:
+    return docker("exec", target, "sha256sum", "/dump").split()[0]
+
+
+@contextmanager
+def busy(threads: int) -> Iterator[None]:
+    """That many threads that keep the interpreter busy."""
+    stop = threading.Event()
+
+    def spin() -> None:
+        while not stop.is_set():
+            sum(range(100))
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(0.0005)
+    workers = [threading.Thread(target=spin) for _ in range(threads)]
+    for worker in workers:
+        worker.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        for worker in workers:
+            worker.join()
+        sys.setswitchinterval(interval)
+
+
+# Fault 1, and 2 and 3 beside it.
+
+
+@pytest.mark.parametrize(
+    ("end", "error", "says"),
+    [
+        pytest.param(("kill",), TargetDied, "exit code 137", id="killed"),
+        pytest.param(("kill", "--signal", "USR1"), TargetDied, "exited, exit code 0", id="process 1 exits 0"),
+        pytest.param(("restart", "--time", "0"), TargetDied, "", id="restarted"),
+        pytest.param(("rm", "--force"), TargetGone, "", id="removed"),
+    ],
+)
+def test_a_target_that_dies_fails_the_stream_within_five_seconds(
+    engine: Engine, end: tuple[str, ...], error: type[SidecarError], says: str
+) -> None:
+    waiting = ("sh", "-c", "trap 'exit 0' USR1; while :; do sleep 0.1; done")
+    with container(BUSYBOX, *waiting, options=()) as made, engine.exec(made, ("yes",), shell="sh", run="r") as stream:
+        size, ended = 0, None
+        began = time.monotonic()
+        with pytest.raises(error) as failed:  # noqa: PT012  # it is the loop that fails
+            for chunk in stream:
+                size += len(chunk)
+                if ended is None and size >= 1 << 20:
+                    began = time.monotonic()
+                    ended = threading.Thread(target=docker, args=(*end, made))
+                    ended.start()
+        assert time.monotonic() - began < 5
+        assert ended is not None
+        ended.join()
+    assert says in failed.value.message
+
+
+def test_a_paused_target_is_refused_at_once(engine: Engine) -> None:
+    with container(BUSYBOX, *SLEEP) as made:
+        docker("pause", made)
+        with pytest.raises(TargetPaused), engine.exec(made, ("true",), shell="sh"):
+            pass
+        docker("unpause", made)
+
+
+# Fault 6.
+
+
+class BlockingFile(io.BytesIO):
+    """Takes nothing for five seconds once it holds a certain number of bytes."""
+
+    def __init__(self, at: int) -> None:
+        super().__init__()
+        self._at = at
+
+    def write(self, data: object) -> int:
+        if self._at and self.tell() >= self._at:
+            self._at = 0
+            time.sleep(5)
+        return super().write(data)  # type: ignore[arg-type]
+
+
+def lagging(engine: Engine, target: str, left: int) -> str:
+    """The digest of the dump, read with a pause of 5 s when so many bytes are left to read."""
+    sha256, size, paused = hashlib.sha256(), 0, False
+    with engine.exec(target, ("cat", "/dump"), shell="sh", run="r") as stream:
+        stream._frames = Frames(size=64 << 10)  # so that the pause comes where it is wanted
+        for chunk in stream:
+            sha256.update(chunk)
+            size += len(chunk)
+            if not paused and size >= DUMP_SIZE - left:
+                paused = True
+                time.sleep(5)
+    assert stream.result.code == 0
+    return sha256.hexdigest()
+
+
+PAUSES = [1_100_000 + 20_000 * number for number in range(20)]
+"""Bytes left at the pause: the engine and the pipes before it hold about 1.3 MB, so that the command has just ended."""
+
+
+def test_a_reader_that_lags_at_the_end_loses_nothing(engine: Engine, target: str, digest: str) -> None:
+    with ThreadPoolExecutor(20) as pool:
+        assert list(pool.map(partial(lagging, engine, target), PAUSES)) == [digest] * 20
+
+
+def test_a_writer_that_blocks_at_the_end_loses_nothing(engine: Engine, target: str, digest: str) -> None:
+    def captured(at: int) -> str:
+        with engine.exec(target, ("cat", "/dump"), shell="sh", run="r") as stream:
+            return capture(stream, BlockingFile(at), ("none", 0)).plain_sha256
+
+    blocked_at = [8_000_000 + 500_000 * number for number in range(20)]
+    with ThreadPoolExecutor(10) as pool:
+        assert list(pool.map(captured, blocked_at)) == [digest] * 20
+
+
+def test_without_the_handshake_the_lost_tail_is_noticed(
+    engine: Engine, target: str, digest: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(seal, "WRAPPER", seal.WRAPPER.replace('wait "$BACKUP_SWITCH"', ""))
+
+    def outcome(left: int) -> str:
+        try:
+            return lagging(engine, target, left)
+        except StreamTruncated as error:
+            return error.code
+
+    with ThreadPoolExecutor(20) as pool:
+        outcomes = list(pool.map(outcome, PAUSES))
+    assert set(outcomes) <= {"stream-truncated", digest}
+    assert "stream-truncated" in outcomes
+
+
+# Fault 8.
+
+
+def test_data_in_the_packet_of_the_head_is_not_lost(engine: Engine, target: str, tmp_path: Path) -> None:
+    """Sixty real ones; a thousand at the level of the connection are in the unit tests."""
+    sample = engine.ask(target, ("sh", "-c", "head -c 3000 /dump | sha256sum")).stdout.split()[0]
+
+    def read(proxied: Engine, _: int) -> str:
+        with proxied.exec(target, ("head", "-c", "3000", "/dump"), shell=None) as stream:
+            return hashlib.sha256(b"".join(stream)).hexdigest()
+
+    with FaultProxy(tmp_path, Fault(coalesce=0.3)) as proxy, busy(6), ThreadPoolExecutor(16) as pool:
+        proxied = Engine(proxy.address)
+        digests = list(pool.map(partial(read, proxied), range(60)))
+        proxied.close()
+    assert digests == [sample] * 60
+
+
+# Fault 9.
+
+
+def cut(engine: Engine, target: str) -> str:
+    """The code of how a stream failed, or its data."""
+    try:
+        with engine.exec(target, ("echo", "payload"), shell="sh", run="r") as stream:
+            return b"".join(stream).decode()
+    except (StreamTruncated, EngineLost) as error:
+        return error.code
+
+
+def test_a_cut_anywhere_fails_the_stream(target: str, tmp_path: Path) -> None:
+    """In the head, and every byte from the end of the head to the last one of the seal."""
+    cuts = [0, 1, 12, 13, 60, *range(-80, 0)]
+
+    def attempt(number: int) -> str:
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        with FaultProxy(folder, Fault(cut=cuts[number])) as proxy:
+            engine = Engine(proxy.address)
+            try:
+                return cut(engine, target)
+            finally:
+                engine.close()
+
+    with ThreadPoolExecutor(12) as pool:
+        outcomes = list(pool.map(attempt, range(len(cuts))))
+    assert set(outcomes) <= {"stream-truncated", "engine-lost"}
+    assert outcomes[0] == "engine-lost"
+    assert outcomes[5:] == ["stream-truncated"] * 80

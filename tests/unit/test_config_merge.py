@@ -1,0 +1,235 @@
+"""The merge: who wins, where each value came from, and what keeps a target from running."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from config.labels import parse
+from config.loading import load
+from config.problems import Problem
+from config.resolve import NOT_YET, Resolved, resolve
+from config.target import TargetSettings
+
+TOKEN = "gK4c0nT2vQ8yZp1LrX6w"
+STRATEGIES = {"filesystem": "filesystem", "postgres": "postgres", "mysql": "mysql", "mariadb": "mysql"}
+Merge = Callable[..., Resolved]
+
+
+@pytest.fixture
+def merge(tmp_path: Path) -> Merge:
+    def merged(text: str = "", environ: dict[str, str] | None = None, **labels: str) -> Resolved:
+        (tmp_path / "config.yaml").write_text(text)
+        loaded = load(tmp_path, {"BACKUP_API_TOKEN": TOKEN, **(environ or {})})
+        named = {f"backup.{key}": value for key, value in {"enable": "true", **labels}.items()}
+        (part,) = parse(named, "shop-db-1", strategies=STRATEGIES).parts
+        return resolve(loaded, "shop/db", part, "shop-db-1", STRATEGIES)
+
+    return merged
+
+
+def settings(resolved: Resolved) -> TargetSettings:
+    assert resolved.settings is not None, resolved.problems
+    return resolved.settings
+
+
+def only(resolved: Resolved) -> Problem:
+    (problem,) = resolved.problems
+    assert (resolved.settings is None) == (problem.severity == "error")
+    return problem
+
+
+def test_built_in_settings_hold_when_nobody_says_otherwise(merge: Merge) -> None:
+    found = merge(strategy="postgres")
+    assert settings(found).timeout == timedelta(hours=1)
+    assert settings(found).retention.keep_daily == 7
+    assert found.provenance["timeout"] == "built-in"
+    assert found.values["timeout"] == "1h"
+    assert found.provenance["strategy"] == "label backup.strategy"
+
+
+def test_labels_beat_defaults_and_the_files_target_beats_labels(merge: Merge) -> None:
+    text = "defaults:\n  timeout: 2h\n  stall-timeout: 2m\n  user: one\ntargets:\n  shop/db:\n    timeout: 4h\n"
+    found = merge(text, strategy="postgres", timeout="3h", **{"stall-timeout": "3m"})
+    assert settings(found).timeout == timedelta(hours=4)
+    assert settings(found).stall_timeout == timedelta(minutes=3)
+    assert settings(found).user == "one"
+    assert found.provenance["timeout"] == "config.yaml:7 targets.shop/db.timeout"
+    assert found.provenance["stall-timeout"] == "label backup.stall-timeout"
+    assert found.provenance["user"] == "config.yaml:4 defaults.user"
+
+
+def test_maps_merge_by_key_and_lists_replace(merge: Merge) -> None:
+    text = "strategy: {type: postgres, commands: {pre: [a, b], post: [c]}}\ndefaults: {env: {A: 1, B: 2}}\n"
+    found = merge(text, **{"env.B": "3", "commands.pre": "x"})
+    assert settings(found).env == {"A": "1", "B": "3"}
+    assert settings(found).commands.pre == ("x",)
+    assert settings(found).commands.post == ("c",)
+    assert found.origins == {"pre": "label", "post": "file"}
+
+
+def test_naming_a_strategy_drops_everything_of_the_one_before(merge: Merge) -> None:
+    text = "strategy: {type: filesystem, filesystem: {paths: [/data]}, commands: {pre: [a], post: [b]}}\n"
+    found = merge(text, strategy="postgres")
+    assert settings(found).strategy == "postgres"
+    assert settings(found).commands.pre == ()
+    assert settings(found).options == {}
+    assert found.origins == {}
+
+
+def test_the_files_strategy_holds_for_targets_that_name_none(merge: Merge) -> None:
+    found = merge("strategy:\n  type: filesystem\n  filesystem:\n    paths: [/data]\n")
+    assert settings(found).strategy == "filesystem"
+    assert settings(found).options == {"paths": ["/data"]}
+    assert found.provenance["filesystem.paths"] == "config.yaml:4 strategy.filesystem.paths"
+    assert found.place_of_option(("paths", 0)) == "config.yaml:4 strategy.filesystem.paths"
+
+
+def test_a_variable_overrides_the_files_strategy(merge: Merge) -> None:
+    text = "strategy: {type: filesystem, filesystem: {paths: [/data]}}\n"
+    found = merge(text, {"SIDECAR_STRATEGY_TYPE": "postgres"})
+    assert (settings(found).strategy, settings(found).options) == ("postgres", {})
+    assert found.provenance["strategy"] == "environment SIDECAR_STRATEGY_TYPE"
+
+
+def test_an_alias_of_a_strategy_becomes_its_name_with_options_of_both(merge: Merge) -> None:
+    found = merge(strategy="mariadb", **{"mariadb.databases": "a", "mysql.events": "true"})
+    assert settings(found).strategy == "mysql"
+    assert settings(found).options == {"databases": "a", "events": "true"}
+
+
+def test_a_command_alone_is_a_strategy(merge: Merge) -> None:
+    found = merge("strategy: {type: filesystem}\n", **{"commands.backup": "tar c /data"})
+    assert settings(found).strategy == "command"
+    assert settings(found).commands.backup == ("tar c /data",)
+    assert found.problems == ()
+
+
+def test_a_command_beside_a_strategy_replaces_it_with_a_warning(merge: Merge) -> None:
+    found = merge(strategy="postgres", **{"commands.backup": "pg_dumpall", "postgres.databases": "shop"})
+    assert settings(found).strategy == "command"
+    assert settings(found).options == {}
+    assert (only(found).code, only(found).severity) == ("strategy-replaced", "warning")
+
+
+def test_an_empty_list_of_commands_is_no_command(merge: Merge) -> None:
+    found = merge("strategy: {type: postgres, commands: {pre: [], backup: [], post: []}}\n")
+    assert (settings(found).strategy, found.origins, found.problems) == ("postgres", {}, ())
+
+
+def test_commands_of_the_environment_count_as_the_files(merge: Merge) -> None:
+    found = merge("", {"SIDECAR_STRATEGY_COMMANDS_BACKUP": "dump $DATABASE_URL"})
+    assert found.origins == {"backup": "file"}
+
+
+@pytest.mark.parametrize(
+    ("labels", "code", "words"),
+    [
+        ({}, "no-strategy", "`mariadb`"),
+        ({"postgres.databases": "a"}, "no-strategy", "strategy=postgres"),
+        ({"strategy": "postgers"}, "unknown-strategy", "Did you mean `postgres`?"),
+        ({"strategy": "command"}, "no-command", "standard output"),
+        ({"strategy": "postgres", "mysql.databases": "a"}, "unused-option", "Remove it"),
+        ({"strategy": "postgres", "timeout": "10"}, "bad-value", "1h30m"),
+        ({"strategy": "postgres", "workdir": "data"}, "bad-value", "`/`"),
+        ({"strategy": "postgres", "workdir": "/proc/1"}, "bad-value", "own file system"),
+        ({"strategy": "postgres", "env.BACKUP_X": "1"}, "reserved-name", "another name"),
+        ({"strategy": "postgres", "commands.pre": ""}, "empty-command", "argv"),
+        ({"strategy": "postgres", "commands.pre": '["a",'}, "bad-value", "double quotes"),
+        ({"strategy": "postgres", "retention.keep-daily": "0"}, "bad-value", "7"),
+        ({"strategy": "postgres", "schedule": "0 3 * *"}, "bad-value", "five fields"),
+    ],
+)
+def test_a_problem_names_label_and_remedy(merge: Merge, labels: dict[str, str], code: str, words: str) -> None:
+    found = merge(**labels)
+    (problem,) = [one for one in found.problems if one.code != "not-yet"]
+    assert found.settings is None
+    assert problem.code == code
+    assert words in problem.hint
+    assert problem.place.startswith("container shop-db-1, ")
+    assert not labels or next(reversed(labels)) in problem.place or code == "no-strategy"
+
+
+def test_a_misspelt_strategy_section_of_the_file_is_the_targets_problem(merge: Merge) -> None:
+    problem = only(merge("targets:\n  shop/db:\n    postgers: {databases: a}\n", strategy="postgres"))
+    assert (problem.code, problem.place) == ("unknown-key", "config.yaml:3 targets.shop/db.postgers.databases")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("schedule", "@daily"),
+        ("timezone", "UTC"),
+        ("catch-up", "false"),
+        ("retention.keep-last", "3"),
+        ("quiesce", "pause"),
+        ("expect.max-shrink", "50%"),
+        ("expect.max-age", "1d"),
+        ("drill.schedule", "@weekly"),
+    ],
+)
+def test_what_is_not_there_yet_is_said(merge: Merge, key: str, value: str) -> None:
+    by_label = only(merge(strategy="postgres", **{key: value}))
+    assert (by_label.code, by_label.place) == ("not-yet", f"container shop-db-1, label backup.{key}")
+    section, _, inner = key.partition(".")
+    text = f"{section}: {{{inner}: '{value}'}}" if inner else f"{section}: '{value}'"
+    assert only(merge(f"defaults:\n  {text}\n", strategy="postgres")).place == f"config.yaml:2 defaults.{key}"
+    assert section in {known.split(".")[0] for known in NOT_YET}
+
+
+def test_what_is_there_already_is_not_refused(merge: Merge) -> None:
+    found = merge(strategy="postgres", quiesce="none", **{"expect.min-size": "1MiB"})
+    assert settings(found).expect.min_size == 1 << 20
+
+
+def test_the_operator_locks_labels(merge: Merge) -> None:
+    problem = only(merge("policy: {labels: {lock: [user, 'env.*']}}\n", strategy="postgres", user="root"))
+    assert (problem.code, problem.place) == ("locked-label", "container shop-db-1, label backup.user")
+    assert "targets.shop/db" in problem.hint
+
+
+def test_the_operator_allows_few_labels(merge: Merge) -> None:
+    text = "policy:\n  labels:\n    allow: [strategy, 'postgres.*']\n"
+    assert merge(text, strategy="postgres", **{"postgres.databases": "a"}).problems == ()
+    problem = only(merge(text, strategy="postgres", timeout="1h"))
+    assert problem.code == "label-not-allowed"
+    assert "config.yaml:3" in problem.message
+
+
+def test_a_locked_key_is_still_the_operators(merge: Merge) -> None:
+    text = "policy: {labels: {lock: [user]}}\ntargets: {shop/db: {user: root}}\n"
+    assert settings(merge(text, strategy="postgres")).user == "root"
+
+
+def test_a_doubled_dollar_is_warned_about(merge: Merge) -> None:
+    problem = only(merge(**{"commands.backup": "echo $$HOME"}))
+    assert (problem.code, problem.severity) == ("doubled-dollar", "warning")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "PGPASSWORD=hunter22 pg_dump",
+        "mysqldump -phunter22 shop",
+        '["mysqldump","--password=hunter22"]',
+        "pg_dump postgres://shop:hunter22@db/shop",
+        "dump --token hunter22",
+    ],
+)
+def test_a_password_in_a_command_is_warned_about_and_redacted(merge: Merge, command: str) -> None:
+    found = merge(**{"commands.backup": command})
+    assert only(found).code == "password-in-command"
+    assert found.sensitive == ("hunter22",)
+    assert "hunter22" not in f"{found.problems} {found.provenance}"
+
+
+@pytest.mark.parametrize(
+    "command", ["pg_dump --no-password", 'mysqldump -p"$MYSQL_PWD"', "PGPASSWORD=$X pg_dump", "ls"]
+)
+def test_a_variable_of_the_targets_own_is_no_password(merge: Merge, command: str) -> None:
+    assert merge(**{"commands.backup": command}).problems == ()
+
+
+def test_problems_of_the_labels_are_the_targets(merge: Merge) -> None:
+    assert only(merge(strategy="postgres", stratgy="x")).code == "unknown-label"

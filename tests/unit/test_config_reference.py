@@ -1,0 +1,68 @@
+"""What is shipped for people to copy and to read agrees with the program."""
+
+import re
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel, ConfigDict, Field
+
+from config.loading import load
+from config.reference import label_table
+from config.resolve import NOT_YET
+from config.settings import Settings
+from config.target import leaves
+
+TOKEN = "gK4c0nT2vQ8yZp1LrX6w"
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    for source, name in (("config.example.yaml", "config.yaml"), (".env.example", ".env")):
+        (tmp_path / name).write_text(files("config").joinpath(source).read_text())
+    return tmp_path
+
+
+def test_the_example_says_what_holds_without_it(copied: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    with (copied / ".env").open("a") as file:
+        file.write(f"\nORCHESTRATOR_KEY={TOKEN}\n")
+    environ = {"BACKUP_API_TOKEN": TOKEN}
+    assert load(copied, environ).settings == load(tmp_path_factory.mktemp("empty"), environ).settings
+
+
+def test_the_example_with_everything_uncommented_is_valid(copied: Path) -> None:
+    text = (copied / "config.yaml").read_text()
+    (copied / "config.yaml").write_text(re.sub(r"(?m)^( *)#(?! \S)", r"\1", text))
+    environ = dict.fromkeys(("BACKUP_API_TOKEN", "ORCHESTRATOR_KEY", "DATABASE_URL", "SSH_PRIVATE_KEY"), TOKEN)
+    settings = load(copied, environ, ("filesystem", "postgres")).settings
+    assert settings.strategy.type == "filesystem"
+    assert settings.orchestrator is not None
+    assert settings.secrets == ("DATABASE_URL", "SSH_PRIVATE_KEY")
+    assert settings.targets["shop/db"].strategy == "postgres"
+
+
+@pytest.mark.parametrize(("path", "field"), list(leaves(Settings)))
+def test_every_setting_is_documented(path: tuple[str, ...], field: object) -> None:
+    assert (getattr(field, "description", "") or "").endswith("."), path
+
+
+def test_the_label_table_has_labels_options_and_defaults() -> None:
+    class Options(BaseModel):
+        model_config = ConfigDict(use_attribute_docstrings=True)
+        one_file: bool = Field(default=True, alias="one-file")
+        """Whether a|b.
+
+        More that the table leaves out.
+        """
+
+    table = label_table({"postgres": Options})
+    assert "| `backup.timeout` | Longest time for a whole run. | `1h` |" in table
+    assert "| `backup.postgres.one-file` | Whether a\\|b. | `true` |" in table
+    assert "| `backup.env.NAME` |" in table
+    assert "backup.targets.<name>.<key>" in table
+    assert "More that" not in table
+
+
+def test_the_label_table_promises_nothing_that_is_not_there_yet() -> None:
+    table = label_table()
+    assert not [key for key in NOT_YET if f"`backup.{key}" in table]

@@ -1,0 +1,177 @@
+"""`.env` and secrets: keys arrive whole or are refused with the remedy, and no text shows a value."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from config.loading import Loaded, load
+from config.problems import ConfigurationError, Problem
+from config.secrets import Secrets
+
+TOKEN = "gK4c0nT2vQ8yZp1LrX6w"
+KEY = """-----BEGIN OPENSSH PRIVATE KEY-----
+b3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQAAAAAAAAABAAAAMwAAAAtz
+QyNTUxOQAAACBrZXkgb2YgYSB0ZXN0IHRoYXQgb3BlbnMgbm90aGluZwAAAAA=
+AAAEDRoaXMga2V5
+-----END OPENSSH PRIVATE KEY-----"""
+
+
+def loaded(folder: Path, env: str | bytes, names: str = "", environ: Mapping[str, str] | None = None) -> Loaded:
+    (folder / ".env").write_bytes(env if isinstance(env, bytes) else env.encode())
+    (folder / "config.yaml").write_text(f"schema: 1\nsecrets: [{names}]\n")
+    return load(folder, {"BACKUP_API_TOKEN": TOKEN} if environ is None else environ)
+
+
+def problems(
+    folder: Path, env: str | bytes, names: str = "", environ: Mapping[str, str] | None = None
+) -> list[Problem]:
+    with pytest.raises(ConfigurationError) as caught:
+        loaded(folder, env, names, environ)
+    return list(caught.value.problems)
+
+
+@pytest.mark.parametrize("quote", ['"', "'"])
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_a_quoted_key_of_many_lines_arrives_intact(tmp_path: Path, quote: str, newline: str) -> None:
+    env = f"A=1\nSSH_PRIVATE_KEY={quote}{KEY}{quote}\nB=2\n".replace("\n", newline)
+    assert loaded(tmp_path, env, "SSH_PRIVATE_KEY").secrets["SSH_PRIVATE_KEY"] == KEY
+
+
+def test_an_unquoted_key_of_many_lines_is_one_problem_with_the_remedy(tmp_path: Path) -> None:
+    (problem,) = problems(tmp_path, f"A=1\nSSH_PRIVATE_KEY={KEY}\nB=2\n", "SSH_PRIVATE_KEY")
+    assert (problem.code, problem.place) == ("cut-key", ".env:2 SSH_PRIVATE_KEY")
+    assert "double quotes" in problem.hint
+
+
+def test_what_follows_a_cut_key_is_still_looked_at(tmp_path: Path) -> None:
+    found = problems(tmp_path, f"SSH_PRIVATE_KEY={KEY}\nBROKEN\n", "SSH_PRIVATE_KEY")
+    assert [(problem.code, problem.place) for problem in found] == [
+        ("cut-key", ".env:1 SSH_PRIVATE_KEY"),
+        ("bad-variable", ".env:6"),
+    ]
+
+
+@pytest.mark.parametrize("value", [KEY.splitlines()[0], KEY.replace("\n", "\\n")])
+def test_a_key_that_somebody_else_cut_is_found_too(tmp_path: Path, value: str) -> None:
+    environ = {"BACKUP_API_TOKEN": TOKEN, "SSH_PRIVATE_KEY": value}
+    (problem,) = problems(tmp_path, "", "SSH_PRIVATE_KEY", environ)
+    assert (problem.code, problem.place) == ("cut-key", "environment SSH_PRIVATE_KEY")
+
+
+@pytest.mark.parametrize(
+    ("env", "code", "line"),
+    [
+        ('A=1\nB="open\nC=2\n', "open-quote", 2),
+        ("A='open\n", "open-quote", 1),
+        ('A="x"y\n', "open-quote", 1),
+        ("A=1\n\n# c\nno equals here\n", "bad-variable", 4),
+        ("A=1\nA=2\n", "duplicate-variable", 2),
+        ("A-B=1\n", "bad-variable", 1),
+        (b"A=1\nB=\xf1\n", "not-utf-8", 2),
+        ("A=1\n".encode("utf-16"), "not-utf-8", 1),
+        ("A=1\nB=\0\n", "bad-characters", 2),
+        ("# " + "x" * (1 << 20), "too-large", None),
+    ],
+)
+def test_a_fault_of_the_env_file_is_named_with_its_line(
+    tmp_path: Path, env: str | bytes, code: str, line: int | None
+) -> None:
+    found = problems(tmp_path, env)
+    assert found[0].code == code
+    assert found[0].place == (".env" if line is None else f".env:{line}")
+
+
+def test_byte_order_mark_comments_export_and_dollars_are_read(tmp_path: Path) -> None:
+    env = b"\xef\xbb\xbf# first\n\nexport ONE='a ${HOME} $$' # c\nTWO = plain text\n"
+    assert dict(loaded(tmp_path, env, "ONE, TWO").secrets) == {"ONE": "a ${HOME} $$", "TWO": "plain text"}
+
+
+def test_a_secret_comes_from_the_file_that_its_variable_names(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text(KEY + "\n")
+    (tmp_path / "password").write_text("correct horse\n")
+    env = f"SSH_PRIVATE_KEY_FILE={tmp_path}/key\nPASSWORD_FILE=password\n"
+    found = loaded(tmp_path, env, "SSH_PRIVATE_KEY, PASSWORD").secrets
+    assert found["SSH_PRIVATE_KEY"] == KEY + "\n"
+    assert found["PASSWORD"] == "correct horse"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(None, "not there"), ("", "empty"), ("\n", "empty"), ("x" * 65_537, "64 KiB"), ("folder", "folder")],
+)
+def test_a_bad_secret_file_is_named(tmp_path: Path, content: str | None, words: str) -> None:
+    path = tmp_path / "secret"
+    if content == "folder":
+        path.mkdir()
+    elif content is not None:
+        path.write_text(content)
+    (problem,) = problems(tmp_path, f"PASSWORD_FILE={path}\n", "PASSWORD")
+    assert (problem.code, problem.place) == ("secret-file", ".env:1 PASSWORD_FILE")
+    assert words in problem.message
+
+
+@pytest.mark.parametrize(
+    ("env", "code"),
+    [
+        ("", "missing-secret"),
+        ("PASSWORD=\n", "missing-secret"),
+        ("PASSWORD=a-secret\nPASSWORD_FILE=/x\n", "ambiguous-secret"),
+        ("PASSWORD=abc\n", "short-secret"),
+    ],
+)
+def test_a_named_secret_needs_exactly_one_value(tmp_path: Path, env: str, code: str) -> None:
+    (problem,) = problems(tmp_path, env, "PASSWORD")
+    assert (problem.code, problem.place.split(" ")[0]) == (code, "config.yaml:2")
+
+
+def test_the_sidecars_own_names_are_no_secrets_for_commands(tmp_path: Path) -> None:
+    (problem,) = problems(tmp_path, "", "BACKUP_API_TOKEN")
+    assert problem.code == "reserved-name"
+
+
+@pytest.mark.parametrize(
+    ("token", "code"),
+    [
+        ("", "missing-secret"),
+        ("short", "weak-token"),
+        ("changeme", "weak-token"),
+        ("changeme-changeme-changeme", "weak-token"),
+        ("secret1234567890", "weak-token"),
+        ("aaaaaaaaaaaaaaaaaaaa", "weak-token"),
+        ("gK4c0nT2vQ8yZp1LrX6w ñ", "weak-token"),
+    ],
+)
+def test_a_token_that_anyone_could_guess_is_refused(tmp_path: Path, token: str, code: str) -> None:
+    (problem,) = problems(tmp_path, "", environ={"BACKUP_API_TOKEN": token})
+    assert problem.code == code
+    assert not token or token not in str(problem)
+
+
+def test_the_token_may_stand_in_a_file_and_no_command_gets_it(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text(TOKEN + "\n")
+    found = loaded(tmp_path, "", environ={"BACKUP_API_TOKEN_FILE": str(tmp_path / "token")})
+    assert found.api_token == TOKEN
+    assert dict(found.secrets) == {}
+    assert found.secrets.redact(f"Bearer {TOKEN}") == "Bearer ***"
+
+
+def test_nothing_that_is_printed_shows_a_secret(tmp_path: Path) -> None:
+    found = loaded(tmp_path, "PASSWORD=hunter2hunter2\n", "PASSWORD")
+    assert "hunter2" not in f"{found!r} {found.secrets} {found.settings!r}"
+    assert TOKEN not in repr(found)
+
+
+def test_redaction_covers_lines_urls_and_passwords_in_urls() -> None:
+    secrets = Secrets({"KEY": KEY, "URL": "postgres://shop:p%40ss-word@db/shop"}, also=["the token"])
+    assert secrets.redact(f"error in {KEY.splitlines()[1]}!") == "error in ***!"
+    assert secrets.redact("password p@ss-word is wrong, or p%40ss-word") == "password *** is wrong, or ***"
+    assert secrets.redact("postgres%3A%2F%2Fshop%3Ap%2540ss-word%40db%2Fshop the token") == "*** ***"
+    assert secrets.with_also(["further"]).redact("further") == "***"
+    assert secrets.redact("AAAA harmless") == "AAAA harmless"
+
+
+def test_an_unreadable_env_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / ".env").symlink_to(".env")  # a loop, which root cannot read either
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        load(tmp_path, {"BACKUP_API_TOKEN": TOKEN})

@@ -1,0 +1,181 @@
+"""What counts as a backup on the disk, and what never does."""
+
+import errno
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from controller.errors import StoreError, StoreFull, UnknownRun
+from controller.report import Artifact, Key, Manifest, encode, new_run_id, weakest
+from controller.store import MANIFEST, Store, store_error
+
+KEY = Key(project="shop", service="db")
+RUN = "20260301T030000Z-0123abcd"
+
+
+def manifest(run: str = RUN, key: Key = KEY, **changes: object) -> Manifest:
+    artifact = Artifact(
+        name="a.zst",
+        format="raw",
+        compression="zstd",
+        size=3,
+        sha256="0",
+        plain_size=3,
+        plain_sha256="0",
+        proof="sealed",
+    )
+    now = datetime(2026, 3, 1, 3, tzinfo=UTC)
+    facts = {
+        "run": run, "target": key, "strategy": "command", "container": "c", "container_id": "1", "image": "i",
+        "image_id": "2", "engine": "26.1.5", "sidecar": "0.1.0", "started": now, "finished": now, "proof": "sealed",
+        "artifacts": (artifact,),
+    }  # fmt: skip
+    return Manifest.model_validate(facts | changes)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    store = Store(tmp_path / "store")
+    store.acquire()
+    return store
+
+
+def publish(store: Store, key: Key = KEY, run: str = RUN) -> Path:
+    with store.draft(key, run) as draft:
+        with draft.open("a.zst") as file:
+            file.write(b"abc")
+        draft.publish(manifest(run, key))
+    return store.folder(key, run)
+
+
+def test_a_published_run_has_its_artifacts_its_manifest_and_no_partial(store: Store) -> None:
+    folder = publish(store)
+    assert sorted(path.name for path in folder.iterdir()) == ["a.zst", MANIFEST]
+    assert store.artifact(KEY, RUN, "a.zst").read_bytes() == b"abc"
+    assert store.manifest(KEY, RUN) == manifest()
+
+
+def test_a_run_that_is_not_published_leaves_nothing(store: Store) -> None:
+    with store.draft(KEY, RUN) as draft, draft.open("a.zst") as file:
+        file.write(b"abc")
+    assert not store.folder(KEY, RUN).exists()
+    assert list(store.manifests()) == []
+
+
+def test_the_manifest_is_written_after_every_artifact_has_its_name(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[list[str]] = []
+    real = os.fsync
+    monkeypatch.setattr(
+        os, "fsync", lambda fd: (seen.append(sorted(path.name for path in store.folder(KEY, RUN).iterdir())), real(fd))
+    )
+    publish(store)
+    assert all(MANIFEST not in names or "a.zst" in names for names in seen)
+    assert seen[-1] == ["a.zst", MANIFEST]
+
+
+def test_sweep_removes_what_a_dead_process_left_and_nothing_else(store: Store) -> None:
+    good = publish(store)
+    half = store.folder(KEY, "20260302T030000Z-0123abcd")
+    half.mkdir(parents=True)
+    (half / "a.zst").write_bytes(b"whole, but without its manifest")
+    assert store.sweep() == [half.name]
+    assert good.exists()
+    assert not half.exists()
+
+
+def test_a_second_process_cannot_take_the_store(store: Store) -> None:
+    with pytest.raises(StoreError, match="another sidecar"):
+        Store(store.root).acquire()
+    store.release()
+    Store(store.root).acquire()
+
+
+@pytest.mark.parametrize(
+    "run", ["..", "../../etc", "20260301T030000Z-0123ABCD", "", "a" * 10_000, "20260301T030000Z-0123abcd/.."]
+)
+def test_only_a_run_id_names_a_run(store: Store, run: str) -> None:
+    with pytest.raises(UnknownRun):
+        store.artifact(KEY, run, "a.zst")
+
+
+@pytest.mark.parametrize("name", ["../a.zst", "manifest.json", "", "nothing", "/etc/passwd"])
+def test_only_what_the_manifest_lists_is_an_artifact(store: Store, name: str) -> None:
+    publish(store)
+    with pytest.raises(UnknownRun):
+        store.artifact(KEY, RUN, name)
+
+
+def test_a_planted_link_is_no_artifact(store: Store) -> None:
+    folder = publish(store)
+    (folder / "a.zst").unlink()
+    (folder / "a.zst").symlink_to("/etc/passwd")
+    with pytest.raises(UnknownRun):
+        store.artifact(KEY, RUN, "a.zst")
+
+
+def test_a_manifest_of_a_later_schema_is_refused_by_version(store: Store) -> None:
+    path = publish(store) / MANIFEST
+    path.write_text(path.read_text().replace('"schema": 1', '"schema": 2'))
+    with pytest.raises(StoreError, match="schema 2"):
+        store.manifest(KEY, RUN)
+
+
+def test_unknown_fields_of_a_manifest_are_ignored(store: Store) -> None:
+    path = publish(store) / MANIFEST
+    path.write_text(path.read_text().replace('"schema": 1', '"schema": 1, "moon": "full"'))
+    assert store.manifest(KEY, RUN).run == RUN
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"), [(errno.ENOSPC, StoreFull), (errno.EDQUOT, StoreFull), (errno.EIO, StoreError)]
+)
+def test_errors_of_the_disk_are_named(number: int, kind: type[StoreError]) -> None:
+    error = store_error(OSError(number, os.strerror(number)), Path("/store/a"))
+    assert type(error) is kind
+    assert error.hint
+
+
+def test_a_target_name_and_a_run_id_never_collide(store: Store) -> None:
+    named = KEY.model_copy(update={"name": "media"})
+    publish(store, named, "20260302T030000Z-0123abcd")
+    publish(store)
+    assert {str(found.target) for found in store.manifests()} == {"shop/db", "shop/db/media"}
+
+
+texts = st.text(min_size=1, max_size=30).filter(lambda text: not any(0xD800 <= ord(letter) < 0xE000 for letter in text))
+
+
+@given(texts)
+def test_no_part_of_a_key_leaves_its_folder(part: str) -> None:
+    folder = encode(part)
+    assert "/" not in folder
+    assert not folder.startswith(".")
+    assert "\0" not in folder
+
+
+@given(texts, texts)
+def test_two_parts_never_share_a_folder(one: str, other: str) -> None:
+    assert (encode(one) == encode(other)) == (one == other)
+
+
+@given(texts, texts, st.none() | st.from_regex(r"[a-z0-9][a-z0-9-]{0,31}", fullmatch=True))
+def test_a_key_survives_being_written_and_read(project: str, service: str, name: str | None) -> None:
+    key = Key(project=project, service=service, name=name)
+    assert Key.parse(str(key)) == key
+
+
+def test_a_run_is_proved_as_far_as_its_least_proved_artifact() -> None:
+    assert weakest(["full", "sealed", "full"]) == "sealed"
+    assert weakest(["full", "framed", "sealed"]) == "framed"
+
+
+def test_run_ids_sort_by_time() -> None:
+    early, late = new_run_id(datetime(2026, 1, 1, tzinfo=UTC)), new_run_id(datetime(2026, 1, 2, tzinfo=UTC))
+    assert early < late
+    assert early != new_run_id(datetime(2026, 1, 1, tzinfo=UTC))
