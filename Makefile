@@ -43,8 +43,8 @@ e2e: ## Tests on the real engine
 	@$(RUN) -m pytest -m 'e2e and not slow' $(ARGS)
 
 .PHONY: faults
-faults: ## What breaks engine, network and disk on purpose, and the slow tests
-	@$(RUN) -m pytest -m 'faults or slow' $(ARGS)
+faults: setup ## Break engine, network and disk on purpose, and write docs/faults.md
+	@$(RUN) -m pytest -m 'faults or slow' --fault-table docs/faults.md $(ARGS)
 
 .PHONY: bench
 bench: setup ## Measure against docker exec and zstd

@@ -22,8 +22,9 @@ BLOCK = 1 << 20
 """Bytes that are read, and at most given out, at a time."""
 ZSTD_WORKERS = 2
 ZSTD_JOB = 1 << 20
-"""Bytes that a worker takes at a time. Left alone zstd takes four windows (8 MiB at level 3): 85 MiB more of memory that
-grows with the stream, for 1.2 % less to store (measured on system files, with the overlap below: half a window)."""
+"""Bytes that a worker takes at a time. Left alone zstd takes four windows (8 MiB at level 3): 85 MiB more of memory
+that grows with the stream, for 1.2 % less to store (measured on system files, with the overlap below: half a window).
+"""
 ZSTD_OVERLAP = 8
 ZSTD_SMALL_WINDOWS = 9
 """Up to this level such small jobs do no harm."""

@@ -164,10 +164,21 @@ class Report(Record):
     artifacts: tuple[Artifact, ...] = ()
     failure: Failure | None = None
     attempts: int = 1
+    suspicious: tuple[str, ...] = ()
+    """Why a run that succeeded may not be what it should: far smaller than the one before, for example."""
+    accepted: bool = False
+    """Somebody has looked at a suspicious run and takes it for good."""
+    damaged: str = ""
+    """What is wrong with the stored bytes, since they were found changed after they had been published."""
 
     @property
     def final(self) -> bool:
         return self.state in FINAL
+
+    @property
+    def good(self) -> bool:
+        """Whether it counts as a backup: for retention, freshness and estimates."""
+        return self.state == "succeeded" and not self.damaged and (self.accepted or not self.suspicious)
 
 
 def weakest(proofs: Iterable[Proof]) -> Proof:

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+pytest_plugins = ["tests.faulttable"]
 IMAGES = Path(__file__).parents[1] / ".build" / "images.env"
 
 if IMAGES.is_file():

@@ -6,6 +6,7 @@ import os
 import secrets
 import shutil
 import subprocess
+import tarfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -65,6 +66,21 @@ def eventually(question: Callable[[], Answer], *, seconds: float = 15, what: str
         assert time.monotonic() < deadline, f"not within {seconds} s: {what} {answer!r}"
         time.sleep(0.03)
     return answer
+
+
+def image_files(name: str) -> Iterator[tuple[str, bytes]]:
+    """Path and content of every file in an image."""
+    container = docker("create", "--label", f"{LABEL}=image", name)
+    try:
+        with (
+            subprocess.Popen(["docker", "export", container], stdout=subprocess.PIPE) as export,
+            tarfile.open(fileobj=export.stdout, mode="r|") as tar,
+        ):
+            for member in tar:
+                file = tar.extractfile(member) if member.isfile() else None
+                yield member.name, file.read() if file else b""
+    finally:
+        docker("rm", container)
 
 
 def copy_repository(target: Path) -> Path:

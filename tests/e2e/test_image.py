@@ -3,7 +3,6 @@
 import json
 import os
 import secrets
-import subprocess
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +10,18 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.stage import LABEL, REPOSITORY, Sidecar, copy_repository, docker, eventually, execute, image, within
+from tests.e2e.stage import (
+    LABEL,
+    REPOSITORY,
+    Sidecar,
+    copy_repository,
+    docker,
+    eventually,
+    execute,
+    image,
+    image_files,
+    within,
+)
 
 pytestmark = pytest.mark.e2e
 
@@ -51,27 +61,11 @@ def planted_image(sidecar_image: str, secret: str, planted: Path) -> Iterator[st
     docker("image", "rm", "--force", name)
 
 
-def files(name: str) -> Iterator[tuple[str, bytes]]:
-    """Path and content of every file in an image."""
-    container = docker("create", "--label", f"{LABEL}=image", name)
-    try:
-        with (
-            subprocess.Popen(["docker", "export", container], stdout=subprocess.PIPE) as export,
-            tarfile.open(fileobj=export.stdout, mode="r|") as tar,
-        ):
-            for member in tar:
-                file = tar.extractfile(member) if member.isfile() else None
-                yield member.name, file.read() if file else b""
-    finally:
-        docker("rm", container)
-
-
-def layers(name: str) -> Iterator[bytes]:
+def layers(name: str, folder: Path) -> Iterator[bytes]:
     """Everything that `docker save` gives, compressed layers unpacked."""
-    with (
-        subprocess.Popen(["docker", "save", name], stdout=subprocess.PIPE) as saved,
-        tarfile.open(fileobj=saved.stdout, mode="r|") as tar,
-    ):
+    saved = folder / "image.tar"
+    docker("save", "--output", saved, name)
+    with tarfile.open(saved) as tar:
         for member in tar:
             if file := tar.extractfile(member) if member.isfile() else None:
                 blob = file.read()
@@ -83,7 +77,7 @@ def test_no_secret_even_reaches_the_build(planted: Path, secret: str, tmp_path: 
     name = f"context:{secret[-8:]}"
     docker("build", "--quiet", "--file", tmp_path / "Dockerfile", "--tag", name, planted)
     try:
-        found = dict(files(name))
+        found = dict(image_files(name))
     finally:
         docker("image", "rm", "--force", name)
 
@@ -92,7 +86,7 @@ def test_no_secret_even_reaches_the_build(planted: Path, secret: str, tmp_path: 
 
 
 def test_no_file_of_the_context_gets_in_that_is_not_named(planted_image: str, secret: str) -> None:
-    found = dict(files(planted_image))
+    found = dict(image_files(planted_image))
 
     assert [path for path, content in found.items() if secret.encode() in content] == []
     names = {Path(path).name for path in found}
@@ -101,8 +95,8 @@ def test_no_file_of_the_context_gets_in_that_is_not_named(planted_image: str, se
     assert not [path for path in found if path.startswith(("src/", "wheel/"))]
 
 
-def test_no_layer_and_no_line_of_the_history_holds_a_secret(planted_image: str, secret: str) -> None:
-    assert not any(secret.encode() in blob for blob in layers(planted_image))
+def test_no_layer_and_no_line_of_the_history_holds_a_secret(planted_image: str, secret: str, tmp_path: Path) -> None:
+    assert not any(secret.encode() in blob for blob in layers(planted_image, tmp_path))
 
     history = docker("history", "--no-trunc", planted_image)
     index = os.environ.get("PIP_INDEX_URL", "")

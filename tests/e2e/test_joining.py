@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.stage import image_files
+
 pytestmark = pytest.mark.e2e
 
 REPOSITORY = Path(__file__).parents[2]
@@ -167,9 +169,9 @@ def test_the_image_is_built_from_the_joined_folder(tmp_path: Path) -> None:
     built = app.compose("build", "sidecar")
     try:
         assert built.returncode == 0, built.stderr
-        image_files = subprocess.run(["docker", "save", image], capture_output=True, check=True).stdout
-        assert planted.encode() not in image_files
-        assert b"backup_sidecar-" in image_files
+        found = dict(image_files(image))
+        assert [path for path, content in found.items() if planted.encode() in content] == []
+        assert any("/backup_sidecar-" in path for path in found)
     finally:
         subprocess.run(["docker", "image", "rm", "--force", image], capture_output=True, check=False)
 

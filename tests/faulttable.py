@@ -1,0 +1,70 @@
+"""The table of faults: what breaks, what has to happen, what was seen; a pytest plugin that gathers it from the tests.
+
+A test carries `@pytest.mark.fault(22, "fsync answers EIO", "fails store-error; not listed")`: the statement's number,
+the fault and what is expected. It says what it saw by `record_property("seen", "...")` and, where they are more than
+one, how many cases by `record_property("cases", 42)`. Several tests may share a row. `--fault-table FILE` writes the
+table as Markdown.
+"""
+
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+TITLE = """# What it survives
+
+Made by `make faults`, from tests that break the real engine, the real disk and the real network on purpose. The numbers
+are those of the statements that the tests are named after; what has no number is a bad input.
+
+"""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fault-table", type=Path, help="Write the table of faults to this file.")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(Table(config.getoption("--fault-table")), "fault-table")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("fault"):
+            item.add_marker("faults")
+
+
+class Table:
+    """Rows by number, fault and expectation, as the tests end."""
+
+    def __init__(self, target: Path | None) -> None:
+        self._target = target
+        self._rows: defaultdict[tuple[int, str, str], list[pytest.TestReport]] = defaultdict(list)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]):
+        report = yield
+        if report.when == "call" or (report.when == "setup" and not report.passed):
+            for marker in item.iter_markers("fault"):
+                self._rows[marker.args].append(report)
+        return report
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        if not self._rows or not (self._target or terminalreporter.config.getoption("markexpr") == "faults or slow"):
+            return
+        text = self.markdown()
+        terminalreporter.section("faults")
+        terminalreporter.write(text)
+        if self._target:
+            self._target.write_text(TITLE + text)
+
+    def markdown(self) -> str:
+        lines = ["| # | fault | expected | seen | cases |", "| --- | --- | --- | --- | --- |"]
+        for number, fault, expected in sorted(self._rows):
+            reports = self._rows[number, fault, expected]
+            told = [dict(report.user_properties) for report in reports]
+            cases = sum(int(facts.get("cases", 1)) for facts in told)
+            seen = dict.fromkeys(str(facts["seen"]) for facts in told if facts.get("seen"))
+            bad = sum(not report.passed for report in reports)
+            verdict = f"**{bad} of {len(reports)} tests failed**" if bad else "; ".join(seen) or "as expected"
+            lines.append(f"| {number or ''} | {fault} | {expected} | {verdict} | {cases} |")
+        return "\n".join(lines) + "\n"
