@@ -81,7 +81,7 @@ def test_no_secret_even_reaches_the_build(planted: Path, secret: str, tmp_path: 
     finally:
         docker("image", "rm", "--force", name)
 
-    assert "context/controller/cli.py" in found
+    assert "context/controller/cli/runs.py" in found
     assert [path for path, content in found.items() if secret.encode() in content] == []
 
 

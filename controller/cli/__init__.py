@@ -1,0 +1,54 @@
+"""The commands, for people and for programs.
+
+`serve` owns store, catalog and streams; the acting commands are clients of its API over the unix socket in the work
+folder, also by `docker exec`. `check`, `explain` and `version` work alone. One file of this folder for each group.
+"""
+
+import threading
+
+import typer
+from rich.text import Text
+
+from config.problems import ConfigurationError
+from controller import app as program
+from controller.cli import alone, runs
+from controller.cli.terminal import Failed, err, show_problems
+from controller.errors import SidecarError
+
+cli = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+@cli.command()
+def serve() -> int:
+    """Watch the engine, serve the API, run backups, until SIGTERM."""
+    return program.serve(threading.Event())
+
+
+for command in (
+    *(alone.check, runs.targets, alone.explain),
+    *(runs.run, runs.runs, runs.artifacts),
+    alone.version,
+):
+    cli.command()(command)
+
+
+def main() -> int:
+    """Run the command that the arguments name; gives the exit code, and tells every error in plain words."""
+    try:
+        return cli(standalone_mode=False) or program.OK
+    except ConfigurationError as error:
+        show_problems(error.problems)
+        return program.CONFIGURATION
+    except Failed as error:
+        return refused(str(error), error.code)
+    except SidecarError as error:
+        return refused(str(error), program.FAILED)
+    except typer.TyperException as error:
+        return refused(f"{str(error).rstrip('.')}. `backup-sidecar --help` lists the commands.", program.USAGE)
+    except (KeyboardInterrupt, typer.Abort):
+        return program.INTERRUPTED
+
+
+def refused(message: str, code: int) -> int:
+    err.print(Text(f"error: {message}", style="red"))
+    return code

@@ -1,0 +1,111 @@
+"""What the commands share: the client of the running `serve`, tables, units, and errors in plain words."""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import httpx
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from config.problems import ConfigurationError, Problem
+from config.settings import Paths
+from controller import app as program
+from controller.report import Key
+
+out, err = Console(soft_wrap=True), Console(stderr=True, soft_wrap=True)
+if not out.is_terminal:
+    out.width = 1000  # A program that reads lines wants them whole.
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+TargetKey = Annotated[str, typer.Argument(metavar="KEY", help="project/service or project/service/name.")]
+OptionalKey = Annotated[str | None, typer.Argument(metavar="[KEY]")]
+
+
+class Failed(Exception):
+    """Ends a command with a message, a hint and an exit code."""
+
+    def __init__(self, message: str, hint: str = "", code: int = program.FAILED) -> None:
+        self.code = code
+        super().__init__(f"{message.rstrip('.')}. {hint}" if hint else message)
+
+
+def workdir() -> Path:
+    """Of the configuration, or its default where that cannot be read: a running `serve` still has the last good one."""
+    try:
+        return program.configuration().settings.paths.workdir
+    except ConfigurationError:
+        return Path(os.environ.get("SIDECAR_PATHS_WORKDIR") or Paths().workdir)
+
+
+@contextmanager
+def client() -> Iterator[httpx.Client]:
+    """A connection to the running `serve`; says so when there is none, and translates its errors."""
+    socket = workdir() / program.SOCKET
+    try:
+        with httpx.Client(
+            transport=httpx.HTTPTransport(uds=str(socket)), base_url="http://sidecar", timeout=30
+        ) as connection:
+            yield connection
+    except (httpx.ConnectError, FileNotFoundError) as error:
+        hint = "Start `backup-sidecar serve`, or run this command in its container by `docker exec`."
+        raise Failed(f"no sidecar is serving at {socket}", hint) from error
+    except httpx.HTTPError as error:
+        raise Failed(f"the sidecar did not answer: {error}", "Look at its log.") from error
+
+
+def answered(response: httpx.Response) -> Any:
+    """The JSON of a good answer; raises `Failed` with what a problem says."""
+    if response.is_success:
+        return response.json()
+    try:
+        problem = response.json()
+    except ValueError:
+        problem = {}
+    raise Failed(problem.get("detail") or f"the sidecar answered {response.status_code}", problem.get("hint", ""))
+
+
+def amount(size: float | None) -> str:
+    """Bytes in binary units: `12.3 MiB`."""
+    if size is None:
+        return ""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if abs(size) < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"
+
+
+def show(rows: Sequence[Sequence[object]], *heads: str) -> None:
+    """A table without frames; cells are plain text, whatever they hold."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for head in heads:
+        table.add_column(head, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
+    out.print(table)
+
+
+def show_json(value: Any) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def show_problems(problems: Sequence[Problem | dict[str, Any]]) -> None:
+    for problem in problems:
+        told = problem if isinstance(problem, Problem) else Problem(**problem)
+        err.print(Text(f"{told.severity}: {told}", style="red" if told.severity == "error" else "yellow"))
+
+
+def as_key(text: str) -> Key:
+    try:
+        return Key.parse(text)
+    except ValueError as error:
+        raise Failed(str(error), "`backup-sidecar targets` lists the keys.", program.USAGE) from error
+
+
+def target_of(report: dict[str, Any]) -> str:
+    return str(Key.model_validate(report["target"])) if isinstance(report["target"], dict) else str(report["target"])
