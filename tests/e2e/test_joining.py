@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.stage import image_files
+from tests.e2e.stage import copy_repository, image_files
 
 pytestmark = pytest.mark.e2e
 
@@ -68,6 +68,7 @@ class App:
     def __init__(self, folder: Path, compose_file: str, files: tuple[str, ...]) -> None:
         self.folder, self.files = folder, files
         self.project = f"joining-{secrets.token_hex(3)}"
+        self.environment = os.environ | {"COMPOSE_PROJECT_NAME": self.project}
         folder.mkdir()
         (folder / "docker-compose.yml").write_text(compose_file)
         copy_repository(folder / "sidecar")
@@ -79,7 +80,7 @@ class App:
         return subprocess.run(
             ["docker", "compose", *self.files, *files, *args],
             cwd=self.folder,
-            env=os.environ | {"COMPOSE_PROJECT_NAME": self.project},
+            env=self.environment,
             capture_output=True,
             text=True,
             check=False,
@@ -102,15 +103,6 @@ class App:
                 return
             time.sleep(0.5)
         pytest.fail(f"{key} was not listed: {listed.stdout}{listed.stderr}{self.compose('logs', 'sidecar').stdout}")
-
-
-def copy_repository(target: Path) -> None:
-    """What a clone or a submodule would hold."""
-    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    for name in subprocess.run(listed, cwd=REPOSITORY, capture_output=True, check=True, text=True).stdout.split("\0"):
-        if name and (source := REPOSITORY / name).is_file():
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(source, target / name)
 
 
 @pytest.fixture(params=["app", "my app"], ids=["plain path", "path with a space"])
@@ -164,7 +156,7 @@ def test_the_image_is_built_from_the_joined_folder(tmp_path: Path) -> None:
     planted = f"planted-{secrets.token_hex(8)}"
     with (app.folder / "sidecar" / "config" / ".env").open("a") as env:
         env.write(f"SSH_PRIVATE_KEY={planted}\n")
-    (app.folder / ".env").write_text(f"SIDECAR_IMAGE={image}\n")
+    app.environment["SIDECAR_IMAGE"] = image  # The environment of the tests names another one.
 
     built = app.compose("build", "sidecar")
     try:
