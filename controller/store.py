@@ -1,15 +1,17 @@
 """Runs on disk: partial, fsync, rename, manifest last; apart, because what counts as a backup is decided here alone.
 
 `<root>/<project>/<service>[/<name>]/<run-id>/` holds a run's artifacts and `manifest.json`. A folder without a manifest
-is no backup and is swept away at the next start. Nothing that is published is ever changed.
+is no backup and is swept away at the next start. Nothing that is published is ever changed. No symbolic link is ever
+followed beneath the root, so that nothing outside is read, or removed, as if it were a run.
 """
 
 import errno
 import fcntl
 import os
 import shutil
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,6 +20,8 @@ from controller.report import RUN_ID, SCHEMA, Key, Manifest
 
 MANIFEST = "manifest.json"
 PARTIAL = ".partial"
+DELETED = ".deleted"
+LOCK = ".lock"
 FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
@@ -35,6 +39,7 @@ class Draft:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.published = False
         self._names: list[str] = []
 
     def partial(self, name: str) -> Path:
@@ -68,8 +73,8 @@ class Draft:
             partial.rename(path)
             sync_folder(self.folder)
         except OSError as error:
-            path.unlink(missing_ok=True)
             raise store_error(error, path) from error
+        self.published = True
 
 
 class Store:
@@ -78,10 +83,12 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._lock: int | None = None
+        self._tree = threading.Lock()
+        """Held while folders above runs come and go."""
 
     def acquire(self) -> None:
         """Take the store for this process; raises `StoreError` when it cannot be written or another sidecar has it."""
-        path = self.root / ".lock"
+        path = self.root / LOCK
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             self._lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -99,31 +106,46 @@ class Store:
 
     def sweep(self) -> list[str]:
         """Remove what a dead process left half done; gives the run ids."""
-        left = [folder for folder in self._run_folders() if not (folder / MANIFEST).is_file()]
+        left = [folder for folder in self._run_folders() if not is_published(folder)]
         for folder in left:
-            shutil.rmtree(folder, ignore_errors=True)
+            with suppress(StoreError):
+                self._remove(folder)
         return [folder.name for folder in left]
 
     @contextmanager
     def draft(self, key: Key, run: str) -> Iterator[Draft]:
         """A new run's folder; removed again unless it was published."""
         folder = self.folder(key, run)
+        self._make(folder)
+        draft = Draft(folder)
         try:
-            folder.mkdir(parents=True)
-            sync_folder(folder.parent)
-        except OSError as error:
-            raise store_error(error, folder) from error
-        try:
-            yield Draft(folder)
+            self._sync_above(folder)
+            yield draft
         finally:
-            if not (folder / MANIFEST).is_file():
-                shutil.rmtree(folder, ignore_errors=True)
+            if not draft.published:
+                with suppress(StoreError):  # What led here is told; the next start tries again.
+                    self._remove(folder)
+
+    def delete(self, key: Key, run: str) -> None:
+        """Take a published run out of the store; when this returns, or has died half way, it is listed no more.
+
+        Raises `UnknownRun`, and `StoreError` when the run or something of it is still there.
+        """
+        folder = self.folder(key, run)
+        if not is_published(folder):
+            raise UnknownRun(f"no run {run}", hint="`backup-sidecar runs` lists them.")
+        self._remove(folder)
 
     def folder(self, key: Key, run: str) -> Path:
-        """Where a run lies; raises `UnknownRun` for anything that is not a run id."""
+        """Where a run lies; raises `UnknownRun` for what is no run id, `StoreError` where a link leads elsewhere."""
         if not RUN_ID.fullmatch(run):
             raise UnknownRun(f"{run[:60]!r} is not a run id", hint="`backup-sidecar runs` lists them.")
-        return self.root.joinpath(*key.folders, run)
+        folder = self.root
+        for part in (*key.folders, run):
+            folder /= part
+            if folder.is_symlink():
+                raise StoreError(f"{folder} is a symbolic link", hint="Remove it: nothing in the store may be one.")
+        return folder
 
     def manifest(self, key: Key, run: str) -> Manifest:
         """Raises `UnknownRun` where there is no published run, `StoreError` where its schema is a later one."""
@@ -140,12 +162,13 @@ class Store:
     def manifests(self) -> Iterator[Manifest]:
         """Every published run, in no order."""
         for folder in self._run_folders():
-            if (folder / MANIFEST).is_file():
+            if is_published(folder):
                 yield self._read(folder / MANIFEST)
 
     def _read(self, path: Path) -> Manifest:
         try:
-            manifest = Manifest.model_validate_json(path.read_bytes())
+            with open(path, "rb", opener=without_links) as file:  # Path.open has no opener.
+                manifest = Manifest.model_validate_json(file.read())
         except FileNotFoundError:
             raise UnknownRun(f"no run {path.parent.name}", hint="`backup-sidecar runs` lists them.") from None
         except (OSError, ValueError) as error:
@@ -155,9 +178,72 @@ class Store:
             raise StoreError(f"{path} has schema {manifest.schema_}, this program reads up to {SCHEMA}", hint=hint)
         return manifest
 
+    def _make(self, folder: Path) -> None:
+        try:
+            with self._tree:
+                folder.mkdir(parents=True)
+        except OSError as error:
+            self._tidy(folder.parent)
+            raise store_error(error, folder) from error
+
+    def _sync_above(self, folder: Path) -> None:
+        """Make a run's folder durable, and those above it, which may be as new."""
+        try:
+            for above in folder.parents[: len(folder.relative_to(self.root).parts)]:
+                sync_folder(above)
+        except OSError as error:
+            raise store_error(error, folder) from error
+
+    def _remove(self, folder: Path) -> None:
+        """The manifest goes first, durably, so that no crash leaves a run that is listed and not whole."""
+        manifest = folder / MANIFEST
+        try:
+            if is_published(folder):
+                manifest.rename(manifest.with_name(MANIFEST + DELETED))
+                sync_folder(folder)
+            shutil.rmtree(folder)
+            self._tidy(folder.parent)
+        except OSError as error:
+            raise store_error(error, folder) from error
+
+    def _tidy(self, folder: Path) -> None:
+        """Remove folders that have become empty, up to the root."""
+        with self._tree:
+            while folder != self.root:
+                try:
+                    folder.rmdir()
+                except OSError:  # It is not empty.
+                    return
+                folder = folder.parent
+
     def _run_folders(self) -> Iterator[Path]:
-        for depth in ("*/*/*", "*/*/*/*"):
-            yield from (path for path in self.root.glob(depth) if RUN_ID.fullmatch(path.name) and path.is_dir())
+        services = [service for project in subfolders(self.root) for service in subfolders(project)]
+        for service in services:
+            for folder in subfolders(service):
+                below = [folder] if RUN_ID.fullmatch(folder.name) else subfolders(folder)
+                yield from (run for run in below if RUN_ID.fullmatch(run.name))
+
+
+def is_published(folder: Path) -> bool:
+    """Whether a run's folder has its manifest, and so is a backup."""
+    manifest = folder / MANIFEST
+    return manifest.is_file() and not manifest.is_symlink()
+
+
+def subfolders(folder: Path) -> list[Path]:
+    """Without symbolic links, and without what is not for us, as a disk's `lost+found`. Raises `StoreError`."""
+    try:
+        with os.scandir(folder) as entries:
+            return [Path(entry) for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except (FileNotFoundError, PermissionError):
+        return []
+    except OSError as error:
+        raise store_error(error, folder) from error
+
+
+def without_links(path: str, flags: int) -> int:
+    """For `open`: refuse a symbolic link that was put in a file's place."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC)
 
 
 def sync_folder(folder: Path) -> None:

@@ -5,7 +5,6 @@ same runs: `<project>/<service>[/<name>]/<run-id>/manifest.json` and the artifac
 """
 
 import hashlib
-import os
 import re
 import tarfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,7 +13,7 @@ from pathlib import Path
 
 from controller.errors import Damaged
 from controller.report import Artifact, Key, Manifest, Proof, weakest
-from controller.store import MANIFEST, Store, store_error
+from controller.store import MANIFEST, Store, store_error, without_links
 
 CHUNK = 256 << 10
 """Bytes that are read at a time."""
@@ -141,7 +140,8 @@ def members(store: Store, manifest: Manifest) -> Iterator[Piece]:
     time = int(manifest.finished.timestamp())
     document = folder / MANIFEST
     try:
-        data = document.read_bytes()
+        with open(document, "rb", opener=without_links) as file:
+            data = file.read()
     except OSError as error:
         raise store_error(error, document) from error
     yield from member(store, document, in_memory(data), time)
@@ -190,8 +190,3 @@ def digest_of(pieces: Iterable[Piece]) -> str:
 def file_name(parts: Iterable[str], suffix: str) -> str:
     """`shop_db_20260301T030000Z-1a2b3c4d_shop.pgdump.zst`; nothing in it means anything to a shell or a header."""
     return re.sub(r"[^A-Za-z0-9._-]", "-", "_".join(parts)).lstrip(".-")[-180:] + suffix
-
-
-def without_links(path: str, flags: int) -> int:
-    """For `open`: refuse a symbolic link that was put in a file's place."""
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC)

@@ -2,6 +2,7 @@
 
 import errno
 import os
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -89,6 +90,71 @@ def test_sweep_removes_what_a_dead_process_left_and_nothing_else(store: Store) -
     assert not half.exists()
 
 
+def test_a_deleted_run_is_gone_with_the_folders_that_it_leaves_empty(store: Store) -> None:
+    later = "20260302T030000Z-0123abcd"
+    publish(store)
+    publish(store, run=later)
+
+    store.delete(KEY, RUN)
+    assert [found.run for found in store.manifests()] == [later]
+    assert not store.folder(KEY, RUN).exists()
+
+    store.delete(KEY, later)
+    assert [path.name for path in store.root.iterdir()] == [".lock"]
+
+
+def test_what_is_not_published_cannot_be_deleted(store: Store) -> None:
+    with store.draft(KEY, RUN) as draft:
+        with pytest.raises(UnknownRun):
+            store.delete(KEY, RUN)
+        assert draft.folder.is_dir()
+    with pytest.raises(UnknownRun):
+        store.delete(KEY, RUN)
+
+
+def test_deleting_removes_nothing_before_the_manifest_is_durably_away(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = publish(store)
+
+    def power_fails(descriptor: int) -> None:
+        raise OSError(errno.EIO, f"after {sorted(path.name for path in folder.iterdir())}")
+
+    monkeypatch.setattr(os, "fsync", power_fails)
+    with pytest.raises(StoreError) as failed:
+        store.delete(KEY, RUN)
+
+    assert failed.value.message.endswith("after ['a.zst', 'manifest.json.deleted']")
+    assert list(store.manifests()) == []
+    assert Store(store.root).sweep() == [RUN]
+    assert not folder.exists()
+
+
+def test_a_run_is_durable_up_to_the_root_before_it_is_written(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[str] = []
+    real = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda fd: (synced.append(str(Path(f"/proc/self/fd/{fd}").readlink())), real(fd)))
+    with store.draft(KEY, RUN):
+        assert set(synced) == {str(store.root / "shop/db"), str(store.root / "shop"), str(store.root)}
+
+
+def test_a_publication_that_fails_at_its_last_step_leaves_nothing(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.fsync
+
+    def fails_once_published(descriptor: int) -> None:
+        if (store.folder(KEY, RUN) / MANIFEST).exists():
+            monkeypatch.setattr(os, "fsync", real)
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fails_once_published)
+    with pytest.raises(StoreError):
+        publish(store)
+    assert [path.name for path in store.root.iterdir()] == [".lock"]
+
+
 def test_a_second_process_cannot_take_the_store(store: Store) -> None:
     with pytest.raises(StoreError, match="another sidecar"):
         Store(store.root).acquire()
@@ -117,6 +183,35 @@ def test_a_planted_link_is_no_artifact(store: Store) -> None:
     (folder / "a.zst").symlink_to("/etc/passwd")
     with pytest.raises(UnknownRun):
         store.artifact(KEY, RUN, "a.zst")
+
+
+@pytest.mark.parametrize("planted", ["shop", "shop/db", f"shop/db/{RUN}"])
+def test_nothing_is_done_beyond_a_planted_link(store: Store, tmp_path: Path, planted: str) -> None:
+    other = Store(tmp_path / "other")
+    folder = publish(other)
+    (folder.parent / "20260302T030000Z-0123abcd").mkdir()
+    (store.root / planted).parent.mkdir(parents=True, exist_ok=True)
+    (store.root / planted).symlink_to(other.root / planted)
+
+    assert store.sweep() == []
+    assert list(store.manifests()) == []
+    for act in (store.manifest, store.delete, publish_in(store)):
+        with pytest.raises(StoreError, match="symbolic link"):
+            act(KEY, RUN)
+    assert {path.name for path in folder.parent.rglob("*")} == {RUN, "20260302T030000Z-0123abcd", "a.zst", MANIFEST}
+
+
+def publish_in(store: Store) -> Callable[[Key, str], Path]:
+    return lambda key, run: publish(store, key, run)
+
+
+def test_a_planted_link_is_no_manifest(store: Store, tmp_path: Path) -> None:
+    path = publish(store) / MANIFEST
+    path.rename(tmp_path / "elsewhere")
+    path.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StoreError):
+        store.manifest(KEY, RUN)
+    assert list(store.manifests()) == []
 
 
 def test_a_manifest_of_a_later_schema_is_refused_by_version(store: Store) -> None:
