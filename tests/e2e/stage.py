@@ -22,7 +22,9 @@ SIDECAR_IMAGE = os.environ.get("SIDECAR_IMAGE", "backup-sidecar:local")
 FALLBACKS = {"DEBIAN": "debian:trixie-slim", "PYTHON": "python:3.13-slim", "POSTGRES": "postgres:17"} | {
     "BUSYBOX": "busybox:1.37",
     "MARIADB": "mariadb:11.8",
+    "REDIS": "redis:8",
     "DISTROLESS": "backup-sidecar-local/distroless:1",
+    "SQLITE": "backup-sidecar-local/sqlite:3",
 }
 SLEEP = ("sleep", "infinity")
 STORE = "/var/lib/sidecar/artifacts"

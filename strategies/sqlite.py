@@ -1,0 +1,152 @@
+"""SQLite, by the client in the target: each database file as SQLite's own backup of it, checked before it is sent.
+
+The copy is made inside one read transaction, so it is the database as it was at one moment, with all that was only in
+its write-ahead log, while the application goes on.
+"""
+
+import shlex
+from collections.abc import Iterable, Mapping
+from typing import BinaryIO
+from urllib.parse import quote
+
+from pydantic import field_validator
+
+from strategies.base import (
+    Argv,
+    CommaList,
+    Container,
+    Dump,
+    Exec,
+    Facts,
+    Incomplete,
+    Options,
+    Plan,
+    Strategy,
+    Unsuitable,
+    file_name,
+)
+from strategies.checks import CHUNK
+
+# A line for each path: `database`, `missing`, `folder` or `other`, and the path. Without paths
+# everything is looked through that is mounted, but for the kernel's file systems and what the engine mounts itself.
+LOOK = r"""
+head() { dd if="$1" bs=15 count=1 2>/dev/null; }
+look() {
+    if [ ! -e "$1" ]; then echo "missing $1"
+    elif [ -d "$1" ]; then echo "folder $1"
+    elif [ "$(head "$1")" = "SQLite format 3" ]; then echo "database $1"
+    else echo "other $1"; fi
+}
+for path; do look "$path"; done
+[ $# = 0 ] || exit 0
+while read -r _ _ _ _ mounted rest; do
+    case "$mounted ${rest#* - }" in
+        "/ "* | /proc* | /sys* | /dev* | "/etc/resolv.conf "* | "/etc/hosts "* | "/etc/hostname "* | *" tmpfs "*) ;;
+        *) printf '%b\n' "$(printf %s "$mounted" | sed 's/\\/\\0/g')" ;;
+    esac
+done </proc/self/mountinfo | while IFS= read -r folder; do
+    find "$folder" -xdev -type f \( -name '*.db' -o -name '*.sqlite' -o -name '*.sqlite3' -o -name '*.db3' \)
+done | while IFS= read -r path; do
+    [ "$(head "$path")" != "SQLite format 3" ] || echo "database $path"
+done
+"""
+
+# The copy is unlinked before its first byte is sent, and its folder goes away however this ends.
+DUMP = r"""
+folder=$(mktemp -d "${TMPDIR:-/tmp}/sqlite.XXXXXX") || exit
+trap 'rm -rf "$folder"' EXIT
+trap 'exit 143' TERM
+read='SELECT count(*) FROM sqlite_master'
+sqlite3 -bail -batch "$1" '.timeout 10000' BEGIN "$read" ".backup '$folder/copy'" >/dev/null &&
+    found=$(sqlite3 -bail -batch "$folder/copy" 'PRAGMA integrity_check(5)') || exit
+[ "$found" = ok ] || { echo "integrity check: $found" >&2; exit 1; }
+exec 4<"$folder/copy"
+rm -rf "$folder"
+cat <&4
+"""
+
+LOAD = r"""
+folder=$(mktemp -d "${TMPDIR:-/tmp}/sqlite.XXXXXX") || exit
+trap 'rm -rf "$folder"' EXIT
+trap 'exit 143' TERM
+cat >"$folder/copy" && found=$(sqlite3 -bail -batch "$folder/copy" 'PRAGMA integrity_check(5)') || exit
+[ "$found" = ok ] || { echo "integrity check: $found" >&2; exit 1; }
+there=$(dirname "$1")
+mkdir -p "$there"
+[ -e "$1" ] || new=yes
+sqlite3 -bail -batch "$1" '.timeout 10000' ".restore '$folder/copy'" || exit
+[ -z "$new" ] || chown "$(stat -c %u:%g "$there")" "$1"
+"""
+
+MAGIC = b"SQLite format 3\0"
+HEADER = 100
+
+
+class SqliteOptions(Options):
+    """`backup.sqlite.*`."""
+
+    paths: CommaList = ()
+    """Absolute paths of database files in the target. Default: all in what is mounted into it that are named `*.db`,
+    `*.db3`, `*.sqlite` or `*.sqlite3` and begin as a database does, found before each run."""
+
+    @field_validator("paths")
+    @classmethod
+    def _absolute(cls, paths: tuple[str, ...]) -> tuple[str, ...]:
+        if any(not path.startswith("/") or ".." in path.split("/") for path in paths):
+            raise ValueError("a path is not absolute; it begins with a slash and has no '..'")
+        return paths
+
+
+class Sqlite(Strategy[SqliteOptions]):
+    """`.backup` and `PRAGMA integrity_check` for each database."""
+
+    names = ("sqlite", "sqlite3")
+    options = SqliteOptions
+
+    def probes(self, options: SqliteOptions) -> Mapping[str, Argv]:
+        return {"client": ("sqlite3", "--version"), "databases": ("sh", "-c", LOOK, "sh", *options.paths)}
+
+    def plan(self, container: Container, facts: Facts, options: SqliteOptions) -> Plan:
+        if facts.shell is None or not facts.answers["client"].ok:
+            hint = "Use an image that has it, or let commands.backup write the application's own dump."
+            raise Unsuitable(f"{container.image} lacks sh or sqlite3", hint, "no-client")
+        return Plan(tuple(map(_dump, _databases(facts))))
+
+
+def _dump(path: str) -> Dump:
+    source = Exec(("sh", "-c", DUMP, "sh", f"file:{quote(path)}?mode=rw"))
+    restore = shlex.join(("sh", "-c", LOAD, "sh", path))
+    return Dump(file_name(path.strip("/"), ".sqlite"), "sqlite", source, restore, whole_database, min_size=HEADER)
+
+
+def whole_database(stream: BinaryIO, witnesses: Mapping[str, str]) -> tuple[str, ...]:
+    """Demand as many bytes as the header tells (SQLite's file format, 1.3: page size at 16, pages at 28)."""
+    header = stream.read(HEADER)
+    if not header.startswith(MAGIC) or len(header) < HEADER:
+        raise Incomplete("it does not begin as a SQLite database does")
+    size = len(header)
+    while chunk := stream.read(CHUNK):
+        size += len(chunk)
+    page, pages = int.from_bytes(header[16:18]), int.from_bytes(header[28:32])
+    wanted = (65536 if page == 1 else page) * pages
+    if size != wanted:
+        raise Incomplete(f"it has {size} bytes, its header tells of {wanted}")
+    return ()
+
+
+def _databases(facts: Facts) -> Iterable[str]:
+    """Paths, sorted; raises `Unsuitable` for a named one that is none, and where there is none at all."""
+    found: list[str] = []
+    for line in facts.answers["databases"].stdout.splitlines():
+        kind, _, path = line.partition(" ")
+        if kind == "missing":
+            hint = "Check backup.sqlite.paths, and what backup.user may see."
+            raise Unsuitable(f"{path} is not there", hint, "missing-path")
+        if kind != "database":
+            hint = "Name the file itself; an encrypted one needs commands.backup and its own client."
+            raise Unsuitable(f"{path} is not a SQLite database", hint, "no-database")
+        found.append(path)
+    if not found:
+        hint = "Name them: backup.sqlite.paths=/data/app.db."
+        raise Unsuitable("nothing that is mounted holds a SQLite database", hint, "no-database")
+    return sorted(set(found))
