@@ -11,10 +11,10 @@ from loguru import logger
 
 from config.loading import Loaded, load
 from config.problems import ConfigurationError, Problem
-from controller import log, privileges
+from controller import disk, log, privileges
 from controller.catalog import Catalog
 from controller.engine.client import Engine
-from controller.errors import SidecarError
+from controller.errors import SidecarError, StoreError
 from controller.heartbeat import Heartbeat
 from controller.identity import identity
 from controller.jobs import Job, Jobs
@@ -45,6 +45,7 @@ class Sidecar:
         strategies = discover()
         self.store = Store(paths.artifacts)
         self.store.acquire()
+        self._passing = disk.passing(paths.artifacts)
         self.catalog = Catalog(paths.workdir / "catalog.sqlite")
         self.engine = Engine(pool=self.settings.policy.max_concurrent_runs + 8)
         surveyor = Surveyor(self.engine, strategies)
@@ -83,7 +84,8 @@ class Sidecar:
     @property
     def problems(self) -> tuple[Problem, ...]:
         """What concerns no single target."""
-        return (*self.loaded.problems, *self.watch.problems)
+        own = (self._passing,) if self._passing else ()
+        return (*self.loaded.problems, *own, *self.watch.problems)
 
     @property
     def own_address(self) -> str | None:
@@ -92,6 +94,8 @@ class Sidecar:
 
     def open(self) -> None:
         """Clear up after a predecessor, then start the loops."""
+        if self._passing:
+            logger.bind(code=self._passing.code).warning("{}", self._passing)
         self._recover()
         self.watch.start()
         self._server.start()
@@ -110,9 +114,14 @@ class Sidecar:
         self.store.release()
 
     def _recover(self) -> None:
-        """What a dead process left: partial runs go, runs under way become `interrupted`, manifests are entered."""
+        """What a dead process left: partial runs go, manifests are entered, other runs under way are `interrupted`."""
         for run in self.store.sweep():
             logger.bind(run=run).warning("removed the partial run of a process that died")
+        for found in self.store.manifests():
+            if isinstance(found, StoreError):
+                logger.bind(code=found.code).error("{}", found)
+            else:
+                self.catalog.adopt(found)
         for report in self.catalog.runs(states=("queued", "running"), limit=10_000):
             hint = "Start it again."
             failure = Failure(
@@ -121,8 +130,6 @@ class Sidecar:
             self.catalog.put(
                 report.model_copy(update={"state": "interrupted", "failure": failure, "finished": datetime.now(UTC)})
             )
-        for manifest in self.store.manifests():
-            self.catalog.adopt(manifest)
 
     def _is_remembered(self, key: Key) -> bool:
         return self.catalog.last_good(key) is not None

@@ -1,4 +1,7 @@
-"""The index of runs, in SQLite; apart from the store, because it can be lost: manifests rebuild what succeeded."""
+"""The index of runs, in SQLite; apart from the store, because it can be lost: manifests rebuild what succeeded.
+
+What the disk does not take, since it is full for example, is kept in memory and told like the rest, until it does.
+"""
 
 import sqlite3
 import threading
@@ -6,8 +9,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from controller.errors import StoreError, UnknownRun
+from controller.errors import StoreError, StoreFull, UnknownRun
 from controller.report import Key, Manifest, Report
+from controller.store import store_error
 
 MIGRATIONS = (
     """
@@ -23,6 +27,15 @@ MIGRATIONS = (
 )
 """One entry for each schema version; `PRAGMA user_version` says how many were applied."""
 
+LATE = """
+    PRAGMA temp_store = MEMORY;
+    CREATE TEMP TABLE late AS SELECT * FROM runs WHERE false;
+    CREATE UNIQUE INDEX temp.late_by_id ON late (id);
+    CREATE TEMP VIEW newest AS
+        SELECT * FROM late UNION ALL SELECT * FROM runs WHERE id NOT IN (SELECT id FROM late);
+"""
+"""Reports on their way to the disk; `newest` is what is read."""
+
 
 class Catalog:
     """Every run's last report. Safe to use from several threads."""
@@ -36,21 +49,26 @@ class Catalog:
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = FULL")
             self._migrate(path)
-        except (sqlite3.Error, OSError) as error:
-            raise StoreError(f"cannot open the catalog {path}: {error}", hint=f"Check {path.parent}.") from error
+            self._connection.executescript(LATE)
+        except OSError as error:
+            raise store_error(error, path) from error
+        except sqlite3.Error as error:
+            raise catalog_error(error, f"cannot open the catalog {path}") from error
 
     def close(self) -> None:
         with self._lock:
             self._connection.close()
 
     def put(self, report: Report) -> None:
-        """Keep a run's newest report."""
-        with self._transaction() as connection:
+        """Keep a run's newest report. Raises `StoreError` while it is kept in memory only."""
+        row = (report.id, str(report.target), report.state, report.id[:16], report.model_dump_json())
+        with self._using("write") as connection:
+            connection.execute("INSERT OR REPLACE INTO late VALUES (?, ?, ?, ?, ?)", row)
             connection.execute(
-                "INSERT INTO runs VALUES (?, ?, ?, ?, ?)"
-                " ON CONFLICT (id) DO UPDATE SET state = excluded.state, report = excluded.report",
-                (report.id, str(report.target), report.state, report.id[:16], report.model_dump_json()),
+                "INSERT INTO runs SELECT * FROM late WHERE true"
+                " ON CONFLICT (id) DO UPDATE SET state = excluded.state, report = excluded.report"
             )
+            connection.execute("DELETE FROM late")
 
     def get(self, run: str) -> Report:
         """Raises `UnknownRun`."""
@@ -71,26 +89,21 @@ class Catalog:
 
     def adopt(self, manifest: Manifest) -> None:
         """Enter a published run that the catalog does not know."""
-        with self._lock:
-            known = self._connection.execute(
-                "SELECT 1 FROM runs WHERE id = ? AND state = 'succeeded'", (manifest.run,)
-            ).fetchone()
-        if not known:
+        if not list(self._select("WHERE id = ? AND state = 'succeeded'", manifest.run)):
             self.put(succeeded(manifest))
 
     def _select(self, clause: str, *values: object) -> Iterator[Report]:
-        with self._lock:
-            rows = self._connection.execute(f"SELECT report FROM runs {clause}", values).fetchall()  # noqa: S608  # clause is ours
+        with self._using("read") as connection:
+            rows = connection.execute(f"SELECT report FROM newest {clause}", values).fetchall()  # noqa: S608  # clause is ours
         return (Report.model_validate_json(row[0]) for row in rows)
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def _using(self, doing: str) -> Iterator[sqlite3.Connection]:
         with self._lock:
             try:
-                with self._connection:
-                    yield self._connection
+                yield self._connection
             except sqlite3.Error as error:
-                raise StoreError(f"cannot write the catalog: {error}", hint="Check the work folder's disk.") from error
+                raise catalog_error(error, f"cannot {doing} the catalog") from error
 
     def _migrate(self, path: Path) -> None:
         version = self._connection.execute("PRAGMA user_version").fetchone()[0]
@@ -102,6 +115,11 @@ class Catalog:
                 self._connection.backup(copy)
         for number in range(version, len(MIGRATIONS)):
             self._connection.executescript(f"BEGIN;{MIGRATIONS[number]};PRAGMA user_version = {number + 1};COMMIT;")
+
+
+def catalog_error(error: sqlite3.Error, what: str) -> StoreError:
+    kind = StoreFull if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL else StoreError
+    return kind(f"{what}: {error}", hint="Check the work folder and the room on its disk.")
 
 
 def succeeded(manifest: Manifest) -> Report:

@@ -6,12 +6,13 @@ Apart from the runner, which knows one run only; here is what others may ask of 
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Protocol
 
+from loguru import logger
+
 from controller.catalog import Catalog
-from controller.errors import Busy, Cancelled, SidecarError, Stopping
+from controller.errors import Busy, Cancelled, Stopping, StoreError
 from controller.report import Key, Report, new_run_id
 
 
@@ -98,7 +99,7 @@ class Jobs:
                 run = running.report.id
                 raise Busy(f"{key} has run {run} under way", run=run, hint="Wait for it, or cancel it.")
             job = Job(key, trigger)
-            self._catalog.put(job.report)
+            self._keep(job.report)
             self._active[str(key)] = job
             job.future = self._pool.submit(self._work, job)
         return job
@@ -130,10 +131,16 @@ class Jobs:
 
     def _work(self, job: Job) -> Report:
         report = self._execute(job)
-        with suppress(SidecarError):  # A full disk must not hide the report from those who wait for it.
-            self._catalog.put(report)
+        self._keep(report)
         with self._lock:
             del self._active[str(job.key)]
         for listener in self._listeners:
             listener(report)
         return report
+
+    def _keep(self, report: Report) -> None:
+        """A disk that takes nothing hides no report: the catalog tells it from memory."""
+        try:
+            self._catalog.put(report)
+        except StoreError as error:
+            logger.bind(run=report.id, code=error.code).warning("a report is kept in memory only: {}", error)

@@ -92,21 +92,24 @@ class Attempt:
         self.warnings: list[str] = list(inside.survey.plan.warnings)
 
     def run(self) -> Manifest:
-        """Raises `SidecarError`; whatever happens `post` has run, and nothing unproved is left in the store."""
+        """Raises `SidecarError`; whatever happens nothing unproved is left in the store, and `post` has run.
+
+        But for what the store refuses, since then nothing has been done in the target.
+        """
         started, outcome = datetime.now(UTC), "failed"
-        try:
-            with self.store.draft(self.job.key, self.job.report.id) as draft:
+        with self.store.draft(self.job.key, self.job.report.id) as draft:
+            try:
                 self.inside.pre()
                 captured = [self.capture(dump, draft) for dump in self.inside.survey.plan.dumps]
                 artifacts = tuple(self.prove(dump, draft) for dump in captured)
                 manifest = self.manifest(artifacts, started)
                 draft.publish(manifest)
-            outcome = "succeeded"
-        except SidecarError as error:
-            self.warnings += self.inside.end()
-            raise self.inside.explained(error) from error
-        finally:
-            self.post(outcome)
+                outcome = "succeeded"
+            except SidecarError as error:
+                self.warnings += self.inside.end()
+                raise self.inside.explained(error) from error
+            finally:
+                self.post(outcome)
         return manifest
 
     def post(self, outcome: str) -> None:

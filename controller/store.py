@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from controller import disk
 from controller.errors import StoreError, StoreFull, UnknownRun
 from controller.report import RUN_ID, SCHEMA, Key, Manifest
 
@@ -23,13 +24,16 @@ PARTIAL = ".partial"
 DELETED = ".deleted"
 LOCK = ".lock"
 FULL = {errno.ENOSPC, errno.EDQUOT}
+ROOM = "Free space there, enlarge the store's volume, or delete runs that nobody needs."
+SMALL = 64 << 10
+"""Bytes for a manifest and what else is small."""
 
 
 def store_error(error: OSError, path: Path) -> StoreError:
     """The one translation of the operating system's errors about the store."""
     reason = error.strerror or str(error)
     if error.errno in FULL:
-        return StoreFull(f"no room left at {path}: {reason}", hint="Free space or enlarge the store's volume.")
+        return StoreFull(f"no room left at {path}: {reason}", hint=ROOM)
     hint = f"Check that uid {os.getuid()} may write to {path.parent} and that its disk is healthy."
     return StoreError(f"cannot use {path}: {reason}", hint=hint)
 
@@ -85,6 +89,8 @@ class Store:
         self._lock: int | None = None
         self._tree = threading.Lock()
         """Held while folders above runs come and go."""
+        self._overflows: dict[Key, int] = {}
+        """Bytes that a target's last run had written when there was no room for more."""
 
     def acquire(self) -> None:
         """Take the store for this process; raises `StoreError` when it cannot be written or another sidecar has it."""
@@ -114,15 +120,27 @@ class Store:
 
     @contextmanager
     def draft(self, key: Key, run: str) -> Iterator[Draft]:
-        """A new run's folder; removed again unless it was published."""
+        """A new run's folder; removed again unless it was published.
+
+        Raises `StoreFull` where the target's newest run would not fit once more, or its last one did not; a first run
+        is never refused. Raises `StoreError` for a store that cannot be written, or is not there any more.
+        """
         folder = self.folder(key, run)
+        self._demand_present()
+        self._demand_room(key)
         self._make(folder)
         draft = Draft(folder)
         try:
             self._sync_above(folder)
             yield draft
+        except StoreFull:
+            with suppress(OSError):
+                self._overflows[key] = sum(path.stat().st_size for path in folder.iterdir())
+            raise
         finally:
-            if not draft.published:
+            if draft.published:
+                self._overflows.pop(key, None)
+            else:
                 with suppress(StoreError):  # What led here is told; the next start tries again.
                     self._remove(folder)
 
@@ -159,11 +177,14 @@ class Store:
             raise UnknownRun(f"run {run} has no artifact {name[:80]!r}", hint="`backup-sidecar artifacts` lists them.")
         return path
 
-    def manifests(self) -> Iterator[Manifest]:
-        """Every published run, in no order."""
+    def manifests(self) -> Iterator[Manifest | StoreError]:
+        """Every published run, in no order; in the place of one that cannot be read the reason."""
         for folder in self._run_folders():
             if is_published(folder):
-                yield self._read(folder / MANIFEST)
+                try:
+                    yield self._read(folder / MANIFEST)
+                except StoreError as error:
+                    yield error
 
     def _read(self, path: Path) -> Manifest:
         try:
@@ -177,6 +198,39 @@ class Store:
             hint = "Run the release that wrote it, or a later one."
             raise StoreError(f"{path} has schema {manifest.schema_}, this program reads up to {SCHEMA}", hint=hint)
         return manifest
+
+    def _demand_present(self) -> None:
+        """The store is still the one that was taken: beneath a mount that is gone lies another folder."""
+        if self._lock is None:
+            return
+        try:
+            present = os.path.samestat(os.fstat(self._lock), (self.root / LOCK).stat())
+        except OSError:
+            present = False
+        if not present:
+            hint = "Mount its volume again, then restart the sidecar."
+            raise StoreError(f"the store {self.root} is not there any more", hint=hint)
+
+    def _demand_room(self, key: Key) -> None:
+        """By the target's history; what other runs are about to write is not known."""
+        known = max(self._newest_size(key), self._overflows.get(key, -1))
+        if known < 0:
+            return
+        try:
+            needed, free = known + known // 10 + SMALL, disk.free(self.root)
+        except OSError as error:
+            raise store_error(error, self.root) from error
+        if free < needed:
+            message = f"no room for a run of {key}: the last one took {known} bytes, and {free} are free in {self.root}"
+            raise StoreFull(message, hint=ROOM)
+
+    def _newest_size(self, key: Key) -> int:
+        """Stored bytes of the newest run that can be read; -1 where there is none."""
+        for folder in sorted(subfolders(self.root.joinpath(*key.folders)), reverse=True):
+            if RUN_ID.fullmatch(folder.name) and is_published(folder):
+                with suppress(StoreError):
+                    return self._read(folder / MANIFEST).size
+        return -1
 
     def _make(self, folder: Path) -> None:
         try:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from controller import disk
 from controller.errors import StoreError, StoreFull, UnknownRun
 from controller.report import Artifact, Key, Manifest, encode, new_run_id, weakest
 from controller.store import MANIFEST, Store, store_error
@@ -241,6 +242,61 @@ def test_a_target_name_and_a_run_id_never_collide(store: Store) -> None:
     publish(store, named, "20260302T030000Z-0123abcd")
     publish(store)
     assert {str(found.target) for found in store.manifests()} == {"shop/db", "shop/db/media"}
+
+
+def test_a_manifest_that_cannot_be_read_does_not_hide_the_others(store: Store) -> None:
+    later = "20260302T030000Z-0123abcd"
+    (publish(store) / MANIFEST).write_text("{")
+    publish(store, run=later)
+
+    found = {type(one): one for one in store.manifests()}
+    assert found[Manifest].run == later
+    assert RUN in found[StoreError].message
+
+
+def test_a_run_is_refused_where_the_last_one_would_not_fit_again(store: Store) -> None:
+    room = os.statvfs(store.root).f_bavail * os.statvfs(store.root).f_frsize
+    great = manifest().artifacts[0].model_copy(update={"size": room - (1 << 20)})
+    with store.draft(KEY, RUN) as draft:
+        draft.publish(manifest(artifacts=(great,)))
+
+    with pytest.raises(StoreFull, match=str(great.size)), store.draft(KEY, "20260302T030000Z-0123abcd"):
+        pytest.fail("it was let in")
+    other = KEY.model_copy(update={"service": "new"})
+    with store.draft(other, "20260302T030000Z-0123abcd") as draft:
+        assert draft.folder.is_dir()
+
+
+def test_a_run_that_found_no_room_is_refused_until_there_is_more(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def attempt() -> None:
+        with store.draft(KEY, RUN) as draft, draft.open("a") as file:
+            file.write(bytes(1 << 20))
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(StoreFull, match="No space"):
+        attempt()
+    monkeypatch.setattr(disk, "free", lambda folder: 1 << 20)
+    with pytest.raises(StoreFull, match="no room for a run"):
+        publish(store)
+    monkeypatch.setattr(disk, "free", lambda folder: 2 << 20)
+    publish(store)
+
+
+def test_a_store_whose_mount_is_gone_is_not_written(store: Store) -> None:
+    store.root.rename(store.root.with_name("unmounted"))
+    store.root.mkdir()
+    with pytest.raises(StoreError, match="not there any more"):
+        publish(store)
+    assert list(store.root.iterdir()) == []
+
+
+def test_a_store_in_memory_is_warned_of(tmp_path: Path) -> None:
+    assert disk.file_system(Path("/proc")) == "proc"
+    assert disk.file_system(Path("/dev/shm")) == "tmpfs"
+    warning = disk.passing(Path("/dev/shm"))
+    assert warning is not None
+    assert (warning.severity, warning.place) == ("warning", "paths.artifacts")
+    assert "memory" in warning.message
 
 
 texts = st.text(min_size=1, max_size=30).filter(lambda text: not any(0xD800 <= ord(letter) < 0xE000 for letter in text))
