@@ -1,8 +1,8 @@
 """The whole vocabulary of a strategy's author.
 
 A strategy never talks to Docker. It declares probes (argv) that are asked in the target at discovery, and turns
-container, facts and options into a `Plan`: data, that can be printed, compared and tested. What runs the plan, seals
-its streams and stores what comes out is `controller`.
+container, facts and options into a `Plan`, and for the way back into a `Restore`: data, that can be printed, compared
+and tested. What runs them, seals their streams and stores what comes out is `controller`.
 """
 
 import hashlib
@@ -33,6 +33,10 @@ class Unsuitable(Exception):
 
 class Incomplete(Exception):
     """A stream that arrived is not a whole dump; raised by a check."""
+
+
+class Unsafe(Exception):
+    """An artifact holds what may not be applied, such as a path that leads out of its folder; raised by a guard."""
 
 
 def _listed(value: object) -> object:
@@ -156,6 +160,10 @@ class Dump:
     """Read-only questions asked just before the dump whose answers the check compares; a failing one fails the run."""
     min_size: int = 1
     """Bytes of the plain stream below which it cannot be whole."""
+    subject: str = ""
+    """What it is a dump of, as its owner calls it: a database's name, a path; a restore needs it again."""
+    count: "Count | None" = None
+    """What is counted beside the dump, for the manifest, and compared after a restore. None: nothing can be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +173,115 @@ class Plan:
     dumps: tuple[Dump, ...]
     warnings: tuple[str, ...] = ()
     """Worth telling at discovery and in every report, but no reason to refuse."""
+
+
+def counted(stream: BinaryIO) -> Mapping[str, int]:
+    """The numbers that a question printed, a line for each thing: `<number><TAB><what>`.
+
+    What is printed twice is added up. Raises `Incomplete` for anything else.
+    """
+    counts: dict[str, int] = {}
+    for line in stream.read().decode(errors="backslashreplace").split("\n"):
+        number, tab, what = line.partition("\t")
+        if line and not (tab and number.isdecimal()):
+            raise Incomplete(f"the question for numbers was answered by {line[:80]!r}")
+        if line:
+            counts[what] = counts.get(what, 0) + int(number)
+    return counts
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """Numbers that tell whether everything is there: rows for each table, keys, files and bytes.
+
+    A count whose source is the dump's own is taken from the dump's stream, and is exact. Any other is asked just before
+    and just after the dump: what did not change meanwhile is exact, the rest is approximate. After a restore it is
+    asked once more; a name that is missing or new, or an exact number that differs, fails the restore.
+    """
+
+    source: "Exec | Archive"
+    """Read-only; gives what `read` counts."""
+    read: Callable[[BinaryIO], Mapping[str, int]] = counted
+    """Reads a stream of the source to its end; of the dump's own stream it demands whatever `Dump.check` does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What a strategy may know of an artifact that is to be restored."""
+
+    name: str
+    """The dump's name, without the compression's suffix."""
+    format: str
+    subject: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A restore as somebody asked for it."""
+
+    run: str
+    """Id of the run that is restored; a good part of a name for what must not be there yet."""
+    artifacts: tuple[Stored, ...]
+    replace: bool = False
+    """What is there may go; the caller backs it up before."""
+    in_place: bool = False
+    """Files go where they came from, not into a new folder."""
+    into: str | None = None
+    """Absolute path of the folder for files."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A command in the container, whose input is empty."""
+
+    argv: Argv
+    undo: Argv | None = None
+    """Makes good what this step did, when it, a later one or the comparison fails; also runs when it did nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """The plain stream of an artifact goes to the standard input of a command in the container."""
+
+    artifact: str
+    """The dump's name, as `Stored` has it."""
+    argv: Argv
+    undo: Argv | None = None
+    """As `Run.undo`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """The plain stream of an artifact, a tar, is unpacked in a folder by the engine's archive endpoint.
+
+    For containers without `tar`. The folder is made, with those above it, where it is missing.
+    """
+
+    artifact: str
+    folder: str
+
+
+Step = Run | Feed | Put
+
+
+@dataclass(frozen=True, slots=True)
+class Restore:
+    """What a restore will do, decided before anything is done, in the order of the fields."""
+
+    where: str
+    """The destination, for people: `the new folder /restore-20260301T030000Z-1a2b3c4d`."""
+    guards: Mapping[str, Callable[[BinaryIO], object]] = field(default_factory=dict)
+    """By artifact: reads its plain stream before anything is applied; raises `Unsafe`."""
+    occupied: tuple[Exec | Archive, ...] = ()
+    """Questions whose answer is a line for each thing that is in the way; of an archive, whether the path is there.
+    Whatever they name stops a restore that may not replace."""
+    steps: tuple[Step, ...] = ()
+    counts: Mapping[str, Count] = field(default_factory=dict)
+    """By artifact: asked after the steps and compared with what was counted at the dump. `Count.source` is of the
+    place that was restored to."""
+    finish: tuple[Argv, ...] = ()
+    """Commands that clear up once everything has been compared; nothing can be undone after them."""
+    warnings: tuple[str, ...] = ()
 
 
 OptionsType = TypeVar("OptionsType", bound=Options)
@@ -184,6 +301,14 @@ class Strategy(ABC, Generic[OptionsType]):
     @abstractmethod
     def plan(self, container: Container, facts: Facts, options: OptionsType) -> Plan:
         """Decide what a run does. Pure. Raises `Unsuitable`, naming what was looked for and the remedy."""
+
+    def restore(self, container: Container, facts: Facts, options: OptionsType, wanted: Wanted) -> Restore:
+        """Decide what a restore into this container does; the probes were asked in it. Pure. Raises `Unsuitable`.
+
+        The container may be a fresh one, in which nothing is that `plan` would look for.
+        """
+        hint = "Write the dump to a file with --to-file, and follow the line `restore` of its manifest."
+        raise Unsuitable(f"{self.names[0]} has no restore of its own", hint, "no-restore")
 
 
 def choose(what: str, named: Sequence[str], found: Sequence[str]) -> tuple[str, ...]:

@@ -1,3 +1,4 @@
+import io
 import re
 from urllib.parse import unquote
 
@@ -6,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from strategies.base import CommaList, Options, file_name
+from strategies.base import CommaList, Incomplete, Options, counted, file_name
 
 TEXT = st.text(st.characters(codec="utf-8"), min_size=1, max_size=80)
 
@@ -52,3 +53,16 @@ def test_lists_are_commas_or_an_array(written, read):
 def test_a_broken_list_is_refused(written):
     with pytest.raises(ValidationError):
         Sample.model_validate({"two-words": written})
+
+
+def test_numbers_are_read_line_by_line_and_the_same_name_is_added_up():
+    assert counted(io.BytesIO(b"8000\tpublic.account\n0\ta\tb\n\n1\tpublic.account\n")) == {
+        "public.account": 8001,
+        "a\tb": 0,
+    }
+
+
+@pytest.mark.parametrize("line", [b"account", b"\taccount", b"-1\taccount", b"ERROR: relation\t1"])
+def test_an_answer_that_is_no_number_is_refused(line):
+    with pytest.raises(Incomplete, match="question for numbers"):
+        counted(io.BytesIO(b"1\tx\n" + line + b"\n"))
