@@ -15,15 +15,19 @@ from strategies.base import (
     Answer,
     Argv,
     Container,
+    Count,
     Dump,
     Exec,
     ExecCheck,
     Facts,
+    Feed,
     Incomplete,
     Options,
     Plan,
+    Restore,
     Strategy,
     Unsuitable,
+    Wanted,
 )
 from strategies.checks import CHUNK
 
@@ -38,6 +42,16 @@ if [ -n "$REDISCLI_AUTH" ]; then export REDISCLI_AUTH; else unset REDISCLI_AUTH;
 """
 CONNECT = f"""{ACCOUNT}exec "$(command -v redis-cli || command -v valkey-cli)" "$@\""""
 FIND = 'command -v "redis-$0" || command -v "valkey-$0"'
+
+KEYSPACE = rf"""{ACCOUNT}
+answer=$("$(command -v redis-cli || command -v valkey-cli)" "$@" INFO keyspace | tr -d '\r')
+case $answer in "# Keyspace"*) ;; *) echo "$answer" >&2; exit 1 ;; esac
+"""
+OCCUPIED = f"""{KEYSPACE}echo "$answer" | sed -n '/^db/p'"""
+# Keys that expire are gone some day, from the server and from a restored dump alike, so only the others are counted.
+COUNT = f"""{KEYSPACE}echo "$answer" | while IFS=':=,' read -r database _ keys _ expires _; do
+    [ "$((${{keys:-0}} - ${{expires:-0}}))" = 0 ] || printf '%s\\t%s\\n' "$((keys - expires))" "keys in $database"
+done"""
 
 # A second server loads the file, and the first one becomes its replica for a moment: so a running Redis takes a whole
 # RDB. The second one listens on the loopback only.
@@ -94,6 +108,7 @@ class Redis(Strategy[RedisOptions]):
         return {
             "client": ("sh", "-c", FIND, "cli"),
             "checker": ("sh", "-c", FIND, "check-rdb"),
+            "program": ("sh", "-c", FIND, "server"),
             "server": _connected(options, "INFO"),
         }
 
@@ -101,9 +116,19 @@ class Redis(Strategy[RedisOptions]):
         warnings = _look(container, facts)
         checker = facts.answers["checker"]
         check = ExecCheck((checker.stdout.strip(), "/dev/stdin")) if checker.ok else whole_rdb
-        restore = shlex.join(("sh", "-c", LOAD, "sh", *_account(options)))
-        dump = Dump("dump.rdb", "rdb", Exec(_connected(options, "--rdb", "-")), restore, check)
-        return Plan((dump,), warnings)
+        source, restore = Exec(_connected(options, "--rdb", "-")), shlex.join(_script(LOAD, options))
+        return Plan((Dump("dump.rdb", "rdb", source, restore, check, count=_count(options)),), warnings)
+
+    def restore(self, container: Container, facts: Facts, options: RedisOptions, wanted: Wanted) -> Restore:
+        _look(container, facts)
+        if not facts.answers["program"].ok:
+            hint = "Restore into the container that runs the server."
+            raise Unsuitable(f"{container.image} lacks redis-server and valkey-server", hint, "no-server")
+        undo = None if wanted.replace else _connected(options, "FLUSHALL")
+        steps = tuple(Feed(stored.name, _script(LOAD, options), undo) for stored in wanted.artifacts)
+        counts = {stored.name: _count(options) for stored in wanted.artifacts}
+        occupied = (Exec(_script(OCCUPIED, options)),)
+        return Restore("the whole server", occupied=occupied, steps=steps, counts=counts)
 
 
 def whole_rdb(stream: BinaryIO, witnesses: Mapping[str, str]) -> tuple[str, ...]:
@@ -176,13 +201,17 @@ class Crc64:
 
 
 def _connected(options: RedisOptions, *arguments: str) -> Argv:
-    return ("sh", "-c", CONNECT, "sh", *_account(options), *arguments)
+    return (*_script(CONNECT, options), *arguments)
 
 
-def _account(options: RedisOptions) -> Argv:
+def _script(script: str, options: RedisOptions) -> Argv:
     user = ("--user", options.user) if options.user else ()
     port = ("-p", str(options.port)) if options.port else ()
-    return (*user, *port)
+    return ("sh", "-c", script, "sh", *user, *port)
+
+
+def _count(options: RedisOptions) -> Count:
+    return Count(Exec(_script(COUNT, options)))
 
 
 def _look(container: Container, facts: Facts) -> tuple[str, ...]:

@@ -15,15 +15,20 @@ from strategies.base import (
     Argv,
     CommaList,
     Container,
+    Count,
     Dump,
     Exec,
     Facts,
+    Feed,
     Incomplete,
     Options,
     Plan,
+    Restore,
     Strategy,
     Unsuitable,
+    Wanted,
     file_name,
+    some,
 )
 from strategies.checks import CHUNK
 
@@ -65,6 +70,7 @@ rm -rf "$folder"
 cat <&4
 """
 
+OCCUPIED = 'for path; do [ ! -s "$path" ] || echo "$path"; done'
 LOAD = r"""
 folder=$(mktemp -d "${TMPDIR:-/tmp}/sqlite.XXXXXX") || exit
 trap 'rm -rf "$folder"' EXIT
@@ -76,6 +82,14 @@ mkdir -p "$there"
 [ -e "$1" ] || new=yes
 sqlite3 -bail -batch "$1" '.timeout 10000' ".restore '$folder/copy'" || exit
 [ -z "$new" ] || chown "$(stat -c %u:%g "$there")" "$1"
+"""
+
+# Rows of each table that is a tree of its own; virtual ones hold theirs in others.
+COUNT = r"""
+each=$(sqlite3 -bail -batch "$1" '.timeout 10000' "SELECT 'SELECT count(*) || char(9) || '
+    || quote(replace(replace(name, char(10), ' '), char(9), ' ')) || ' FROM \"' || replace(name, '\"', '\"\"') || '\";'
+    FROM sqlite_master WHERE type = 'table' AND rootpage > 0 AND substr(name, 1, 7) <> 'sqlite_'") || exit
+sqlite3 -bail -batch "$1" '.timeout 10000' "BEGIN; $each COMMIT"
 """
 
 MAGIC = b"SQLite format 3\0"
@@ -107,16 +121,37 @@ class Sqlite(Strategy[SqliteOptions]):
         return {"client": ("sqlite3", "--version"), "databases": ("sh", "-c", LOOK, "sh", *options.paths)}
 
     def plan(self, container: Container, facts: Facts, options: SqliteOptions) -> Plan:
-        if facts.shell is None or not facts.answers["client"].ok:
-            hint = "Use an image that has it, or let commands.backup write the application's own dump."
-            raise Unsuitable(f"{container.image} lacks sh or sqlite3", hint, "no-client")
+        _demand_client(container, facts)
         return Plan(tuple(map(_dump, _databases(facts))))
+
+    def restore(self, container: Container, facts: Facts, options: SqliteOptions, wanted: Wanted) -> Restore:
+        _demand_client(container, facts)
+        paths = {stored.name: (wanted.into or "").rstrip("/") + stored.subject for stored in wanted.artifacts}
+        return Restore(
+            f"the databases {some(sorted(paths.values()))}",
+            occupied=(Exec(("sh", "-c", OCCUPIED, "sh", *paths.values())),),
+            steps=tuple(Feed(name, _load(path), _undo(path, wanted)) for name, path in paths.items()),
+            counts={name: _count(path) for name, path in paths.items()},
+        )
 
 
 def _dump(path: str) -> Dump:
-    source = Exec(("sh", "-c", DUMP, "sh", f"file:{quote(path)}?mode=rw"))
-    restore = shlex.join(("sh", "-c", LOAD, "sh", path))
-    return Dump(file_name(path.strip("/"), ".sqlite"), "sqlite", source, restore, whole_database, min_size=HEADER)
+    source, restore = Exec(("sh", "-c", DUMP, "sh", _url(path))), shlex.join(_load(path))
+    name = file_name(path.strip("/"), ".sqlite")
+    return Dump(name, "sqlite", source, restore, whole_database, min_size=HEADER, subject=path, count=_count(path))
+
+
+def _load(path: str) -> Argv:
+    return ("sh", "-c", LOAD, "sh", path)
+
+
+def _count(path: str) -> Count:
+    return Count(Exec(("sh", "-c", COUNT, "sh", _url(path))))
+
+
+def _url(path: str) -> str:
+    """So that a missing database is an error, and no new one."""
+    return f"file:{quote(path)}?mode=rw"
 
 
 def whole_database(stream: BinaryIO, witnesses: Mapping[str, str]) -> tuple[str, ...]:
@@ -132,6 +167,17 @@ def whole_database(stream: BinaryIO, witnesses: Mapping[str, str]) -> tuple[str,
     if size != wanted:
         raise Incomplete(f"it has {size} bytes, its header tells of {wanted}")
     return ()
+
+
+def _undo(path: str, wanted: Wanted) -> Argv | None:
+    """A database that was not there before goes away again."""
+    return None if wanted.replace else ("rm", "-f", path, f"{path}-wal", f"{path}-shm", f"{path}-journal")
+
+
+def _demand_client(container: Container, facts: Facts) -> None:
+    if facts.shell is None or not facts.answers["client"].ok:
+        hint = "Use an image that has it, or let commands.backup write the application's own dump."
+        raise Unsuitable(f"{container.image} lacks sh or sqlite3", hint, "no-client")
 
 
 def _databases(facts: Facts) -> Iterable[str]:

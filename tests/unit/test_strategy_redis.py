@@ -19,7 +19,7 @@ RDB = (Path(__file__).parents[1] / "contract/samples/shop.rdb").read_bytes()[:-4
 
 
 def plan(*, shell="sh", client=CLIENT, checker=CHECKER, server=INFO, **options):
-    facts = Facts(shell, {"client": client, "checker": checker, "server": server})
+    facts = Facts(shell, {"client": client, "checker": checker, "program": CLIENT, "server": server})
     return Redis().plan(CONTAINER, facts, RedisOptions(**options))
 
 

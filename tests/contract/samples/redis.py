@@ -5,6 +5,7 @@ INFO = "# Server\r\nredis_version:8.0.2\r\n# Cluster\r\ncluster_enabled:0\r\n# K
 ANSWERS = {
     "client": Answer(0, "/usr/bin/redis-cli\n"),
     "checker": Answer(127),
+    "program": Answer(0, "/usr/bin/redis-server\n"),
     "server": Answer(0, INFO),
 }
 RDB = (FOLDER / "shop.rdb").read_bytes()
