@@ -170,6 +170,18 @@ class Report(Record):
     """Somebody has looked at a suspicious run and takes it for good."""
     damaged: str = ""
     """What is wrong with the stored bytes, since they were found changed after they had been published."""
+    pruned: Time | None = None
+    """When its artifacts were deleted; the report stays, as history."""
+
+    @property
+    def time(self) -> datetime:
+        """When it was created, by its id, which is the same in every catalog."""
+        return datetime.fromisoformat(self.id[:16])
+
+    @property
+    def stored(self) -> bool:
+        """Whether its artifacts are there, whatever they are worth."""
+        return self.state == "succeeded" and self.pruned is None
 
     @property
     def final(self) -> bool:
@@ -178,7 +190,7 @@ class Report(Record):
     @property
     def good(self) -> bool:
         """Whether it counts as a backup: for retention, freshness and estimates."""
-        return self.state == "succeeded" and not self.damaged and (self.accepted or not self.suspicious)
+        return self.stored and not self.damaged and (self.accepted or not self.suspicious)
 
 
 def weakest(proofs: Iterable[Proof]) -> Proof:

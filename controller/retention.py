@@ -1,0 +1,109 @@
+"""Which runs stay, and why; pure, so that its laws can be tested.
+
+The words are restic's: each `keep-` rule walks from the newest run to the oldest and wants the newest of each of its
+periods until it has had its number of them; a run stays if any rule wants it. Periods are those of the target's zone,
+and a run's time is that of its id, which no rebuilt catalog changes. Three things are ours:
+
+- Good, suspicious and damaged runs are three series, and the rules count in each of them alone. So no suspicious run
+  pushes a good one out, and what a person should look at stays for as long as a good run of that day would.
+- `max-age` has the last word, but the newest run of the best series stays in any case.
+- A wrong clock deletes nothing: with a run from the future nothing goes at all, and while `now` is not trusted nothing
+  goes by `max-age`, which is the only rule that asks what time it is.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+from config.fields import written
+from config.target import Retention
+from controller.report import Report
+
+Series = Literal["good", "suspicious", "damaged"]
+PERIODS: Mapping[str, Callable[[datetime], object]] = {
+    "keep-last": lambda time: object(),  # Each run is a period of its own.
+    "keep-hourly": lambda time: (time.toordinal(), time.hour, time.fold),
+    "keep-daily": lambda time: time.toordinal(),
+    "keep-weekly": lambda time: (time.toordinal() - 1) // 7,  # From Monday on: the first day of all was one.
+    "keep-monthly": lambda time: (time.year, time.month),
+    "keep-yearly": lambda time: time.year,
+}
+"""By rule, what names the period that a local time lies in."""
+UNLIMITED = "no keep- rule is set"
+FUTURE = "clock: a run lies in the future"
+UNTRUSTED = "clock: it has jumped, so nothing goes by max-age yet"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What becomes of one stored run."""
+
+    run: Report
+    rules: tuple[str, ...] = ()
+    """What keeps it; empty when it goes."""
+    cause: str = ""
+    """Why it goes."""
+
+    @property
+    def stays(self) -> bool:
+        return bool(self.rules)
+
+
+def decide(policy: Retention, runs: Iterable[Report], now: datetime, zone: ZoneInfo, *, trusted: bool) -> list[Verdict]:
+    """A verdict for each of a target's runs that is stored, the newest first; other runs are left out.
+
+    `trusted` tells whether `now` may be believed.
+    """
+    stored = sorted((run for run in runs if run.stored), key=lambda run: run.id, reverse=True)
+    if stored and stored[0].time > now:
+        return [Verdict(run, (FUTURE,)) for run in stored]
+    wanted: dict[str, list[str]] = {run.id: [] for run in stored}
+    series: dict[Series, list[Report]] = {"good": [], "suspicious": [], "damaged": []}
+    for run in stored:
+        series[series_of(run)].append(run)
+    for one in series.values():
+        for rule, run in claims(policy, one, zone):
+            wanted[run.id].append(rule)
+    best = next((one[0].id for one in series.values() if one), None)
+
+    def verdict(run: Report) -> Verdict:
+        rules = (*wanted[run.id], *([f"newest {series_of(run)} run"] if run.id == best else []))
+        if not rules:
+            return Verdict(run, cause="no rule keeps it")
+        if policy.max_age is None or now - run.time <= policy.max_age or run.id == best:
+            return Verdict(run, rules)
+        return (
+            Verdict(run, cause=f"max-age {written(policy.max_age)}") if trusted else Verdict(run, (*rules, UNTRUSTED))
+        )
+
+    return [verdict(run) for run in stored]
+
+
+def series_of(run: Report) -> Series:
+    """Where a stored run is counted."""
+    return "good" if run.good else "damaged" if run.damaged else "suspicious"
+
+
+def claims(policy: Retention, runs: Sequence[Report], zone: ZoneInfo) -> Iterator[tuple[str, Report]]:
+    """Which rule wants which of the runs, that are of one series and the newest first."""
+    counts = {rule: getattr(policy, rule.replace("-", "_")) for rule in PERIODS}
+    if not any(counts.values()):
+        yield from ((UNLIMITED, run) for run in runs)
+    times = [run.time.astimezone(zone) for run in runs]
+    for rule, count in counts.items():
+        if count:
+            yield from ((rule, run) for run in islice(newest_of_each(PERIODS[rule], runs, times), count))
+
+
+def newest_of_each(
+    period: Callable[[datetime], object], runs: Sequence[Report], times: Sequence[datetime]
+) -> Iterator[Report]:
+    """The newest run of each period, of runs that are the newest first."""
+    last: object = None
+    for run, time in zip(runs, times, strict=True):
+        if (found := period(time)) != last:
+            yield run
+        last = found
