@@ -2,8 +2,9 @@
 and again before each run.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 from config.target import TargetSettings
@@ -34,6 +35,13 @@ class Surveyor:
 
     def survey(self, container_id: str, settings: TargetSettings, options: Options) -> Survey:
         """Inspect, probe, plan. Raises `TargetUnsuitable`, `TargetPaused` and the engine's errors."""
+        asked = self.ask(container_id, settings, options)
+        with suitable():
+            plan = self._strategies[settings.strategy or ""].plan(asked.container, asked.facts, options)
+        return replace(asked, plan=plan)
+
+    def ask(self, container_id: str, settings: TargetSettings, options: Options) -> Survey:
+        """Inspect and probe only: the plan is empty. Raises `TargetPaused` and the engine's errors."""
         inspected = self._engine.inspect(container_id)
         if inspected.paused or inspected.restarting:
             state = "paused" if inspected.paused else "restarting"
@@ -44,13 +52,17 @@ class Surveyor:
         answers = self._engine.ask_all(
             container_id, strategy.probes(options), shell=shell, user=user, environment=settings.env
         )
-        facts = Facts(shell, answers)
         container = described(inspected, settings)
-        try:
-            plan = strategy.plan(container, facts, options)
-        except Unsuitable as error:
-            raise TargetUnsuitable(error.message, hint=error.hint, code=error.code) from error
-        return Survey(container, inspected.image_id, facts, plan, sensitive(inspected.env))
+        return Survey(container, inspected.image_id, Facts(shell, answers), Plan(()), sensitive(inspected.env))
+
+
+@contextmanager
+def suitable() -> Iterator[None]:
+    """Turn a strategy's refusal into `TargetUnsuitable`."""
+    try:
+        yield
+    except Unsuitable as error:
+        raise TargetUnsuitable(error.message, hint=error.hint, code=error.code) from error
 
 
 def described(inspected: Inspected, settings: TargetSettings) -> Container:

@@ -15,13 +15,14 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, ConfigDict
 
 from controller import views
-from controller.errors import UnknownRun, UnknownTarget
+from controller.errors import UnknownRun
 from controller.facade import Sidecar
 from controller.metrics import Metrics
 from controller.report import Key, Report, State
 from controller.serving.delivery import BYTES, PART, Delivery, echoed
 from controller.serving.exports import RETRY_AFTER, Exports
 from controller.serving.idempotency import Idempotency
+from controller.serving.keys import TargetKey, parsed
 from controller.serving.parcel import of_artifact, of_runs
 from controller.serving.refusal import DOCUMENTED, Refused, answer_errors, run_failed
 from controller.targets import Target
@@ -69,20 +70,6 @@ class ExportQuery:
         return "respond-async" in (item.split(";")[0].strip().lower() for item in self.prefer.split(","))
 
 
-def parsed(key: str) -> Key:
-    """Raises `UnknownTarget` for what can be no key."""
-    try:
-        return Key.parse(key)
-    except ValueError as error:
-        raise UnknownTarget(str(error), hint="`/v1/targets` lists them.") from None
-
-
-async def target_key(key: str) -> Key:
-    """From an address; a coroutine, so that it takes no thread."""
-    return parsed(key)
-
-
-TargetKey = Annotated[Key, Depends(target_key)]
 Export = Annotated[ExportQuery, Depends()]
 IdempotencyKey = Annotated[str, Header(max_length=255, description="The same key starts the same run only once.")]
 
