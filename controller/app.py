@@ -78,6 +78,10 @@ class Sidecar:
         return self.watch.watching
 
     @property
+    def reconnects(self) -> int:
+        return self.watch.reconnects
+
+    @property
     def alive(self) -> bool:
         return self.watch.alive and (self._heartbeat is None or self._heartbeat.alive)
 

@@ -62,6 +62,11 @@ class Sidecar(Protocol):
         ...
 
     @property
+    def reconnects(self) -> int:
+        """How often the engine was watched again after it had been away."""
+        ...
+
+    @property
     def alive(self) -> bool:
         """The loops live."""
         ...

@@ -42,7 +42,7 @@ class Metrics(Collector):
                 success.add_metric(labels, good.finished.timestamp() if good.finished else 0)
                 duration.add_metric(labels, good.seconds or 0)
                 size.add_metric(labels, good.size or 0)
-        yield from (success, duration, size, self._problems(), self._counted())
+        yield from (success, duration, size, self._problems(), self._counted(), self._reconnects())
 
     def _problems(self) -> Metric:
         found = {("", problem.code) for problem in self._sidecar.problems}
@@ -58,6 +58,10 @@ class Metrics(Collector):
             for labels, count in sorted(self._runs.items()):
                 family.add_metric(labels, count)
         return family
+
+    def _reconnects(self) -> Metric:
+        text = "How often the engine was watched again after it had been away."
+        return CounterMetricFamily("backup_engine_reconnects", text, value=self._sidecar.reconnects)
 
     def _count(self, report: Report) -> None:
         with self._lock:

@@ -17,7 +17,7 @@ from config.loading import Loaded
 from config.problems import Problem
 from controller.engine.client import Engine
 from controller.engine.events import EventStream
-from controller.errors import SidecarError, UnknownTarget
+from controller.errors import EngineError, SidecarError, UnknownTarget
 from controller.report import Key
 from controller.survey import Surveyor
 from controller.targets import LIVE, Scope, Strategies, Target, find, nearest, scope
@@ -26,8 +26,14 @@ RESYNC = 60.0
 """Seconds after which the list is made anew without any event."""
 SETTLE = 0.1
 """Seconds in which a burst of events is taken for one."""
+PULSE = 5.0
+"""Seconds between two questions whether the engine is there, and those that it has for an answer."""
+RECONNECT = (0.1, 0.5, 1.0, 2.0, 5.0)
+"""Seconds between attempts at an engine that is away; it is near, and nothing can be backed up without it."""
 RETRY = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
-"""Seconds between questions to a target that is not ready, and between connections to an engine that is away."""
+"""Seconds between questions to a target that is not ready."""
+NEVER = float("inf")
+"""Due time of a target that is being asked."""
 SURVEYORS = 4
 
 
@@ -61,6 +67,12 @@ class Watch:
         self._dirty, self._stopping = threading.Event(), threading.Event()
         self._stream: EventStream | None = None
         self._streaming = self._listed = False
+        self._answered = 0.0
+        """When the engine last answered the looking thread."""
+        self._trouble = ""
+        """Code of what is wrong with the engine, as it was logged."""
+        self.reconnects = 0
+        """How often events flowed again after they had been cut."""
         self._pool = ThreadPoolExecutor(SURVEYORS, thread_name_prefix="survey")
         self._threads = [
             threading.Thread(target=loop, name=loop.__name__, daemon=True) for loop in (self._listen, self._look_on)
@@ -81,8 +93,8 @@ class Watch:
 
     @property
     def watching(self) -> bool:
-        """Events are flowing and the list was made since."""
-        return self._streaming and self._listed
+        """Events are flowing, the list was made since, and the engine still answers."""
+        return self._streaming and self._listed and time.monotonic() - self._answered < 2 * PULSE
 
     @property
     def alive(self) -> bool:
@@ -144,7 +156,7 @@ class Watch:
             with self._lock:
                 if ticket(target) in self._retries:
                     continue
-                self._retries[ticket(target)] = Retry(float("inf"), 0)
+                self._retries[ticket(target)] = Retry(NEVER, 0)
             self._pool.submit(self._survey_one, target, 0)
 
     def _survey_one(self, target: Target, count: int) -> None:
@@ -154,8 +166,7 @@ class Watch:
         try:
             answer = target.with_survey(self._surveyor.survey(target.container.id, *target.asked()))
         except SidecarError as error:
-            place = f"container {target.container.name}"
-            answer = target.with_problem(Problem(error.code, place, error.message, error.hint))
+            answer = unanswered(target, error)
             retry = Retry(time.monotonic() + RETRY[min(count, len(RETRY) - 1)], count + 1)
         except Exception as error:  # noqa: BLE001  # One target's defect must not stop the others.
             logger.opt(exception=error).error("survey of {} ended by a defect of this program", key)
@@ -185,48 +196,83 @@ class Watch:
             now = time.monotonic()
             due = [(self._targets[key], retry) for (key, _), retry in self._retries.items() if retry.due <= now]
             for target, retry in due:
-                self._retries[ticket(target)] = Retry(float("inf"), retry.count)
+                self._retries[ticket(target)] = Retry(NEVER, retry.count)
         for target, retry in due:
             self._pool.submit(self._survey_one, target, retry.count)
 
     def _look_on(self) -> None:
         """The loop of the looking thread."""
-        next_resync = 0.0
-        failures = 0
+        next_resync, failures = 0.0, 0
         while not self._stopping.is_set():
             self._dirty.wait(timeout=0.5)
-            if self._dirty.is_set() or time.monotonic() >= next_resync:
-                self._dirty.clear()
-                try:
+            try:
+                if self._dirty.is_set() or time.monotonic() >= next_resync:
+                    self._dirty.clear()
                     self.look()
-                    self._listed, failures = True, 0
-                    next_resync = time.monotonic() + RESYNC
-                except SidecarError as error:
-                    self._listed = False
-                    logger.bind(code=error.code).warning("cannot list containers: {}", error)
-                    self._stopping.wait(RETRY[min(failures, len(RETRY) - 1)])
-                    failures += 1
-                    self._dirty.set()
-                self._stopping.wait(SETTLE)
+                    self._listed, self._answered, failures = True, time.monotonic(), 0
+                    next_resync = self._answered + RESYNC
+                    self._stopping.wait(SETTLE)
+                elif time.monotonic() - self._answered >= PULSE:
+                    self._engine.ping(PULSE)
+                    self._answered = time.monotonic()
+            except SidecarError as error:
+                self._listed = False
+                self._lost(error, failures)
+                failures += 1
+                self._dirty.set()
+            self._recovered()
             self._ask_again()
 
     def _listen(self) -> None:
         """The loop of the listening thread."""
         failures = 0
         while not self._stopping.is_set():
+            began = time.monotonic()
             try:
                 with closing(self._engine.events()) as stream:
-                    self._stream, self._streaming, failures = stream, True, 0
-                    self._dirty.set()
+                    self._subscribed(stream)
                     for _ in stream:
                         self._dirty.set()
             except SidecarError as error:
-                if not self._stopping.is_set():
-                    logger.bind(code=error.code).warning("cannot watch the engine: {}", error)
-                self._stopping.wait(RETRY[min(failures, len(RETRY) - 1)])
-                failures += 1
-            finally:
                 self._streaming = False
+                self._engine.renegotiate()
+                failures = 0 if time.monotonic() - began > RECONNECT[-1] else failures
+                self._lost(error, failures)
+                failures += 1
+
+    def _subscribed(self, stream: EventStream) -> None:
+        """Look again, since nobody knows what happened before."""
+        if self._stream is not None and not self._streaming:
+            self.reconnects += 1
+        self._stream, self._streaming = stream, True
+        self._dirty.set()
+
+    def _lost(self, error: SidecarError, failures: int) -> None:
+        """Log what is wrong with the engine, once, and wait before the next attempt."""
+        if self._stopping.is_set():
+            return
+        if error.code != self._trouble:
+            self._trouble = error.code
+            logger.bind(code=error.code).warning("cannot watch the engine: {}", error)
+        self._stopping.wait(RECONNECT[min(failures, len(RECONNECT) - 1)])
+
+    def _recovered(self) -> None:
+        """Once all is well again: say so, and ask at once those targets that wait to be asked."""
+        if not self._trouble or not self.watching:
+            return
+        self._trouble = ""
+        logger.bind(reconnects=self.reconnects).info("the engine is being watched again")
+        with self._lock:
+            for asking, retry in self._retries.items():
+                if retry.due != NEVER:
+                    self._retries[asking] = replace(retry, due=0.0)
+
+
+def unanswered(target: Target, error: SidecarError) -> Target:
+    """A target that could not be asked: its own problem, unless it is the engine that is away for a while."""
+    if isinstance(error, EngineError) and error.transient:
+        return target
+    return target.with_problem(Problem(error.code, f"container {target.container.name}", error.message, error.hint))
 
 
 def ticket(target: Target) -> tuple[str, str]:

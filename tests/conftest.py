@@ -1,13 +1,31 @@
-"""Names the images of the stand, as `make` does, so that `pytest` alone works after `make setup`."""
+"""Names the images of the stand, as `make` does, and builds the sidecar's, so that `pytest` alone works after setup."""
 
 import os
+import secrets
+import subprocess
 from pathlib import Path
 
+import pytest
+
 pytest_plugins = ["tests.faulttable"]
-IMAGES = Path(__file__).parents[1] / ".build" / "images.env"
+REPOSITORY = Path(__file__).parents[1]
+IMAGES = REPOSITORY / ".build" / "images.env"
 
 if IMAGES.is_file():
     for line in IMAGES.read_text().splitlines():
         name, _, image = line.partition("=")
         if image and not line.startswith("#"):
             os.environ.setdefault(name, image)
+
+
+@pytest.fixture(scope="session")
+def sidecar_image() -> str:
+    """The image of the code that is being tested."""
+    done = subprocess.run([REPOSITORY / "scripts" / "image"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return os.environ.get("SIDECAR_IMAGE", "backup-sidecar:local")
+
+
+@pytest.fixture(scope="session")
+def token() -> str:
+    return secrets.token_hex(16)

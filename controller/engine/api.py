@@ -9,6 +9,7 @@ import re
 import socket
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import docker.tls
 
 from controller.engine.address import Address
 from controller.engine.models import EngineVersion, Inspected, Listed, NetworkInfo
-from controller.engine.translate import translated
+from controller.engine.translate import refusal, translated
 from controller.errors import TargetGone
 
 REQUEST_TIMEOUT = 20.0
@@ -92,6 +93,22 @@ class Api:
             client, self._client = self._client, None
         if client is not None:
             client.close()
+
+    def renegotiate(self) -> None:
+        """Forget the negotiated version, since an engine that comes back may be another; requests under way go on."""
+        with self._lock:
+            self._client = None
+
+    def ping(self, timeout: float) -> None:
+        """The cheapest question whether the engine is there, by a connection of its own; a refusal is an answer.
+
+        Raises `EngineError`.
+        """
+        with translated("asking whether it is there"), closing(self.http(timeout)) as connection:
+            connection.request("GET", "/_ping")
+            answer = connection.getresponse()
+            if answer.status >= 500:
+                raise refusal(answer.status, answer.read(4096).decode("utf-8", "replace"), "asking whether it is there")
 
     def version(self) -> EngineVersion:
         client = self.client

@@ -36,8 +36,16 @@ class Engine:
         self._api.close()
 
     def version(self) -> EngineVersion:
-        """Versions of engine and API; also the cheapest question whether the engine is there."""
+        """Versions of engine and API."""
         return self._api.version()
+
+    def ping(self, timeout: float = 5.0) -> None:
+        """Whether the engine answers within so many seconds."""
+        self._api.ping(timeout)
+
+    def renegotiate(self) -> None:
+        """Ask for the API's version anew, once the engine was away: it may come back as another."""
+        self._api.renegotiate()
 
     def containers(self) -> tuple[Listed, ...]:
         """Every container, running or not, by one request."""
@@ -58,8 +66,8 @@ class Engine:
     def events(self, since: str | None = None, *, silence: float = 60.0) -> "events.EventStream":
         """Container and network events from now, or again from `since` (see `Event.time`).
 
-        An iterator that ends when the engine closes it or says nothing for `silence` seconds: list again, subscribe
-        again. `close()` from another thread ends it too.
+        An iterator that ends when there was none for `silence` seconds: subscribe again, list again. `close()` from
+        another thread ends it too; an engine that ends it is `EngineLost`.
         """
         return events.EventStream(self._api, since, silence=silence)
 

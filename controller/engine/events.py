@@ -10,7 +10,10 @@ from urllib.parse import urlencode
 from controller.engine.api import Api
 from controller.engine.models import Event, Json
 from controller.engine.translate import refusal, translated
+from controller.errors import EngineLost
 
+ANSWER = 20.0
+"""Seconds that the engine may take to take a subscription."""
 ACTIONS = {
     "container": ("create", "start", "die", "oom", "pause", "unpause", "rename", "destroy", "update", "kill", "stop"),
     "network": ("create", "connect", "disconnect", "destroy", "remove"),
@@ -19,17 +22,18 @@ ACTIONS = {
 
 
 class EventStream:
-    """Container and network events, oldest first; ends when the engine closes or says nothing for long.
+    """Container and network events, oldest first; ends when it is closed, and when there was none for long.
 
     It is connected when it is made, so that a list that is fetched afterwards misses nothing. Raises
-    `EngineUnreachable`, `EngineRefused` at once, `EngineLost` when the connection breaks.
+    `EngineUnreachable`, `EngineRefused` at once, `EngineLost` when the other side ends the stream or the connection
+    breaks.
     """
 
     def __init__(self, api: Api, since: str | None, *, silence: float) -> None:
         filters = {"type": list(ACTIONS), "event": sorted({name for names in ACTIONS.values() for name in names})}
         query = {"filters": json.dumps(filters)} | ({"since": since} if since else {})
         path = api.path(f"/events?{urlencode(query)}")
-        self._connection = api.http(timeout=silence)
+        self._connection = api.http(timeout=ANSWER)
         self._closed = False
         try:
             with translated("subscribing to events"):
@@ -37,7 +41,9 @@ class EventStream:
                 self._socket = self._connection.sock
                 self._response = self._connection.getresponse()
                 if self._response.status != 200:
-                    raise refusal(self._response.status, self._response.read(4096).decode(), "subscribing to events")
+                    text = self._response.read(4096).decode("utf-8", "replace")
+                    raise refusal(self._response.status, text, "subscribing to events")
+                self._socket.settimeout(silence)
         except BaseException:
             self._connection.close()
             raise
@@ -52,9 +58,8 @@ class EventStream:
     def close(self) -> None:
         """From any thread, more than once: the iterator ends."""
         self._closed = True
-        if self._socket is not None:
-            with contextlib.suppress(OSError):
-                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+        with contextlib.suppress(OSError):
+            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
     def _events(self) -> Iterator[Event]:
         while not self._closed:
@@ -66,8 +71,10 @@ class EventStream:
                 if self._closed:
                     return
                 raise
-            if not line:
-                return
+            if not line.endswith(b"\n"):
+                if self._closed:
+                    return
+                raise EngineLost("the engine, or a proxy before it, ended the stream of events")
             event = _event(json.loads(line))
             if event.action in ACTIONS.get(event.type, ()):
                 yield event

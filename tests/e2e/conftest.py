@@ -1,7 +1,6 @@
 """One Compose project for the whole session: the sidecar, and the targets that take long to start."""
 
 import secrets
-import subprocess
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -23,19 +22,6 @@ PRIVATE_KEY = "\n".join(
         "",
     ]
 )
-
-
-@pytest.fixture(scope="session")
-def sidecar_image() -> str:
-    """The image of the code that is being tested."""
-    done = subprocess.run([REPOSITORY / "scripts" / "image"], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return stage.SIDECAR_IMAGE
-
-
-@pytest.fixture(scope="session")
-def token() -> str:
-    return secrets.token_hex(16)
 
 
 @pytest.fixture(scope="session")

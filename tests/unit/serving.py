@@ -46,6 +46,7 @@ class World:
         self.identity, self.instance, self.version = identity(folder / "work"), "test-1", "0.1.0"
         self.own_address: str | None = "10.9.8.7"
         self.watching = self.alive = True
+        self.reconnects = 0
         self.problems: Sequence[Problem] = ()
         self.services = {"db": POSTGRES} if services is None else services
         self.content: dict[str, bytes] = {"shop.pgdump.zst": b"all rows of the shop" * 5000}
