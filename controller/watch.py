@@ -28,7 +28,7 @@ SETTLE = 0.1
 """Seconds in which a burst of events is taken for one."""
 PULSE = 5.0
 """Seconds between two questions whether the engine is there, and those that it has for an answer."""
-RECONNECT = (0.1, 0.5, 1.0, 2.0, 5.0)
+RECONNECT = (0.1, 0.5, 1.0, 2.0)
 """Seconds between attempts at an engine that is away; it is near, and nothing can be backed up without it."""
 RETRY = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 """Seconds between questions to a target that is not ready."""

@@ -133,8 +133,7 @@ def test_a_slow_engine_is_followed_all_the_same(behind: Behind, comes: str) -> N
     behind.app.target(comes, NOTE)
 
     eventually(lambda: known_once(behind, comes), seconds=20, what="the one that started")
-
-    assert behind.ready
+    eventually_watched_again(behind)
 
 
 @HANGS
