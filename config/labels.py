@@ -27,7 +27,7 @@ _YES, _NO = frozenset({"true", "yes", "on", "1"}), frozenset({"false", "no", "of
 _ALIASES = {"enabled": "enable", "cron": "schedule", "type": "strategy"}
 _SETTINGS = frozenset(path for path, _ in leaves(TargetLayer) if path != ("env",))
 _KEYS = frozenset({"enable", *map(dotted, _SETTINGS)})
-_NUMBERED = frozenset({("commands", "pre"), ("commands", "backup"), ("commands", "post")})
+_NUMBERED = frozenset({("commands", "pre"), ("commands", "backup"), ("commands", "post"), ("commands", "restore")})
 OPERATOR_ONLY: Mapping[str, str] = {
     "artifacts": "paths.artifacts",
     "paths": "paths",

@@ -44,7 +44,7 @@ class Resolved:
     """By the same keys the value, as text for people; redact it before it is shown."""
     problems: tuple[Problem, ...] = ()
     origins: Mapping[str, Author] = field(default_factory=dict)
-    """Who wrote the list `pre`, `backup` or `post`: `file` or `label`; absent for an empty list."""
+    """Who wrote the list `pre`, `backup`, `post` or `restore`: `file` or `label`; absent for an empty list."""
     sensitive: tuple[str, ...] = field(default=(), repr=False)
     """Passwords found in the commands, to be redacted like secrets."""
     places: Mapping[Path, str] = field(default_factory=dict, repr=False)
@@ -245,7 +245,8 @@ class _Resolving:
 
     def _look_at_commands(self, commands: Commands, merged: Layer) -> Iterator[str]:
         """Warn of what a person hardly meant; gives the passwords found."""
-        for name, written in (("pre", commands.pre), ("backup", commands.backup), ("post", commands.post)):
+        for name in Commands.model_fields:
+            written = getattr(commands, name)
             if not written:
                 continue
             place = self._place(merged["commands", name])

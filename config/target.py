@@ -51,6 +51,8 @@ class Commands(Model):
     """Commands whose joined standard output is the backup; they stop at the first failure, and replace the strategy."""
     post: CommandList = ()
     """Commands after the backup, also after a failed one, with `BACKUP_OUTCOME` set."""
+    restore: CommandList = ()
+    """Commands that take back from standard input what `commands.backup` wrote, for a restore."""
 
 
 class Retention(Model):

@@ -201,7 +201,9 @@ def enabled(loaded: Loaded, key: Key, part: LabelPart, container: Listed, strate
 
 def raw_options(settings: TargetSettings) -> dict[str, Any]:
     """The strategy's options as they were written; those of `command` are the commands themselves."""
-    return {"commands": settings.commands.backup} if settings.strategy == "command" else settings.options
+    if settings.strategy != "command":
+        return settings.options
+    return {"commands": settings.commands.backup, "restore": settings.commands.restore}
 
 
 def shown(settings: TargetSettings) -> dict[str, Any]:

@@ -181,7 +181,8 @@ def counted(stream: BinaryIO) -> Mapping[str, int]:
     What is printed twice is added up. Raises `Incomplete` for anything else.
     """
     counts: dict[str, int] = {}
-    for line in stream.read().decode(errors="backslashreplace").split("\n"):
+    answer = b"".join(iter(lambda: stream.read(1 << 20), b""))
+    for line in answer.decode(errors="backslashreplace").split("\n"):
         number, tab, what = line.partition("\t")
         if line and not (tab and number.isdecimal()):
             raise Incomplete(f"the question for numbers was answered by {line[:80]!r}")

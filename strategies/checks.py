@@ -1,18 +1,27 @@
 """Format checks that more than one strategy may need: pure readers of a stream, in bounded memory."""
 
-from collections.abc import Mapping
-from typing import BinaryIO, NoReturn
+import re
+from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from typing import BinaryIO, NamedTuple, NoReturn
 
-from strategies.base import Incomplete
+from strategies.base import Incomplete, Unsafe
 
 CHUNK = 1 << 20
 BLOCK = 512
 _ZERO = bytes(BLOCK)
-_EXTENSIONS = b"gLK"
-"""Headers that are no members: pax's for the whole archive (POSIX.1-2001) and GNU's long names."""
-SYMLINK = b"2"
+_LONG = {b"L": b"path", b"K": b"linkpath"}
+"""GNU's headers for long names, and the pax record that says the same."""
+_EXTENSIONS = b"xgLK"
+"""Headers that are no members: pax's for one member and for the whole archive (POSIX.1-2001), GNU's long names."""
+HARD, SYMLINK, DEVICES = b"1", b"2", b"34"
+KINDS = {b"1": "hard links", b"2": "links", b"5": "folders"}
 _WITHOUT_DATA = b"123456"
 """Links, devices, folders and pipes have no data, whatever their size field says (as in Go's archive/tar)."""
+_REAL_SIZES = (b"GNU.sparse.realsize", b"GNU.sparse.size")
+_SIZES = (b"size", *_REAL_SIZES)
+_MATTERS = re.compile(rb" (?:size|path|linkpath|GNU\.sparse\.(?:name|realsize|size))=")
+"""Records that change what a member is; most headers only hold times, and need no reading."""
 
 
 def ends(stream: BinaryIO, size: int = 4096) -> tuple[bytes, bytes]:
@@ -31,30 +40,120 @@ def whole_tar(stream: BinaryIO, witnesses: Mapping[str, str]) -> tuple[str, ...]
     Python's `tarfile` and GNU tar both take a cut between two members for the end. An archive without a file or folder
     raises `Incomplete` too: what should have been read was not, or the path was a symbolic link.
     """
+    count_tar(stream)
+    return ()
+
+
+def count_tar(stream: BinaryIO) -> Mapping[str, int]:
+    """`whole_tar`, and how many files, their bytes (holes included), folders and links there are."""
+    counts = dict.fromkeys(("files", "bytes", "folders", "links", "hard links", "others"), 0)
+    for member in members(stream):
+        kind = "files" if member.is_file else KINDS.get(member.kind, "others")
+        counts[kind] += 1
+        counts["bytes"] += member.size if member.is_file else 0
+    if not any(number for kind, number in counts.items() if kind != "links"):
+        raise Incomplete("the archive holds no file and no folder")
+    return counts
+
+
+def safe_tar(stream: BinaryIO, *, sparse: bool = True) -> None:
+    """Raise `Unsafe` for a member that could be written outside the folder in which the archive is unpacked.
+
+    That is an absolute path, one with `..`, one that leads through a symbolic link of the archive itself, and a hard
+    link to such a path; devices too. Without `sparse` a file with holes is refused as well, which only some can unpack.
+    """
+    links: set[bytes] = set()
+    for member in members(stream):
+        name = _inside(member.name, links)
+        if member.kind in DEVICES:
+            raise Unsafe(f"{_shown(member.name)} is a device")
+        if member.sparse and not sparse:
+            raise Unsafe(f"{_shown(member.name)} has holes, which only GNU tar can unpack")
+        target = _inside(member.link, links) if member.kind == HARD else b""
+        if name in links:
+            raise Unsafe(f"{_shown(member.name)} takes the place of a symbolic link")
+        if member.kind == SYMLINK or target in links:
+            links.add(name)
+
+
+def safe_tar_without_holes(stream: BinaryIO) -> None:
+    """`safe_tar` for a tar that would make something else of a sparse file."""
+    safe_tar(stream, sparse=False)
+
+
+def _inside(path: bytes, links: AbstractSet[bytes]) -> bytes:
+    """The path without empty parts; raises `Unsafe` for one that leads elsewhere."""
+    parts = [part for part in path.split(b"/") if part not in (b"", b".")]
+    if path.startswith(b"/"):
+        raise Unsafe(f"{_shown(path)} is an absolute path")
+    if b".." in parts:
+        raise Unsafe(f"{_shown(path)} leads out of the folder")
+    if links and any(b"/".join(parts[:end]) in links for end in range(1, len(parts))):
+        raise Unsafe(f"{_shown(path)} leads through a symbolic link of the archive")
+    return b"/".join(parts)
+
+
+def _shown(path: bytes) -> str:
+    return repr(path.decode(errors="backslashreplace"))
+
+
+class Member(NamedTuple):
+    """One member of a tar, as whoever unpacks it will take it."""
+
+    kind: bytes
+    """The header's type: one byte."""
+    name: bytes
+    link: bytes
+    size: int
+    """Bytes of a file, holes included."""
+    sparse: bool
+
+    @property
+    def is_file(self) -> bool:
+        return self.kind not in _WITHOUT_DATA
+
+
+def members(stream: BinaryIO) -> Iterator[Member]:
+    """Every member, with what pax's and GNU's extensions say of it; raises `Incomplete` as `whole_tar` does."""
     tar = _Blocks(stream)
-    empty = True
-    size: int | None = None
+    always: dict[bytes, bytes] = {}
+    own: dict[bytes, bytes] = {}
     while (header := tar.take(BLOCK)) != _ZERO:
         kind, length = header[156:157], _number(header[124:136])
         if _checksum(header) != _number(header[148:156]) or length < 0:
             tar.fail("no valid header where one has to be")
-        if kind == b"x":
-            size = _size_record(tar, length)
-            continue
         if kind in _EXTENSIONS:
-            tar.skip(_padded(length))
+            records = _extension(tar, kind, length)
+            always |= records if kind == b"g" else {}
+            own |= {} if kind == b"g" else records
             continue
-        empty = empty and kind == SYMLINK
         tar.last = header[:100]
+        member = _member(header, always | own)
+        stored = int(own.get(b"size", length))
         if kind == b"S":
             _skip_sparse_map(tar, header[482])
-        if kind not in _WITHOUT_DATA:
-            tar.skip(_padded(length if size is None else size))
-        size = None
+        if member.is_file:
+            tar.skip(_padded(stored))
+        yield member
+        own = {}
     tar.end()
-    if empty:
-        raise Incomplete("the archive holds no file and no folder")
-    return ()
+
+
+def _member(header: bytes, records: Mapping[bytes, bytes]) -> Member:
+    """A header with what the extensions before it say; old GNU tar keeps a sparse file's real size at byte 483."""
+    prefix = header[345:500].rstrip(b"\0") if header[257:263] == b"ustar\0" else b""
+    plain = b"/".join(filter(None, (prefix, _text(header[:100]))))
+    name = records.get(b"GNU.sparse.name", records.get(b"path", plain))
+    size = int(records.get(b"size", b"%d" % _number(header[124:136])))
+    real = next((records[key] for key in _REAL_SIZES if key in records), None)
+    if header[156:157] == b"S":
+        real = b"%d" % _number(header[483:495])
+    link = records.get(b"linkpath", _text(header[157:257]))
+    return Member(header[156:157], name, link, size if real is None else int(real), real is not None)
+
+
+def _text(field: bytes) -> bytes:
+    return field.partition(b"\0")[0]
 
 
 class _Blocks:
@@ -124,20 +223,24 @@ def _number(text: bytes) -> int:
     return int(digits, 8) if digits.isdigit() and not digits.strip(b"01234567") else -1
 
 
-def _size_record(tar: _Blocks, length: int) -> int | None:
-    """The `size` that a pax header sets in place of the member's own; a record is `<length> <key>=<value>`."""
+def _extension(tar: "_Blocks", kind: bytes, length: int) -> dict[bytes, bytes]:
+    """What an extension says of the next member (of all, for `g`), as far as it matters here."""
     if length > CHUNK:
-        tar.fail(f"a pax header of {length} bytes")
-    text, size = tar.take(_padded(length))[:length], None
-    while b" size=" in text:
+        tar.fail(f"an extended header of {length} bytes")
+    text = tar.take(_padded(length))[:length]
+    if kind in _LONG:
+        return {_LONG[kind]: _text(text)}
+    records: dict[bytes, bytes] = {}
+    while text and _MATTERS.search(text):
         width, _, _ = text.partition(b" ")
         if not width.isdigit() or not 0 < int(width) <= len(text):
             tar.fail("a pax header with a broken record")
         key, _, value = text[len(width) + 1 : int(width) - 1].partition(b"=")
-        if key == b"size" and value.isdigit():
-            size = int(value)
+        if key in _SIZES and not value.isdigit():
+            tar.fail("a pax header whose size is no number")
+        records[key] = value
         text = text[int(width) :]
-    return size
+    return records
 
 
 def _skip_sparse_map(tar: _Blocks, more: int) -> None:

@@ -1,13 +1,32 @@
-"""A user's own backup command: what it writes to standard output is the backup, in a format of its own."""
+"""A user's own backup command: what it writes to standard output is the backup, in a format of its own; and the command
+that takes it back.
+"""
 
 from collections.abc import Mapping
 
 from pydantic import Field, field_validator
 
-from strategies.base import Argv, Command, Container, Dump, Exec, Facts, Options, Plan, Strategy, script
+from strategies.base import (
+    Argv,
+    Command,
+    Container,
+    Dump,
+    Exec,
+    Facts,
+    Feed,
+    Options,
+    Plan,
+    Restore,
+    Strategy,
+    Unsuitable,
+    Wanted,
+    script,
+)
 
 RESTORE = "cat # your own format: give it to the program that reads what your command wrote"
 NO_PIPEFAIL = "no-pipefail: the target's shell does not tell of a failure in a pipe, unless its last command fails"
+
+NOT_COMPARED = "not-compared: nobody but commands.restore itself can tell whether everything is there"
 
 
 class CommandOptions(Options):
@@ -16,7 +35,10 @@ class CommandOptions(Options):
     commands: tuple[Command, ...] = Field(min_length=1)
     """The commands whose joined standard output is the backup, in order; the first that fails ends it. No default."""
 
-    @field_validator("commands")
+    restore: tuple[Command, ...] = ()
+    """The commands, joined like those, that read the backup from standard input. Default: none, so by hand only."""
+
+    @field_validator("commands", "restore")
     @classmethod
     def _not_empty(cls, commands: tuple[Command, ...]) -> tuple[Command, ...]:
         for command in commands:
@@ -38,3 +60,12 @@ class CommandStrategy(Strategy[CommandOptions]):
         dump = Dump("backup", "raw", Exec(script(options.commands, facts.shell)), RESTORE)
         blind = facts.shell == "sh" and any(isinstance(command, str) for command in options.commands)
         return Plan((dump,), (NO_PIPEFAIL,) if blind else ())
+
+    def restore(self, container: Container, facts: Facts, options: CommandOptions, wanted: Wanted) -> Restore:
+        """Nothing is known of the data, so nothing is asked before and nothing compared afterwards."""
+        if not options.restore:
+            hint = "Set commands.restore, or write the backup to a file with --to-file and load that by hand."
+            raise Unsuitable("commands.restore is not set", hint, "no-restore")
+        argv = script(options.restore, facts.shell)
+        steps = tuple(Feed(stored.name, argv) for stored in wanted.artifacts)
+        return Restore("wherever commands.restore puts it", steps=steps, warnings=(NOT_COMPARED,))

@@ -3,7 +3,7 @@
 import posixpath
 import shlex
 from collections.abc import Iterable, Mapping
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pydantic import field_validator
 
@@ -12,19 +12,29 @@ from strategies.base import (
     Argv,
     CommaList,
     Container,
+    Count,
     Dump,
     Exec,
     Facts,
+    Feed,
     Options,
     Plan,
+    Put,
+    Restore,
+    Run,
+    Step,
+    Stored,
     Strategy,
     Unsuitable,
+    Wanted,
     file_name,
 )
-from strategies.checks import whole_tar
+from strategies.checks import count_tar, safe_tar, safe_tar_without_holes, whole_tar
 
 Tar = Literal["gnu", "other"]
 KERNEL = ("/proc", "/sys")
+TARRED = "files.tar"
+"""The one artifact of a target with a tar of its own."""
 
 # One line for each path: `there`, `missing`, or `link` and where it leads.
 LOOK = """
@@ -32,6 +42,14 @@ for path; do
     if [ -L "$path" ]; then echo "link $(readlink -f "$path" | tr '\\n' ' ')"
     elif [ -e "$path" ]; then echo there
     else echo missing; fi
+done
+"""
+
+# One line for each thing that lies at the paths already; an empty folder is no obstacle.
+OCCUPIED = """
+for path; do
+    if [ -d "$path" ]; then ls -A "$path" | while IFS= read -r name; do echo "$path/$name"; done
+    elif [ -e "$path" ] || [ -L "$path" ]; then echo "$path"; fi
 done
 """
 
@@ -77,17 +95,48 @@ class Filesystem(Strategy[FilesystemOptions]):
             raise Unsuitable("the target has no tar that can exclude files", hint, "no-exclude")
         return _archived(paths, container) if tar is None else _tarred(tar, paths, options.exclude)
 
+    def restore(self, container: Container, facts: Facts, options: FilesystemOptions, wanted: Wanted) -> Restore:
+        folder, tar = _destination(wanted), _which_tar(facts)
+        parts = [_part(stored, folder) for stored in wanted.artifacts]
+        there = tuple(path for part in parts for path in part.paths) if wanted.in_place else (folder,)
+        steps: list[Step] = [] if tar is None or wanted.in_place else [_new_folder(folder, wanted)]
+        for part in parts:
+            steps += [Put(part.name, part.folder)] if tar is None else _unpacked(tar, part)
+        # In place other files may lie beside those of the backup.
+        counting = (
+            [] if wanted.in_place and wanted.replace else [part for part in parts if tar or len(part.members) == 1]
+        )
+        return Restore(
+            where=f"the {'paths' if wanted.in_place else 'folder'} {' '.join(there)}",
+            guards={part.name: safe_tar_without_holes if tar == "other" else safe_tar for part in parts},
+            occupied=tuple(map(Archive, there)) if tar is None else (Exec(("sh", "-c", OCCUPIED, "sh", *there)),),
+            steps=tuple(steps),
+            counts={part.name: _counted(tar, part) for part in counting},
+            warnings=("no-undo: without tar in the container a restore that fails leaves what it has put",)
+            if tar is None
+            else (),
+        )
+
 
 def _tarred(tar: Tar, paths: Iterable[str], exclude: Iterable[str]) -> Plan:
-    members = [f".{path}" for path in paths]
-    patterns = [f"--exclude={'.' if pattern.startswith('/') else ''}{pattern}" for pattern in exclude]
+    source = Exec(_creating(tar, "/", [f".{path}" for path in paths], exclude))
+    subject = shlex.join(paths)
+    count = Count(source, count_tar)
     if tar == "other":
-        argv = ("tar", "-c", "-f", "-", "-C", "/", *patterns, *members)
-        return Plan((Dump("files.tar", "tar", Exec(argv), "tar -x -p -f - -C /", whole_tar),))
-    argv = ("tar", "--create", "--file=-", "--directory=/", *GNU_CREATE, *patterns, *members)
+        restore = "tar -x -p -f - -C /"
+        return Plan((Dump(TARRED, "tar", source, restore, whole_tar, subject=subject, count=count),))
     restore = f"tar --extract --file=- --directory=/ {shlex.join(GNU_EXTRACT)}"
     changed = {1: "files changed or vanished while they were read"}
-    return Plan((Dump("files.tar", "tar", Exec(argv), restore, whole_tar, warning_codes=changed),))
+    dump = Dump(TARRED, "tar", source, restore, whole_tar, changed, subject=subject, count=count)
+    return Plan((dump,))
+
+
+def _creating(tar: Tar, folder: str, names: Iterable[str], exclude: Iterable[str]) -> Argv:
+    """Names and patterns are relative to the folder, which is written into the archive nowhere."""
+    patterns = [f"--exclude={'.' if pattern.startswith('/') else ''}{pattern}" for pattern in exclude]
+    if tar == "other":
+        return ("tar", "-c", "-f", "-", "-C", folder, *patterns, *names)
+    return ("tar", "--create", "--file=-", f"--directory={folder}", *GNU_CREATE, *patterns, *names)
 
 
 GNU_CREATE = (
@@ -113,8 +162,69 @@ def _archived(paths: Iterable[str], container: Container) -> Plan:
             hint = "Use an image with tar, or store the data in a volume."
             raise Unsuitable(f"{path} is on tmpfs, which only a tar in the target could read", hint, "tmpfs-path")
         restore = f"docker cp - {shlex.quote(f'{container.name}:{posixpath.dirname(path)}')}"
-        dumps.append(Dump(file_name(path.strip("/"), ".tar"), "tar", Archive(path), restore, whole_tar))
+        source, name = Archive(path), file_name(path.strip("/"), ".tar")
+        count = Count(source, count_tar)
+        dumps.append(Dump(name, "tar", source, restore, whole_tar, subject=shlex.quote(path), count=count))
     return Plan(tuple(dumps))
+
+
+class _Part(NamedTuple):
+    """One artifact on its way back."""
+
+    name: str
+    folder: str
+    """Where it is unpacked."""
+    members: tuple[str, ...]
+    """The members that it begins with, as the archive names them."""
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Where they come to lie."""
+        return tuple(posixpath.normpath(posixpath.join(self.folder, member)) for member in self.members)
+
+
+def _part(stored: Stored, folder: str) -> _Part:
+    """The target's own tar names members from `/` on, the engine's archive from the last part of the path on."""
+    paths = shlex.split(stored.subject)
+    if stored.name == TARRED:
+        return _Part(stored.name, folder, tuple(f".{path}" for path in paths))
+    above, name = posixpath.split(paths[0])
+    return _Part(stored.name, posixpath.join(folder, above.lstrip("/")) if above != "/" else folder, (f"./{name}",))
+
+
+def _destination(wanted: Wanted) -> str:
+    """The folder that is unpacked in; raises `Unsuitable` for a bad `into`, and for a run of an older release."""
+    if not all(stored.subject for stored in wanted.artifacts):
+        hint = "Write the dump to a file with --to-file, and follow the line `restore` of its manifest."
+        raise Unsuitable("the run does not tell of which paths it is", hint, "no-subject")
+    if wanted.in_place:
+        return "/"
+    try:
+        return _absolute(wanted.into or f"/restore-{wanted.run}")
+    except ValueError as error:
+        raise Unsuitable(f"cannot restore into {wanted.into}: {error}", "Name another folder.", "bad-folder") from error
+
+
+def _new_folder(folder: str, wanted: Wanted) -> Step:
+    """It goes again when the restore fails, unless something may have been there before."""
+    return Run(("mkdir", "-p", folder), None if wanted.replace else ("rm", "-rf", folder))
+
+
+def _unpacked(tar: Tar, part: _Part) -> Iterable[Step]:
+    if part.name != TARRED:
+        yield Run(("mkdir", "-p", part.folder))
+    if tar == "other":
+        yield Feed(part.name, ("tar", "-x", "-p", "-f", "-", "-C", part.folder))
+    else:
+        yield Feed(part.name, ("tar", "--extract", "--file=-", f"--directory={part.folder}", *GNU_EXTRACT))
+
+
+def _counted(tar: Tar | None, part: _Part) -> Count:
+    """What was restored is read again, as it was for the backup."""
+    if tar is None:
+        (path,) = part.paths
+        return Count(Archive(path), count_tar)
+    return Count(Exec(_creating(tar, part.folder, part.members, ())), count_tar)
 
 
 def _which_tar(facts: Facts) -> Tar | None:

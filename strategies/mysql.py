@@ -5,22 +5,30 @@ Every client runs under `CONNECT`, which takes user and password from the target
 
 import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import BinaryIO, NamedTuple
+from urllib.parse import unquote
 
 from strategies.base import (
     Answer,
     Argv,
     CommaList,
     Container,
+    Count,
     Dump,
     Exec,
     Facts,
+    Feed,
     Incomplete,
     Options,
     Plan,
+    Restore,
+    Run,
+    Step,
+    Stored,
     Strategy,
     Unsuitable,
+    Wanted,
     choose,
     file_name,
     some,
@@ -46,8 +54,13 @@ for socket in /run/mysqld/mysqld.sock /var/lib/mysql/mysql.sock /tmp/mysql.sock 
 done
 """
 DUMP = f'{CONNECT}exec "$0" --no-defaults --user="$user" "$@"'
-QUERY = f"""{CONNECT}exec "$(command -v mariadb || command -v mysql)" --no-defaults --user="$user" \
---default-character-set=utf8mb4 --batch --skip-column-names --execute="$1" --database="$0" """
+CLIENT = """"$(command -v mariadb || command -v mysql)" --no-defaults --user="$user" \
+--default-character-set=utf8mb4 --max-allowed-packet=1G --batch --skip-column-names"""
+QUERY = f"""{CONNECT}exec {CLIENT} --execute="$1" --database="$0" """
+# The first answer is statements, too long for an argument, which then run on one connection.
+QUERIES = f"""{CONNECT}statements=$({CLIENT} --raw --execute="$1" --database="$0") || exit
+printf %s "$statements" | {CLIENT} --database="$0" """
+LOAD = f"{CONNECT}exec {CLIENT} --binary-mode >/dev/null"
 
 # Without both privileges the server hides triggers or routines from dump and list alike, and nothing fails.
 # Names are grouped and compared as bytes, since those that differ only in case are two databases on most servers.
@@ -70,6 +83,33 @@ union all
 select 'TRIGGER', trigger_name, '' from information_schema.triggers where trigger_schema = cast(database() as binary)
 union all
 select 'EVENT', event_name, '' from information_schema.events where event_schema = cast(database() as binary)"""
+
+# Rows of each table by a real count, all in one snapshot; of the rest, how many there are.
+COUNTS = """
+select '/*M!100101 set max_statement_time=50*/; start transaction with consistent snapshot;' union all
+select concat('select count(*), ', quote(concat('rows of ', table_name)), ' from `', replace(table_name, '`', '``'),
+    '`;') from information_schema.tables where table_schema = cast(database() as binary) and table_type = 'BASE TABLE'
+union all select concat('select count(*), ', quote(what), ' from information_schema.', what, ' where ', place,
+    ' = cast(database() as binary);') from (
+    select 'views' as what, 'table_schema' as place union all select 'routines', 'routine_schema'
+    union all select 'triggers', 'trigger_schema' union all select 'events', 'event_schema') as kinds"""
+
+USERS = "select user, host from mysql.user where is_role = 'N'"
+COUNT_USERS = f"select 1, concat('user ', user, '@', host) from ({USERS}) as users"  # noqa: S608  # All of it is ours.
+
+OCCUPIED = """
+select table_name from information_schema.tables where table_schema = cast({0} as binary) union all
+select routine_name from information_schema.routines where routine_schema = cast({0} as binary) union all
+select event_name from information_schema.events where event_schema = cast({0} as binary) limit 20"""
+
+# Who is there already keeps the password, which the container's own environment may tell.
+KEEP = r"""/^GRANT /{
+s/ IDENTIFIED BY PASSWORD '[^']*'//
+s/ IDENTIFIED VIA [a-z0-9_]*\( USING '[^']*'\)\{0,1\}\( OR [a-z0-9_]*\( USING '[^']*'\)\{0,1\}\)*//
+}"""
+LOAD_USERS = f"{CONNECT}sed {shlex.quote(KEEP)} | {CLIENT} --binary-mode >/dev/null"
+CREATED = re.compile(rb"\nCREATE USER (?:IF NOT EXISTS )?`((?:[^`]|``)*)`@`((?:[^`]|``)*)`")
+USERS_FORMAT = "mysql_users"
 
 PRESET = (
     "--single-transaction",
@@ -120,6 +160,8 @@ class Mysql(Strategy[MysqlOptions]):
         return {
             "mariadb-dump": ("mariadb-dump", "--version"),
             "mysqldump": ("mysqldump", "--version"),
+            "system": ("mariadb-dump", "--no-defaults", "--system=users", "--version"),
+            "users": _query(COUNT_USERS, "information_schema"),
             "account": ("sh", "-c", f'{ACCOUNT}printf "%s\\n%s\\n" "$user" "$password"'),
             "databases": _query(DATABASES, "information_schema"),
         }
@@ -128,8 +170,31 @@ class Mysql(Strategy[MysqlOptions]):
         client = _client(container, facts)
         names = _databases(facts.answers["databases"], options)
         restore = _restore(client, facts.answers["account"])
-        warning = "no-users: users and grants are not part of this backup, only databases"
-        return Plan(tuple(_dump(name, client, restore) for name in names), (warning,))
+        dumps = [_dump(name, client, restore) for name in names]
+        if facts.answers["system"].ok and facts.answers["users"].ok:
+            return Plan((*dumps, _users(client, restore)))
+        why = facts.answers["users"].complaint if facts.answers["system"].ok else "only newer clients of MariaDB can"
+        return Plan(tuple(dumps), (f"no-users: users and grants are not part of this backup, only databases: {why}",))
+
+    def restore(self, container: Container, facts: Facts, options: MysqlOptions, wanted: Wanted) -> Restore:
+        """Each database from nothing, then the users.
+
+        A database that fails is left empty, as it was, unless it was replaced: DDL knows no transaction here, and a
+        database cannot be renamed. So what was replaced is in the safety backup only.
+        """
+        _client(container, facts)
+        if not facts.answers["databases"].ok:
+            raise _refused(facts.answers["databases"])
+        databases = [stored for stored in wanted.artifacts if stored.format != USERS_FORMAT]
+        users = [stored for stored in wanted.artifacts if stored.format == USERS_FORMAT]
+        steps = [step for stored in databases for step in _loading(stored, replace=wanted.replace)]
+        counts = {stored.name: _count(_name(stored)) for stored in databases}
+        return Restore(
+            where=f"databases {', '.join(map(_name, databases))}",
+            occupied=tuple(_occupied(_name(stored)) for stored in databases),
+            steps=(*steps, *(Feed(stored.name, ("sh", "-c", LOAD_USERS)) for stored in users)),
+            counts=counts | {stored.name: _counted_users() for stored in users},
+        )
 
 
 class Client(NamedTuple):
@@ -143,7 +208,42 @@ class Client(NamedTuple):
 def _dump(name: str, client: Client, restore: str) -> Dump:
     argv = ("sh", "-c", DUMP, client.dump, *PRESET, *client.flags, "--databases", "--", name)
     objects = {"objects": _query(OBJECTS, name)}
-    return Dump(file_name(name, ".sql"), "mysql", Exec(argv), restore, whole_dump, witnesses=objects)
+    kind = ("mysql", Exec(argv), restore, whole_dump)
+    return Dump(file_name(name, ".sql"), *kind, witnesses=objects, subject=name, count=_count(name))
+
+
+def _users(client: Client, restore: str) -> Dump:
+    """Users, roles and grants as SQL; its name ends as no database's does."""
+    argv = ("sh", "-c", DUMP, client.dump, "--system=users", "--insert-ignore", "--comments")
+    kind = (USERS_FORMAT, Exec(argv), f"sed {shlex.quote(KEEP)} | {restore}", whole_users)
+    return Dump("users.grants", *kind, witnesses={"users": _query(USERS, "information_schema")}, count=_counted_users())
+
+
+def _count(name: str) -> Count:
+    return Count(Exec(("sh", "-c", QUERIES, name, COUNTS)))
+
+
+def _counted_users() -> Count:
+    return Count(Exec(_query(COUNT_USERS, "information_schema")))
+
+
+def _name(stored: Stored) -> str:
+    """The database's; a run of an older release tells it only by the artifact's name."""
+    return stored.subject or unquote(stored.name.removesuffix(".sql"))
+
+
+def _occupied(name: str) -> Exec:
+    """The name in hexadecimal, since a backslash in quotes may or may not escape."""
+    return Exec(_query(OCCUPIED.format(f"x'{name.encode().hex()}'"), "information_schema"))
+
+
+def _loading(stored: Stored, *, replace: bool) -> Iterator[Step]:
+    name = "`" + _name(stored).replace("`", "``") + "`"
+    drop = f"drop database if exists {name}"
+    if replace:
+        yield Run(_query(drop, "information_schema"))
+    undo = None if replace else _query(f"{drop}; create database {name}", "information_schema")
+    yield Feed(stored.name, ("sh", "-c", LOAD), undo)
 
 
 def whole_dump(stream: BinaryIO, witnesses: Mapping[str, str]) -> tuple[str, ...]:
@@ -157,6 +257,17 @@ def whole_dump(stream: BinaryIO, witnesses: Mapping[str, str]) -> tuple[str, ...
         raise Incomplete(f"the server lists, but the dump lacks: {some(missing)} ({why})")
     loose = [name for kind, name, engine in listed if kind == "TABLE" and engine not in TRANSACTIONAL]
     return (f"not-in-snapshot: tables without transactions, read one by one: {some(loose)}",) if loose else ()
+
+
+def whole_users(stream: BinaryIO, witnesses: Mapping[str, str]) -> tuple[str, ...]:
+    """Demand the trailer and each user that the server listed just before."""
+    content = b"\n" + b"".join(iter(lambda: stream.read(CHUNK), b""))
+    if not content.rstrip().rpartition(b"\n")[2].startswith(b"-- Dump completed"):
+        raise Incomplete("the dump ends without 'Dump completed'")
+    seen = {tuple(part.replace(b"``", b"`").decode() for part in found) for found in CREATED.findall(content)}
+    if missing := [f"{user}@{host}" for user, host in _rows(witnesses["users"]) if (user, host) not in seen]:
+        raise Incomplete(f"the server lists, but the dump lacks: user {some(missing)}")
+    return ()
 
 
 def _read(stream: BinaryIO) -> tuple[set[tuple[str, str]], bytes]:

@@ -6,8 +6,9 @@ Every client runs under `CONNECT`, which takes user and password from the target
 import json
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO
+from urllib.parse import unquote
 
 from pydantic import Field
 
@@ -16,15 +17,22 @@ from strategies.base import (
     Argv,
     CommaList,
     Container,
+    Count,
     Dump,
     Exec,
     ExecCheck,
     Facts,
+    Feed,
     Incomplete,
     Options,
     Plan,
+    Restore,
+    Run,
+    Step,
+    Stored,
     Strategy,
     Unsuitable,
+    Wanted,
     choose,
     file_name,
 )
@@ -51,6 +59,51 @@ SERVER = """select json_build_object(
 # A role that exists already (the superuser always does) must not stop the restore of all the others.
 IF_NOT_EXISTS = r"s/^CREATE ROLE .*;$/DO $x$BEGIN & EXCEPTION WHEN duplicate_object THEN NULL; END$x$;/"
 
+# What belongs to nobody's extension, in schemas that are not the server's own.
+OWN = """
+own as (select oid from pg_catalog.pg_namespace where nspname <> 'information_schema' and nspname !~ '^pg_'),
+extra as (select classid, objid from pg_catalog.pg_depend where deptype = 'e'),
+relation as (select c.* from pg_catalog.pg_class c where relnamespace in (select oid from own)
+    and ('pg_class'::regclass, c.oid) not in (select classid, objid from extra)),
+routine as (select p.* from pg_catalog.pg_proc p where pronamespace in (select oid from own)
+    and ('pg_proc'::regclass, p.oid) not in (select classid, objid from extra))"""
+
+# Rows of each table by a real count, in one statement and so in one snapshot; of the rest, how many there are.
+COUNTS = f"""with {OWN}, name as (
+    select oid, relkind, relispopulated, format('%I.%I', relnamespace::regnamespace, relname) as at from relation)
+select substring(query_to_xml('select count(*) as n from only ' || at, false, true, '')::text from '<n>([0-9]+)</n>'),
+    'rows of ' || translate(at, E'\\n\\t', '  ') from name where relkind in ('r', 'm') and relispopulated
+union all select count(*)::text, case relkind when 'v' then 'views' when 'S' then 'sequences' else 'indexes' end
+    from name where relkind in ('v', 'S', 'i', 'I') group by 2
+union all select count(*)::text, 'routines' from routine
+union all select count(*)::text, 'triggers' from pg_catalog.pg_trigger
+    where not tgisinternal and tgrelid in (select oid from relation)
+union all select count(*)::text, 'constraints' from pg_catalog.pg_constraint
+    where contype in ('p', 'u', 'f', 'x') and conrelid in (select oid from relation)
+union all select count(*)::text, 'extensions' from pg_catalog.pg_extension
+union all select count(*)::text, 'large objects' from pg_catalog.pg_largeobject_metadata"""  # noqa: S608  # All of it is ours.
+
+ROLES = "select 1, 'role ' || translate(rolname, E'\\n\\t', '  ') from pg_catalog.pg_roles where rolname !~ '^pg_'"
+
+OBJECTS = f"""with {OWN}
+select format('%I.%I', relnamespace::regnamespace, relname) from relation where relkind in ('r','v','m','p','f','S')
+union all select format('%I.%I()', pronamespace::regnamespace, proname) from routine
+union all select 'large object ' || oid from pg_catalog.pg_largeobject_metadata limit 20"""  # noqa: S608  # All of it is ours.
+
+# `$1` asks the server whether there is the database, `$2` connects to it and lists what it holds.
+OCCUPIED = """
+found=$(eval "$1") || exit
+[ -z "$found" ] || eval "$2"
+"""
+
+ASKING = (
+    *("--no-psqlrc", "--no-password", "--quiet", "--set=ON_ERROR_STOP=1"),
+    *("--tuples-only", "--no-align", "--field-separator=\t"),
+)
+
+COUNTING = "50s"
+"""After this long the server gives up a count, which then stands in no manifest."""
+
 
 class PostgresOptions(Options):
     """`backup.postgres.*`. There is no host: a label reaches no further than its own container."""
@@ -72,11 +125,11 @@ class Postgres(Strategy[PostgresOptions]):
     options = PostgresOptions
 
     def probes(self, options: PostgresOptions) -> Mapping[str, Argv]:
-        query = ("--no-psqlrc", "--no-password", "--tuples-only", "--no-align", f"--command={SERVER}")
+        place = _database("postgres", client_encoding="UTF8")
         return {
             "client": ("pg_dump", "--version"),
             "ready": _connected("pg_isready", options),
-            "server": _connected("psql", options, *query, _database("postgres", client_encoding="UTF8")),
+            "server": _connected("psql", options, *ASKING, f"--command={SERVER}", place),
         }
 
     def plan(self, container: Container, facts: Facts, options: PostgresOptions) -> Plan:
@@ -88,18 +141,126 @@ class Postgres(Strategy[PostgresOptions]):
         warning = f"no-role-passwords: {server['user']} may not read them; only a superuser may (backup.postgres.user)"
         return Plan((*dumps, _globals(server["user"], options, "--no-role-passwords")), (warning,))
 
+    def restore(self, container: Container, facts: Facts, options: PostgresOptions, wanted: Wanted) -> Restore:
+        """Roles first; then each database into a new one of its name, with what had the name set aside until the end.
+
+        So a restore that fails leaves every database as it was; roles stay.
+        """
+        _server(container, facts)
+        databases = [stored for stored in wanted.artifacts if stored.format == "pg_custom"]
+        others = [stored for stored in wanted.artifacts if stored not in databases]
+        steps: list[Step] = [Feed(stored.name, _loading_globals(options)) for stored in others]
+        aside = {stored.name: f"before-{wanted.run}-{number}" for number, stored in enumerate(databases)}
+        for stored in databases:
+            steps += _loading(stored, aside[stored.name], options)
+        counts = {stored.name: _count(_name(stored), options) for stored in databases}
+        return Restore(
+            where=f"databases {', '.join(map(_name, databases))}",
+            occupied=tuple(_occupied(_name(stored), options) for stored in databases),
+            steps=tuple(steps),
+            counts=counts | {stored.name: _count_roles(options) for stored in others},
+            finish=tuple(_control(options, f"drop database if exists {identifier(name)}") for name in aside.values()),
+        )
+
 
 def _dump(name: str, user: str, options: PostgresOptions) -> Dump:
     argv = _connected("pg_dump", options, "--no-password", "--format=custom", "--compress=0", _database(name))
     again = "pg_restore --exit-on-error --clean --if-exists --create --dbname=template1"
     whole = ExecCheck(("pg_restore", "--file=/dev/null"), head=b"PGDMP")
-    return Dump(file_name(name, ".pgdump"), "pg_custom", Exec(argv), f"{again} --username={shlex.quote(user)}", whole)
+    return Dump(
+        file_name(name, ".pgdump"),
+        "pg_custom",
+        Exec(argv),
+        f"{again} --username={shlex.quote(user)}",
+        whole,
+        subject=name,
+        count=_count(name, options),
+    )
 
 
 def _globals(user: str, options: PostgresOptions, *flags: str) -> Dump:
     argv = _connected("pg_dumpall", options, "--no-password", "--globals-only", *flags, "--database=postgres")
     psql = f"psql --no-psqlrc --quiet --set=ON_ERROR_STOP=1 --username={shlex.quote(user)} --dbname=postgres"
-    return Dump("globals.sql", "pg_globals", Exec(argv), f"sed '{IF_NOT_EXISTS}' | {psql}", whole_globals)
+    restore = f"sed '{IF_NOT_EXISTS}' | {psql}"
+    return Dump("globals.sql", "pg_globals", Exec(argv), restore, whole_globals, count=_count_roles(options))
+
+
+def _count(name: str, options: PostgresOptions) -> Count:
+    settings = {"client_encoding": "UTF8", "options": f"-c statement_timeout={COUNTING}"}
+    return Count(Exec(_connected("psql", options, *ASKING, f"--command={COUNTS}", _database(name, **settings))))
+
+
+def _count_roles(options: PostgresOptions) -> Count:
+    place = _database("postgres", client_encoding="UTF8")
+    return Count(Exec(_connected("psql", options, *ASKING, f"--command={ROLES}", place)))
+
+
+def _name(stored: Stored) -> str:
+    """The database's; a run of an older release tells it only by the artifact's name."""
+    return stored.subject or unquote(stored.name.removesuffix(".pgdump"))
+
+
+def _occupied(name: str, options: PostgresOptions) -> Exec:
+    there = f"select 1 from pg_catalog.pg_database where datname = {literal(name)}"  # noqa: S608  # quoted
+    asked = [
+        shlex.join(("psql", *_account(options), *ASKING, f"--command={sql}", _database(place, client_encoding="UTF8")))
+        for sql, place in ((there, "template1"), (OBJECTS, name))
+    ]
+    return Exec(("sh", "-c", CONNECT, "sh", "sh", "-c", OCCUPIED, "sh", *asked))
+
+
+def _loading(stored: Stored, aside: str, options: PostgresOptions) -> Iterator[Step]:
+    """What has the name is renamed, which also keeps everybody out, and comes back when something fails."""
+    name = _name(stored)
+    here, there = identifier(name), identifier(aside)
+    yield Run(
+        _control(
+            options,
+            _where(name, f"alter database {here} allow_connections false"),
+            _disconnect(name),
+            _where(name, f"alter database {here} rename to {there}"),
+        ),
+        _control(
+            options,
+            _where(aside, f"alter database {there} rename to {here}"),
+            _where(name, f"alter database {here} allow_connections true"),
+        ),
+    )
+    argv = _connected("pg_restore", options, "--no-password", "--exit-on-error", "--create", _database("template1"))
+    yield Feed(stored.name, argv, _control(options, _disconnect(name), f"drop database if exists {here}"))
+
+
+def _loading_globals(options: PostgresOptions) -> Argv:
+    psql = ("psql", *_account(options), *ASKING, _database("postgres"))
+    return ("sh", "-c", CONNECT, "sh", "sh", "-c", f'sed {shlex.quote(IF_NOT_EXISTS)} | "$@" >/dev/null', "sh", *psql)
+
+
+def _control(options: PostgresOptions, *statements: str) -> Argv:
+    """Each statement in a transaction of its own; nothing is ever restored to, or dropped from, `template1`."""
+    commands = (f"--command={statement}" for statement in statements)
+    return _connected("psql", options, *ASKING, *commands, _database("template1", client_encoding="UTF8"))
+
+
+def _where(database: str, statement: str) -> str:
+    """The statement, where there is the database."""
+    there = f"exists (select from pg_catalog.pg_database where datname = {literal(database)})"
+    return f"do {literal(f'begin if {there} then {statement}; end if; end')}"
+
+
+def _disconnect(name: str) -> str:
+    terminated = "select pg_terminate_backend(pid) from pg_catalog.pg_stat_activity"
+    return f"{terminated} where datname = {literal(name)}"
+
+
+def identifier(name: str) -> str:
+    """A name as SQL writes it."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """A text as SQL writes it, whatever `standard_conforming_strings` is."""
+    quoted = text.replace("'", "''").replace("\\", "\\\\")
+    return f" E'{quoted}'"
 
 
 def whole_globals(stream: BinaryIO, witnesses: Mapping[str, str]) -> tuple[str, ...]:
@@ -114,9 +275,12 @@ def whole_globals(stream: BinaryIO, witnesses: Mapping[str, str]) -> tuple[str, 
 
 
 def _connected(tool: str, options: PostgresOptions, *arguments: str) -> Argv:
+    return ("sh", "-c", CONNECT, "sh", tool, *_account(options), *arguments)
+
+
+def _account(options: PostgresOptions) -> Argv:
     user = (f"--username={options.user}",) if options.user else ()
-    port = (f"--port={options.port}",) if options.port else ()
-    return ("sh", "-c", CONNECT, "sh", tool, *user, *port, *arguments)
+    return (*user, *((f"--port={options.port}",) if options.port else ()))
 
 
 def _database(name: str, **settings: str) -> str:

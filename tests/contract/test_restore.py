@@ -1,12 +1,29 @@
 """What holds for the restore and the counts of every strategy that is there."""
 
+from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
 import pytest
 
-from strategies.base import Archive, Exec, Feed, Put, Restore, Run, Stored, Strategy, Unsuitable, Wanted
-from tests.contract.test_strategies import every, is_argv, plan_of, sample_of
+from strategies.base import (
+    Archive,
+    Argv,
+    Container,
+    Exec,
+    Facts,
+    Feed,
+    Options,
+    Plan,
+    Put,
+    Restore,
+    Run,
+    Stored,
+    Strategy,
+    Unsuitable,
+    Wanted,
+)
+from tests.contract.test_strategies import ALL, every, is_argv, plan_of, sample_of
 
 RUN = "20260301T030000Z-1a2b3c4d"
 
@@ -17,15 +34,9 @@ def wanted_of(strategy: Strategy[Any], **changes: Any) -> Wanted:
 
 
 def restore_of(strategy: Strategy[Any], **changes: Any) -> Restore:
-    """Of a strategy that cannot restore the refusal has to say what to do instead; the rest is skipped."""
     sample = sample_of(strategy)
     options = strategy.options.model_validate(sample.options)
-    try:
-        return strategy.restore(sample.container, sample.facts, options, wanted_of(strategy, **changes))
-    except Unsuitable as error:
-        if "--to-file" not in error.hint:
-            raise
-        pytest.skip(f"{strategy.names[0]}: {error.code}")
+    return strategy.restore(sample.container, sample.facts, options, wanted_of(strategy, **changes))
 
 
 def stored_names(strategy: Strategy[Any]) -> set[str]:
@@ -77,3 +88,21 @@ def test_what_is_counted_at_the_dump_is_counted_again(strategy):
 def test_what_is_asked_at_the_dump_is_argv(strategy):
     sources = [dump.count.source for dump in plan_of(strategy).dumps if dump.count]
     assert all(is_argv(source.argv) for source in sources if isinstance(source, Exec))
+
+
+class Plain(Strategy[Options]):
+    names = ("plain",)
+    options = Options
+
+    def probes(self, options: Options) -> Mapping[str, Argv]:
+        return {}
+
+    def plan(self, container: Container, facts: Facts, options: Options) -> Plan:
+        return Plan(())
+
+
+def test_a_strategy_without_a_restore_says_how_to_do_it_by_hand():
+    with pytest.raises(Unsuitable) as error:
+        Plain().restore(sample_of(ALL[0]).container, Facts("sh"), Options(), Wanted(RUN, ()))
+    assert error.value.code == "no-restore"
+    assert "--to-file" in error.value.hint

@@ -9,23 +9,33 @@ from hypothesis import strategies as st
 
 from strategies.base import Answer, Container, Exec, Facts, Incomplete, Unsuitable
 from strategies.checks import CHUNK
-from strategies.mysql import ACCOUNT, DATABASES, DUMP, QUERY, Mysql, MysqlOptions, _rows, whole_dump
+from strategies.mysql import ACCOUNT, DATABASES, DUMP, KEEP, QUERY, Mysql, MysqlOptions, _rows, whole_dump, whole_users
 
 CONTAINER = Container("1f", "shop-db-1", "mariadb:11.8")
 ABSENT = Answer(127)
 MARIADB = Answer(0, "mariadb-dump from 11.8.9-MariaDB, client 10.20 for debian-linux-gnu (x86_64)\n")
 ORACLE = Answer(0, "mysqldump  Ver 8.4.3 for Linux on x86_64 (MySQL Community Server - GPL)\n")
 OLD_MARIADB = Answer(0, "mysqldump  Ver 10.16 Distrib 10.1.48-MariaDB, for debian-linux-gnu (x86_64)\n")
+DENIED = Answer(1, "", "ERROR 1142 (42000): SELECT command denied to user 'app'@'localhost' for table `mysql`.`user`\n")
 SAMPLE = (Path(__file__).parents[1] / "contract/samples/shop.sql").read_bytes()
 END = b"\n-- Dump completed on 2026-11-23 23:59:05\n"
 
 
 def plan(
-    *, shell="sh", mariadb=MARIADB, mysql=ABSENT, account="root\nMARIADB_ROOT_PASSWORD\n", databases=None, named=()
+    *,
+    shell="sh",
+    mariadb=MARIADB,
+    mysql=ABSENT,
+    account="root\nMARIADB_ROOT_PASSWORD\n",
+    databases=None,
+    named=(),
+    users=DENIED,
 ):
     answers = {
         "mariadb-dump": mariadb,
         "mysqldump": mysql,
+        "system": mariadb,
+        "users": users,
         "account": Answer(0, account),
         "databases": databases or Answer(0, "shop\t1\na\\tb\t1\n"),
     }
@@ -63,7 +73,16 @@ def test_only_the_chosen_databases_have_to_be_seen_entirely():
 
 
 def test_what_is_not_in_the_backup_is_told():
-    assert plan().warnings[0].startswith("no-users")
+    (warning,) = plan().warnings
+    assert warning.startswith("no-users")
+    assert "denied to user" in warning
+    assert "newer clients" in plan(mariadb=ABSENT, mysql=ORACLE).warnings[0]
+
+
+def test_users_and_grants_are_a_dump_of_their_own_where_they_may_be_read():
+    found = plan(users=Answer(0, "1\tuser app@%\n"))
+    assert [dump.name for dump in found.dumps] == ["a%09b.sql", "shop.sql", "users.grants"]
+    assert found.warnings == ()
 
 
 def test_the_newer_name_of_the_client_comes_first():
@@ -222,3 +241,21 @@ def test_the_clients_escapes_are_undone(fields):
         return text.replace("\\", "\\\\").replace("\n", "\\n").replace("\t", "\\t").replace("\0", "\\0")
 
     assert _rows("\t".join(map(escaped, fields)) + "\n") == ([fields] if fields != [""] else [])
+
+
+ACCOUNTS = (Path(__file__).parents[1] / "contract/samples/users.sql").read_bytes()
+
+
+def test_a_user_that_the_server_lists_and_the_dump_lacks_is_named():
+    listed = {"users": "app\t%\nghost\tlocalhost\n"}
+    with pytest.raises(Incomplete, match="user ghost@localhost"):
+        whole_users(io.BytesIO(ACCOUNTS), listed)
+
+
+def test_grants_of_a_restore_change_nobodys_password():
+    done = subprocess.run(["sed", KEEP], input=ACCOUNTS, capture_output=True, check=True).stdout.decode()
+    grants = [line for line in done.splitlines() if line.startswith("GRANT ")]
+    assert "GRANT ALL PRIVILEGES ON *.* TO `root`@`%` WITH GRANT OPTION;" in grants
+    assert "GRANT USAGE ON *.* TO `u2`@`localhost` REQUIRE SSL WITH MAX_QUERIES_PER_HOUR 9;" in grants
+    assert not [line for line in grants if "IDENTIFIED" in line]
+    assert done.count("IDENTIFIED") == 4, "what creates a user says its password"

@@ -3,7 +3,7 @@ from tests.contract.sample import Sample, target
 
 SAMPLE = Sample(
     container=target(),
-    options={"commands": ["cat /data/* | sort", ["tool", "two words"]]},
+    options={"commands": ["cat /data/* | sort", ["tool", "two words"]], "restore": [["tool", "--load"]]},
     facts=Facts("sh-pipefail"),
     unsuitable=Facts(None),
 )
