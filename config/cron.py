@@ -1,7 +1,9 @@
 """Schedules and time zones as text; apart because only they need cronsim and the time zone data."""
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from itertools import pairwise, takewhile
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
@@ -11,6 +13,7 @@ from pydantic import AfterValidator, BeforeValidator
 from config.fields import invalid
 
 _MACROS = frozenset({"@hourly", "@daily", "@midnight", "@weekly", "@monthly", "@yearly", "@annually"})
+_WEEK = timedelta(days=8)
 _CRON_FIELDS = ("minute (0-59)", "hour (0-23)", "day of the month (1-31)", "month (1-12)", "day of the week (0-7)")
 _CRON_HINT = "Write five fields such as `30 3 * * *`, `H 3 * * *`, `@daily` or `none`."
 
@@ -41,6 +44,18 @@ def _is_schedule(expression: str) -> bool:
     except (CronSimError, StopIteration):
         return False
     return True
+
+
+@lru_cache(1024)
+def shortest_interval(schedule: str) -> timedelta:
+    """The least time between two runs of a valid schedule; `timedelta.max` for `none`, and for more than a week."""
+    if schedule == "none" or schedule in _MACROS:
+        return {"none": timedelta.max, "@hourly": timedelta(hours=1)}.get(schedule, timedelta(days=1))
+    # Every day on which it comes due has the same times, so a week shows every gap.
+    due = CronSim(schedule.replace("H", "0"), datetime(2024, 1, 1, tzinfo=UTC))
+    first = next(due)
+    gaps = pairwise((first, *takewhile(lambda time: time < first + _WEEK, due)))
+    return min((later - earlier for earlier, later in gaps), default=timedelta.max)
 
 
 Cron = Annotated[str, BeforeValidator(_cron)]

@@ -24,6 +24,7 @@ from config.variables import Variables
 from config.wording import is_variable_name, quoted, suggest
 
 FILE, ENV_FILE = "config.yaml", ".env"
+MISNAMED = ("config.yml", "config.yaml.txt", "config.json")
 SHORTEST_TOKEN = 16
 _DEFAULT_TOKEN = re.compile(
     r"(?i)(?:change|me|my|your|this|please|replace|insert|here|super|secret|password|token|key|api|example|default|test"
@@ -72,11 +73,20 @@ def load(folder: Path, environ: Mapping[str, str], strategies: Collection[str] =
         hint = "Mount the folder that holds config.yaml and .env (the folder, not the file)."
         raise ConfigurationError((Problem("no-folder", f"folder {folder}", message, hint),))
     known = variables.read(folder / ENV_FILE, environ)
-    file = document.read(folder / FILE)
+    file = _file(folder)
     if not file.readable:
         secrets = Secrets(also=_sensitive(known))
         raise ConfigurationError(tuple(_redacted(problem, secrets) for problem in (*file.problems, *known.problems)))
     return _Loading(folder, known, file, strategies).run()
+
+
+def _file(folder: Path) -> Document:
+    """`config.yaml`; none means that every default holds, unless another name shows that one was meant."""
+    other = next((name for name in MISNAMED if (folder / name).exists()), None)
+    if other is None or (folder / FILE).exists():
+        return document.read(folder / FILE)
+    problem = Problem("misnamed-file", other, f"is not read: the file is called {FILE}", f"Rename it to {FILE}.")
+    return Document(FILE, problems=(problem,), readable=False)
 
 
 class _Loading:

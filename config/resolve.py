@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from config.labels import LabelPart
 from config.layers import COMMAND, Author, Layer, Path, Sourced, brings_command, flatten, merge, nest
 from config.loading import Loaded
+from config.minimums import shortfalls
 from config.passwords import passwords_in
 from config.problems import Problem
 from config.target import Commands, TargetLayer, TargetSettings
@@ -87,6 +88,7 @@ class _Resolving:
         sensitive: tuple[str, ...] = ()
         if settings is not None:
             sensitive = tuple(self._look_at_commands(settings.commands, merged))
+            self.problems += self._below_policy(settings, merged)
         problems = tuple(dict.fromkeys(self.problems))
         if any(problem.severity == "error" for problem in problems):
             settings = None
@@ -137,17 +139,21 @@ class _Resolving:
         for path, item in layer.items():
             name = _name(path)
             if any(fnmatchcase(name, pattern) for pattern in policy.lock):
-                self._refuse(item, "locked-label", f"is locked by `policy.labels.lock` in {self._policy('lock')}")
+                self._refuse(
+                    item, "locked-label", f"is locked by `policy.labels.lock` in {self._policy('labels', 'lock')}"
+                )
             elif policy.allow and not any(fnmatchcase(name, pattern) for pattern in policy.allow):
                 self._refuse(
-                    item, "label-not-allowed", f"is not allowed by `policy.labels.allow` in {self._policy('allow')}"
+                    item,
+                    "label-not-allowed",
+                    f"is not allowed by `policy.labels.allow` in {self._policy('labels', 'allow')}",
                 )
             else:
                 kept[path] = item
         return kept
 
-    def _policy(self, key: str) -> str:
-        return self.loaded.places.of(("policy", "labels", key)).split(" ")[0]
+    def _policy(self, *key: str) -> str:
+        return self.loaded.places.of(("policy", *key)).split(" ")[0]
 
     def _refuse(self, item: Sourced, code: str, message: str) -> None:
         hint = f"Remove the label, or have the operator set it for `targets.{self.key}` in config.yaml."
@@ -231,6 +237,13 @@ class _Resolving:
         except ValidationError as error:
             self.problems += problems_from(error, lambda path: self._place_in(merged, path), TargetSettings)
             return None
+
+    def _below_policy(self, settings: TargetSettings, merged: Layer) -> Iterator[Problem]:
+        for found in shortfalls(settings, self.loaded.settings.policy):
+            place = next((merged[path] for path in merged if path[: len(found.path)] == found.path), None)
+            message = f"{found.message}, which is `policy.{found.policy}` of {self._policy(found.policy)}"
+            where = self._place(place) if place else self._place_of(found.path)
+            yield Problem("below-minimum", where, message, found.hint)
 
     def _place_in(self, merged: Layer, path: tuple[int | str, ...]) -> str:
         key = tuple(map(str, path))

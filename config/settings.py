@@ -100,6 +100,12 @@ class Policy(Model):
 
     labels: LabelPolicy = LabelPolicy()
     """What labels may set."""
+    min_interval: Duration = timedelta(minutes=5)
+    """Least time between two runs, or two drills, that a schedule may ask for."""
+    min_keep: Annotated[int, Field(ge=1, le=1000)] = 1
+    """Least number of runs that a retention has to keep, by the largest of its `keep-*`."""
+    min_max_age: Duration | None = None
+    """Least `retention.max-age`; unset allows any."""
     max_concurrent_runs: Annotated[int, Field(ge=1, le=100)] = 2
     """Runs at a time; each takes about a core and 16 MiB of memory."""
     create_containers: bool = False

@@ -3,6 +3,7 @@
 import os
 import sys
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -11,7 +12,7 @@ from loguru import logger
 
 from config.loading import Loaded, load
 from config.problems import ConfigurationError, Problem
-from controller import disk, log, privileges
+from controller import disk, folders, log, privileges
 from controller.catalog import Catalog
 from controller.engine.client import Engine
 from controller.errors import SidecarError, StoreError
@@ -174,11 +175,14 @@ def serve(stop: threading.Event) -> int:
     paths = loaded.settings.paths
     privileges.drop((paths.workdir, paths.artifacts, paths.tmp))
     log.configure(loaded.settings.log.level, loaded.settings.log.format, loaded.secrets.redact)
+    loaded = replace(loaded, problems=(*loaded.problems, *folders.problems(loaded)))
+    for problem in loaded.problems:
+        logger.bind(code=problem.code).log(problem.severity.upper(), "{}", problem)
+    if any(problem.severity == "error" for problem in loaded.problems):
+        return CONFIGURATION
     if reason := privileges.closed_socket():
         logger.bind(code="engine-refused").error("{}", reason)
         return CONFIGURATION
-    for problem in loaded.problems:
-        logger.bind(code=problem.code).warning("{}", problem)
     try:
         sidecar = Sidecar(loaded)
         sidecar.open()

@@ -6,6 +6,7 @@ needed. An operator who sets `user:` is left alone.
 
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 UID = GID = 10001
@@ -24,8 +25,9 @@ def drop(folders: tuple[Path, ...]) -> None:
     if os.getuid() != 0:
         return
     for folder in folders:
-        folder.mkdir(parents=True, exist_ok=True)
-        own(folder)
+        with suppress(OSError):  # What cannot be used is told by `controller.folders`.
+            folder.mkdir(parents=True, exist_ok=True)
+            own(folder)
     socket = socket_path()
     groups = [socket.stat().st_gid] if socket and socket.exists() and stat.S_ISSOCK(socket.stat().st_mode) else []
     os.setgroups(groups)

@@ -1,5 +1,6 @@
 """From the engine's list of containers and the operator's settings to targets; pure, so that each rule has its test."""
 
+import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -25,6 +26,8 @@ SERVICE = "com.docker.compose.service"
 NUMBER = "com.docker.compose.container-number"
 ONEOFF = "com.docker.compose.oneoff"
 NETWORK = "com.docker.compose.network"
+COMPOSE_NAMES = {PROJECT: r"[a-z0-9][a-z0-9_-]{0,99}", SERVICE: r"[A-Za-z0-9_.-]{1,100}"}
+"""What Compose writes into its labels (compose-spec, `name` and `services`); 100 characters are our limit."""
 
 Strategies = Mapping[str, Strategy[Any]]
 """By every name and alias."""
@@ -165,23 +168,41 @@ def in_scope(container: Listed, place: Scope, prefix: str) -> bool:
 
 
 def precedence(container: Listed) -> tuple[bool, int, int, str]:
-    """Of several containers for one key: the live ones first, then the lowest number, then the oldest."""
+    """Of several containers for one key: the live ones first, then the lowest number, then the oldest.
+
+    Compose counts from 1, so that a container with a made-up number, or none, takes nobody's place.
+    """
     number = container.labels.get(NUMBER, "")
-    return (container.state not in LIVE, int(number) if number.isdecimal() else 0, container.created, container.id)
+    rank = int(number) if re.fullmatch("[1-9][0-9]{0,5}", number, re.ASCII) else 1_000_000
+    return (container.state not in LIVE, rank, container.created, container.id)
 
 
 def of_container(loaded: Loaded, container: Listed, strategies: Strategies) -> Iterable[Target]:
     """The targets that one container's labels ask for."""
     parsed = parse(container.labels, container.name, prefix=loaded.settings.label_prefix, strategies=strategies.keys())
-    project = container.labels.get(PROJECT) or "_"
-    service = container.labels.get(SERVICE) if PROJECT in container.labels else None
-    base = Key(project=project, service=service or container.name)
+    base, forged = named(container)
     for part in parsed.parts:
         key = base.model_copy(update={"name": part.name})
-        if part.state == "enabled":
-            yield enabled(loaded, key, part, container, strategies)
-        else:
+        if part.state == "disabled":
             yield Target(key, "disabled", container, problems=part.problems)
+        elif forged:
+            yield Target(key, "problem", container, problems=(forged,))
+        else:
+            yield enabled(loaded, key, part, container, strategies)
+
+
+def named(container: Listed) -> tuple[Key, Problem | None]:
+    """The key without a target's name, and what is wrong with Compose's labels, which anybody can write by hand."""
+    own = Key(project="_", service=container.name)
+    if not container.labels.get(PROJECT):
+        return own, None
+    labels = {PROJECT: container.labels[PROJECT], SERVICE: container.labels.get(SERVICE, "")}
+    for label, pattern in COMPOSE_NAMES.items():
+        if not re.fullmatch(pattern, labels[label]):
+            hint = "Start the container by Docker Compose, or without this label."
+            place = f"container {container.name}, label {label}"
+            return own, Problem("forged-label", place, "holds nothing that Compose writes there", hint)
+    return Key(project=labels[PROJECT], service=labels[SERVICE]), None
 
 
 def enabled(loaded: Loaded, key: Key, part: LabelPart, container: Listed, strategies: Strategies) -> Target:

@@ -7,6 +7,7 @@ from rich.text import Text
 from config.loading import Loaded
 from config.problems import Problem
 from controller import app as program
+from controller import folders
 from controller.cli.terminal import AsJson, Failed, TargetKey, as_key, out, show, show_json, show_problems
 from controller.engine.client import Engine
 from controller.errors import SidecarError
@@ -25,7 +26,7 @@ def check(as_json: AsJson = False) -> int:
     """Check configuration, engine and labels without doing anything; exit 78 for the configuration, 3 for a target."""
     loaded = program.configuration()
     targets, problems = found(loaded)
-    problems = (*loaded.problems, *problems)
+    problems = (*loaded.problems, *folders.problems(loaded), *problems)
     broken = [target for target in targets if target.state == "problem"]
     if as_json:
         shown = [problem.as_dict() for problem in problems]

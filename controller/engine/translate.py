@@ -3,7 +3,7 @@
 import http.client
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import docker.errors
@@ -22,6 +22,19 @@ from controller.errors import (
 )
 
 UNREACHABLE_HINT = "Check that the engine runs, that its socket is mounted, and DOCKER_HOST."
+DISCOVERY, COMMANDS = "to find targets", "to run anything in a target"
+NEEDS: Mapping[str, tuple[str, str]] = {
+    "negotiating the API version": ("GET /version", "for everything"),
+    "listing containers": ("GET /containers/json", DISCOVERY),
+    "listing networks": ("GET /networks", DISCOVERY),
+    "inspecting the container": ("GET /containers/{id}/json", DISCOVERY),
+    "subscribing to events": ("GET /events", "to see containers start and stop"),
+    "preparing a command": ("POST /containers/{id}/exec", COMMANDS),
+    "starting a command": ("POST /exec/{id}/start", COMMANDS),
+    "inspecting a command": ("GET /exec/{id}/json", "to learn how a command has ended"),
+    "reading an archive": ("GET /containers/{id}/archive", "for targets without tar, and for quiesced ones"),
+}
+"""The request that a proxy has to allow, and what for, by what is being done."""
 
 
 @contextmanager
@@ -56,9 +69,10 @@ def refusal(status: int, text: str, doing: str, container: str = "") -> SidecarE
     if status == 409 and "not running" in text:
         return TargetDied(f"container {name} is not running, while {doing}: {text}")
     if status in (401, 403, 405):
+        request, purpose = NEEDS.get(doing, ("this request", "here"))
         return EngineRefused(
             f"the engine, or a proxy before it, refused with status {status}, while {doing}: {text}",
-            hint="Allow this request in the socket proxy; the README lists what is needed.",
+            hint=f"Allow `{request}` in the socket proxy: it is needed {purpose}.",
         )
     if status in (502, 503, 504):
         return EngineLost(f"the engine does not answer behind its proxy (status {status}), while {doing}: {text}")

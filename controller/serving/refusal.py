@@ -37,6 +37,8 @@ STATUS: Mapping[type[SidecarError], int] = {
 ROUTING = {
     404: ("unknown-route", "Nothing is at this address.", "`/openapi.json` lists what there is."),
     405: ("wrong-method", "This address does not know this method.", "The header Allow names those that it knows."),
+    408: ("too-slow", "The request's body did not arrive in time.", "Send it in one piece."),
+    413: ("too-large", "The request's body is too large.", "Send less."),
 }
 DOCUMENTED: dict[int | str, dict[str, Any]] = {
     "default": {

@@ -8,7 +8,8 @@ import time
 from contextlib import ExitStack, suppress
 
 from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn import Config
 from uvicorn import Server as Uvicorn
 
@@ -17,12 +18,13 @@ from controller.facade import Sidecar
 from controller.redaction import Redact
 from controller.serving.api import build
 from controller.serving.exports import Exports
+from controller.serving.patience import PATIENCE, PatientProtocol
 from controller.serving.refusal import Refused
 
 OPEN = {"/healthz", "/readyz", "/freshz"}
 """Paths that need no token."""
 MOST_BODY = 64 << 10
-"""Bytes of a request's body; no route reads one."""
+"""Bytes of a request's body."""
 GONE_AFTER = 30
 """Seconds after which a peer that takes nothing, or is silently gone, is cut off."""
 GRACE = 5
@@ -51,7 +53,7 @@ class Authenticated:
 
 
 class Limited:
-    """Refuses requests that announce a large body."""
+    """Refuses large bodies, whether announced or not, and those that take too long to come."""
 
     def __init__(self, app: ASGIApp, redact: Redact) -> None:
         self._app, self._redact = app, redact
@@ -59,12 +61,33 @@ class Limited:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         announced = Headers(scope=scope).get("content-length", "0")
         if len(announced) < 10 and int(announced) <= MOST_BODY:
-            await self._app(scope, receive, send)
+            await self._app(scope, bounded(receive), send)
             return
-        detail, hint = f"A body may have {MOST_BODY} bytes.", "Send none: nothing reads it."
+        detail, hint = f"A body may have {MOST_BODY} bytes.", "Send less."
         # The rest of the body would be taken for the next request.
         refused = Refused(413, "too-large", detail, hint=hint, headers={"Connection": "close"})
         await refused.response(self._redact)(scope, receive, send)
+
+
+def bounded(receive: Receive) -> Receive:
+    """The same, for a body of at most `MOST_BODY` bytes whose pieces come within `PATIENCE`; raises `HTTPException`."""
+    left, whole = MOST_BODY, False
+
+    async def received() -> Message:
+        nonlocal left, whole
+        if whole:
+            return await receive()
+        try:
+            message = await asyncio.wait_for(receive(), PATIENCE)
+        except TimeoutError:
+            raise HTTPException(408) from None
+        left -= len(message.get("body", b""))
+        if left < 0:
+            raise HTTPException(413)
+        whole = not message.get("more_body", False)
+        return message
+
+    return received
 
 
 class Server:
@@ -139,7 +162,7 @@ def silent(app: ASGIApp) -> Uvicorn:
     config = Config(
         app,
         loop="asyncio",
-        http="h11",
+        http=PatientProtocol,
         ws="none",
         lifespan="off",
         log_config=None,

@@ -272,3 +272,15 @@ def test_the_digest_follows_the_content(folder: Path) -> None:
     after = digest(folder)
     assert before != after
     assert load(folder, {}).digest == after
+
+
+@pytest.mark.parametrize("name", ["config.yml", "config.yaml.txt"])
+def test_a_misnamed_file_is_no_missing_one(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("schema: 1\n")
+    with pytest.raises(ConfigurationError) as caught:
+        load(tmp_path, {"BACKUP_API_TOKEN": TOKEN})
+    (problem,) = caught.value.problems
+    assert (problem.code, problem.place) == ("misnamed-file", name)
+    assert "config.yaml" in problem.hint
+    (tmp_path / "config.yaml").write_text("schema: 1\n")
+    assert load(tmp_path, {"BACKUP_API_TOKEN": TOKEN}).problems == ()

@@ -1,12 +1,14 @@
 """Laws of the configuration: for all inputs, not only for those that somebody thought of."""
 
 import json
+import os
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as some
 
@@ -14,8 +16,9 @@ from config.fields import written
 from config.labels import parse
 from config.layers import Layer, Sourced, flatten, merge, nest
 from config.loading import load
-from config.problems import ConfigurationError
+from config.problems import ConfigurationError, Problem
 from config.resolve import resolve
+from config.settings import Settings
 
 TOKEN = "gK4c0nT2vQ8yZp1LrX6w"
 KNOWN = {"filesystem": "filesystem", "postgres": "postgres"}
@@ -106,6 +109,44 @@ def test_no_labels_break_the_reader_or_the_terminal(labels: dict[str, str]) -> N
             found = resolve(load(Path(folder), {"BACKUP_API_TOKEN": TOKEN}), "a/b", part, "c", KNOWN)
         assert (found.settings is None) == any(problem.severity == "error" for problem in found.problems)
         assert all("\x1b" not in str(problem) and "\n" not in str(problem) for problem in found.problems)
+
+
+# --- the file ---
+
+scalar = some.one_of(anything, some.integers(), some.booleans(), some.none(), some.floats())
+tree = some.recursive(
+    scalar,
+    lambda inner: some.one_of(
+        some.lists(inner, max_size=3),
+        some.dictionaries(
+            some.one_of(anything, some.sampled_from(sorted(Settings.model_json_schema()["properties"]))),
+            inner,
+            max_size=4,
+        ),
+    ),
+    max_leaves=12,
+)
+broken = some.text("abc:-[]{}&*!|>'\"%@`#,?$~ \t\n\r0123\x00\x1b\ufeff\u2028", max_size=60)
+
+
+@given(
+    some.one_of(broken, anything, tree.map(json.dumps), tree.map(yaml.safe_dump)).map(os.fsencode),
+    some.one_of(broken, some.just("")).map(os.fsencode),
+)
+def test_no_file_raises_anything_but_its_problems(text: bytes, env: bytes) -> None:
+    with TemporaryDirectory() as folder:
+        (Path(folder) / "config.yaml").write_bytes(text)
+        (Path(folder) / ".env").write_bytes(env)
+        problems = problems_of(Path(folder))
+    assert all(problem.place and problem.message and problem.hint for problem in problems)
+    assert all(str(problem).isprintable() for problem in problems)
+
+
+def problems_of(folder: Path) -> tuple[Problem, ...]:
+    try:
+        return load(folder, {"BACKUP_API_TOKEN": TOKEN}, KNOWN).problems
+    except ConfigurationError as error:
+        return error.problems
 
 
 # --- secrets ---

@@ -142,3 +142,10 @@ def test_outside_a_container_there_is_no_own_id(tmp_path: Path, monkeypatch: pyt
     empty = tmp_path / "mountinfo"
     empty.write_text("36 35 98:0 / / rw - ext4 /dev/root rw\n")
     assert Api(f"unix://{tmp_path}/none.sock").own_container_id(empty) is None
+
+
+def test_a_refused_request_is_named_with_what_it_is_needed_for() -> None:
+    with pytest.raises(EngineRefused) as failed, translated("listing networks"):
+        raise answer(403, "Forbidden")
+    assert "`GET /networks`" in failed.value.hint
+    assert "find targets" in failed.value.hint

@@ -195,3 +195,34 @@ def test_a_secret_looking_variable_is_not_shown(loaded: Loaded) -> None:
 def test_the_nearest_keys_are_suggested() -> None:
     assert nearest(Key(project="shop", service="bd"), ["shop/db", "blog/web"]) == "Did you mean shop/db?"
     assert "none" in nearest(Key(project="a", service="b"), [])
+
+
+# --- Compose's labels, which anybody can write by hand ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", ["", "0", "-1", "\u0661", "9" * 5000])
+def test_a_made_up_number_takes_nobodys_place(loaded: Loaded, number: str) -> None:
+    forged = container("db-1")
+    forged = replace(forged, id="f", name="forged", created=0, labels={**forged.labels, NUMBER: number})
+    found = targets(loaded, forged, container("db-1", created=9))
+    assert found["shop/db"].container.name == "db-1"
+    assert found["shop/db@forged"].state == "replica"
+
+
+@pytest.mark.parametrize("service", ["", "../../etc", "a/b", "%2e%2e", "a\x1b[31m", "x" * 10_000, "a b", "d\n"])
+def test_a_service_that_compose_never_writes_is_a_problem(loaded: Loaded, service: str) -> None:
+    made = container("db-1")
+    made = replace(made, labels={**made.labels, SERVICE: service})
+    (target,) = targets(loaded, made).values()
+    assert (str(target.key), target.state) == ("_/db-1", "problem")
+    assert target.problems[0].code == "forged-label"
+    assert target.problems[0].place == f"container db-1, label {SERVICE}"
+    assert not service or service not in str(target.problems[0])
+    with pytest.raises(TargetUnsuitable):
+        target.demand_runnable()
+
+
+def test_a_forged_project_is_a_problem_where_any_project_counts(tmp_path: Path) -> None:
+    loaded = configured(tmp_path, "scope: {project: any}\n")
+    found = targets(loaded, container("db-1", project="../shop"), container("web-1", project="other"))
+    assert {str(key): target.state for key, target in found.items()} == {"_/db-1": "problem", "other/web": "pending"}
