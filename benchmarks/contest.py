@@ -13,9 +13,11 @@ from typing import BinaryIO
 from benchmarks.figures import REPEATS
 from benchmarks.lab import Failed, Lab
 from config.loading import load
+from controller.executor import Executor
 from controller.jobs import Job
+from controller.orphans import Orphans
+from controller.quiesce import Quiescing
 from controller.report import Key, Report
-from controller.runner import Runner
 from controller.store import Draft, Store
 from controller.survey import Surveyor
 from controller.targets import Scope, Target, find
@@ -102,10 +104,12 @@ class Contest:
     def own(self) -> Times:
         """A whole run: asking the target anew, every dump of the plan, fsync, all proofs, manifest."""
         store = TimedStore(self._lab.folder / "artifacts")
-        runner = Runner(self._lab.engine, store, self._surveyor, lambda _: self._target, self._loaded.secrets)
+        engine = self._lab.engine
+        beside = (Quiescing(engine, self._lab.folder / "quiesced"), Orphans(engine))
+        executor = Executor(engine, store, self._surveyor, lambda _: self._target, self._loaded.secrets, *beside)
         subprocess.run(("sync", "--file-system", self._lab.folder), check=True)
         begun = time.monotonic()
-        report: Report = runner(Job(self._key, "bench"))
+        report: Report = executor(Job(self._key, "bench"))
         proved = time.monotonic() - begun
         if report.state != "succeeded":
             raise Failed(f"the run failed: {report.failure}")

@@ -23,9 +23,7 @@ from config.target import Commands, TargetLayer, TargetSettings
 from config.validation import problems_from
 from config.wording import dotted, quoted, suggest
 
-NOT_YET = frozenset(
-    {"schedule", "timezone", "catch-up", "retention", "quiesce", "expect.max-shrink", "expect.max-age", "drill"}
-)
+NOT_YET = frozenset({"schedule", "timezone", "catch-up", "retention", "expect.max-shrink", "expect.max-age", "drill"})
 """Keys and sections that are understood, but not acted on in this release."""
 _DOLLAR_HINT = "Write one `$`: only Compose halves `$$`, and only in a compose file."
 _VARIABLE_HINT = "Let the shell in the target expand a variable of its own."
@@ -176,8 +174,6 @@ class _Resolving:
     def _not_yet(self, layer: Layer) -> Iterator[Problem]:
         for path, item in layer.items():
             if path[0] in NOT_YET or dotted(path) in NOT_YET:
-                if path == ("quiesce",) and item.value == "none":
-                    continue
                 message = f"`{dotted(path)}` is not supported in this release yet"
                 yield Problem("not-yet", self._place(item), message, "Remove it.")
 

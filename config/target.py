@@ -5,7 +5,7 @@ Keys are kebab-case outside (`keep-daily`) and snake_case in Python (`keep_daily
 
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.fields import FieldInfo
@@ -107,6 +107,8 @@ class CommonSettings(Model):
     """Longest time for a whole run."""
     stall_timeout: Duration = timedelta(minutes=10)
     """Longest time without a single byte of the dump, which tells a hanging dump from a slow one."""
+    retries: Annotated[int, Field(ge=0, le=10)] = 2
+    """How often a run that failed for a passing reason, such as a lost engine, begins anew within its timeout."""
     retention: Retention = Retention()
     """Which runs stay."""
     compression: CompressionField = Compression("zstd", 3)

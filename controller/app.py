@@ -3,6 +3,7 @@
 import os
 import sys
 import threading
+import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -16,11 +17,13 @@ from controller import disk, folders, log, privileges
 from controller.catalog import Catalog
 from controller.engine.client import Engine
 from controller.errors import SidecarError, StoreError
+from controller.executor import Executor
 from controller.heartbeat import Heartbeat
 from controller.identity import identity
 from controller.jobs import Job, Jobs
+from controller.orphans import Orphans
+from controller.quiesce import Quiescing
 from controller.report import Failure, Key, Report
-from controller.runner import Runner
 from controller.serving.server import Server
 from controller.store import Store
 from controller.survey import Surveyor
@@ -31,6 +34,8 @@ from strategies import discover
 FOLDER = Path("/etc/sidecar")
 """Where the operator's `config.yaml` and `.env` are mounted, unless `SIDECAR_CONFIG` names another folder."""
 SOCKET = "sidecar.sock"
+GRACE = 10.0
+"""Seconds that runs under way get to end by themselves when the sidecar is stopped."""
 OK, FAILED, USAGE, SOME, CONFIGURATION, INTERRUPTED = 0, 1, 2, 3, 78, 130
 """Exit codes; 78 is EX_CONFIG of sysexits.h."""
 
@@ -50,10 +55,16 @@ class Sidecar:
         self.catalog = Catalog(paths.workdir / "catalog.sqlite")
         self.engine = Engine(pool=self.settings.policy.max_concurrent_runs + 8)
         surveyor = Surveyor(self.engine, strategies)
-        runner = Runner(self.engine, self.store, surveyor, self.target, self.secrets)
-        self.jobs = Jobs(runner, self.catalog, self.settings.policy.max_concurrent_runs)
+        self._quiescing = Quiescing(self.engine, paths.workdir / "quiesced")
+        self._orphans = Orphans(self.engine)
+        executor = Executor(
+            self.engine, self.store, surveyor, self.target, self.secrets, self._quiescing, self._orphans
+        )
+        self.jobs = Jobs(executor, self.catalog, self.settings.policy.max_concurrent_runs)
         self.jobs.on_end(finished)
-        self.watch = Watch(self.engine, surveyor, loaded, strategies, self._is_remembered)
+        self.watch = Watch(
+            self.engine, surveyor, loaded, strategies, remembered=self._is_remembered, looked=self._looked
+        )
         self.identity = identity(paths.workdir)
         self.instance = f"{os.uname().nodename}-{os.getpid()}"
         self.version = version("backup-sidecar")
@@ -90,7 +101,7 @@ class Sidecar:
     def problems(self) -> tuple[Problem, ...]:
         """What concerns no single target."""
         own = (self._passing,) if self._passing else ()
-        return (*self.loaded.problems, *own, *self.watch.problems)
+        return (*self.loaded.problems, *own, *self.watch.problems, *self._quiescing.problems)
 
     @property
     def own_address(self) -> str | None:
@@ -108,9 +119,11 @@ class Sidecar:
             self._heartbeat.start()
 
     def close(self) -> None:
-        """Stop in order: no new work, runs cancelled and reported, lease ended, store released."""
+        """Stop in order: no new work, runs ended or cancelled, and reported, lease ended, store released."""
+        until = time.monotonic() + GRACE
+        self.jobs.refuse()
         self._server.stop()
-        self.jobs.stop()
+        self.jobs.stop(grace=max(0.0, until - time.monotonic()))
         if self._heartbeat:
             self._heartbeat.stop()
         self.watch.stop()
@@ -132,9 +145,15 @@ class Sidecar:
             failure = Failure(
                 code="interrupted", message="the sidecar ended while it was under way", hint=hint, transient=True
             )
+            self._orphans.add(report.target, report.id)
             self.catalog.put(
                 report.model_copy(update={"state": "interrupted", "failure": failure, "finished": datetime.now(UTC)})
             )
+
+    def _looked(self) -> None:
+        """The engine is there, and the list is new: make up for what could not be undone or ended before."""
+        self._quiescing.recover()
+        self._orphans.end_all(self.targets())
 
     def _is_remembered(self, key: Key) -> bool:
         return self.catalog.last_good(key) is not None

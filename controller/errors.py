@@ -10,6 +10,8 @@ SidecarError
 │   ├── TargetDied           target-died
 │   ├── TargetReplaced       target-replaced      transient
 │   ├── TargetPaused         target-paused
+│   ├── TargetResumed        target-resumed       transient
+│   ├── StillRunning         left-running
 │   └── TargetUnsuitable     (the strategy's code)
 ├── StreamError
 │   ├── StreamTruncated      stream-truncated     transient
@@ -99,6 +101,18 @@ class TargetPaused(TargetError):
     """The container is paused or restarting, so nothing can be run in it."""
 
     code = "target-paused"
+
+
+class TargetResumed(TargetError):
+    """Somebody let the container run while it was held still for reading."""
+
+    code, transient = "target-resumed", True
+
+
+class StillRunning(TargetError):
+    """What an earlier run started in the container could not be ended."""
+
+    code = "left-running"
 
 
 class TargetUnsuitable(TargetError):

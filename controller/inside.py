@@ -7,7 +7,7 @@ environment, deadline and marker an exec gets.
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from config.secrets import Secrets
 from controller.engine.archive import ArchiveStream
@@ -22,8 +22,12 @@ from strategies.base import Archive, Argv, Dump, Incomplete, script
 
 POST = 300.0
 """Seconds that `post` gets in any case, since it undoes what `pre` did also after the run's own deadline."""
+ENDING = 5.0
+"""Seconds that a command in a target without a shell gets to end by itself, once nobody listens any more."""
 QUESTION = 60.0
 """Seconds that a question before the dump may take."""
+COMING = ("created", "running", "restarting")
+"""States of a container that takes a target's place; Compose creates it before it stops the old one."""
 ANSWER = 64 << 20
 """Bytes that its answer may have: a list of all objects of a server."""
 
@@ -40,6 +44,8 @@ class Inside:
     """The operator's, and what the container's own environment keeps secret; for redaction."""
     deadline: float
     """Of `time.monotonic()`."""
+    opened: list[ExecStream] = field(default_factory=list)
+    """The streams of this run so far."""
 
     @property
     def stall(self) -> float:
@@ -67,9 +73,16 @@ class Inside:
 
     def ask(self, argv: Sequence[str]) -> str:
         """The standard output of a read-only question; raises `CommandFailed`."""
-        shell, container = self.survey.facts.shell, self.survey.container.id
-        run = self.job.report.id
-        answer = self.engine.ask(container, argv, user=self.user, shell=shell, run=run, timeout=QUESTION, limit=ANSWER)
+        answer = self.engine.ask(
+            self.survey.container.id,
+            argv,
+            user=self.user,
+            shell=self.survey.facts.shell,
+            run=self.job.report.id,
+            timeout=min(QUESTION, self.deadline - time.monotonic()),
+            limit=ANSWER,
+            reading=self.job.reading,
+        )
         self.demand_success(
             "a question before the dump", ExecResult(answer.code, sealed=False, stderr=answer.stderr), {}
         )
@@ -85,6 +98,7 @@ class Inside:
             run=self.job.report.id,
             deadline=self.deadline,
             stall=self.stall,
+            reading=self.job.reading,
         )
         if result.code != 0:
             last = self.secrets.redact(result.stderr[-500:]).strip()
@@ -102,14 +116,23 @@ class Inside:
             raise CommandFailed(message, hint=hint, exit_code=result.code, stderr=stderr)
         return ()
 
-    def end(self) -> tuple[str, ...]:
-        """End what a failed run started here; a warning when something is left, or nobody could look."""
-        shell, container = self.survey.facts.shell, self.survey.container.id
+    def end(self) -> str:
+        """End what a failed run started here, and look that it is gone; else a warning that says what is known."""
         try:
-            left = self.engine.end(container, self.job.report.id, user=self.user, shell=shell)
+            left = self._end()
         except SidecarError as error:
-            left = (f"nobody knows, since looking failed: {error.message}",)
-        return (f"left-running: of this run there is still in the target: {', '.join(left)}",) if left else ()
+            return f"left-running: nobody could look whether something of this run is left: {error.message}"
+        return f"left-running: of this run there is still in the target: {', '.join(left)}" if left else ""
+
+    def _end(self) -> tuple[str, ...]:
+        """What is left, as `pid name`. Without a shell only the commands themselves can be watched, not ended."""
+        container, run = self.survey.container.id, self.job.report.id
+        if self.survey.facts.shell is not None:
+            return self.engine.end(container, run, user=self.user)
+        left = [stream.argv[0] for stream in self.opened if not stream.ends(ENDING)]
+        if self.opened and not left:
+            raise CommandFailed("the target has no shell, so only its commands themselves were seen to end")
+        return tuple(f"{name} (the target has no shell to end it by)" for name in left)
 
     def explained(self, error: SidecarError) -> SidecarError:
         """The cause behind a stream's end: `TargetReplaced` when another container has the target's place."""
@@ -131,7 +154,7 @@ class Inside:
 
     def _exec(self, argv: Argv, environment: Mapping[str, str], deadline: float) -> ExecStream:
         settings, _ = self.target.asked()
-        return self.engine.exec(
+        stream = self.engine.exec(
             self.survey.container.id,
             argv,
             environment=environment,
@@ -142,6 +165,8 @@ class Inside:
             deadline=deadline,
             stall=self.stall,
         )
+        self.opened.append(stream)
+        return stream
 
     def _environment(self, when: str) -> dict[str, str]:
         """Of an exec; the operator's secrets only for a command that the operator's file wrote."""
@@ -150,10 +175,10 @@ class Inside:
         return {**secrets, **self.target.asked()[0].env, "BACKUP_KEY": str(self.job.key)}
 
     def _successor(self) -> str | None:
-        """Name of the running container that carries the target's Compose labels now, if it is another."""
+        """Name of another container that carries the target's Compose labels now and runs, or is about to."""
         own = (self.job.key.project, self.job.key.service)
         for listed in self.engine.containers():
             same = (listed.labels.get(PROJECT), listed.labels.get(SERVICE)) == own
-            if same and listed.state == "running" and listed.id != self.survey.container.id:
+            if same and listed.state in COMING and listed.id != self.survey.container.id:
                 return listed.name
         return None

@@ -3,37 +3,76 @@
 Apart from the runner, which knows one run only; here is what others may ask of a run that is under way.
 """
 
+import itertools
 import threading
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Protocol
 
 from loguru import logger
 
 from controller.catalog import Catalog
-from controller.errors import Busy, Cancelled, Stopping, StoreError
-from controller.report import Key, Report, new_run_id
+from controller.errors import Busy, Cancelled, SidecarError, Stopping, StoreError, TimedOut
+from controller.report import Failure, Key, Report, new_run_id
+
+TICK = 0.2
+"""Seconds after which whoever waits for a turn looks whether it still wants one."""
 
 
 class Cancellable(Protocol):
-    """What a run reads from."""
+    """What a run reads from or writes to."""
 
-    def cancel(self) -> None: ...
+    def cancel(self, reason: SidecarError | None = None) -> None: ...
+
+
+class Turns:
+    """So many at a time, in the order of their numbers; whoever is held up by something else holds up nobody."""
+
+    def __init__(self, limit: int) -> None:
+        self._free, self._changed = limit, threading.Condition()
+        self._waiting: set[int] = set()
+
+    @contextmanager
+    def taken(self, number: int, check: Callable[[], None]) -> Iterator[None]:
+        """Wait for the turn and keep it; `check` is asked meanwhile, and what it raises ends the waiting."""
+        with self._changed:
+            self._waiting.add(number)
+            try:
+                while not self._free or number != min(self._waiting):
+                    self._changed.wait(TICK)
+                    check()
+                self._free -= 1
+            finally:
+                self._waiting.discard(number)
+                self._changed.notify_all()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._free += 1
+                self._changed.notify_all()
 
 
 class Job:
     """A run under way: its live report, and the way to end it. Safe to use from several threads."""
 
-    def __init__(self, key: Key, trigger: str) -> None:
+    def __init__(self, key: Key, trigger: str, turns: Turns | None = None, number: int = 0) -> None:
         now = datetime.now(UTC)
         self.key = key
-        self.future: Future[Report]
+        self.future: Future[Report] = Future()
+        self.begun: float | None = None
+        """Of `time.monotonic()`: when it had its turn first, or was held up by its target."""
+        self.deadline: float | None = None
+        """Of the same clock; None until then."""
+        self._turns, self._number = turns or Turns(1), number
         self._lock = threading.Lock()
         self._report = Report(
             id=new_run_id(now), target=key, state="queued", reason="slot", trigger=trigger, created=now
         )
-        self._cancelled = False
+        self._cancelled, self._why = threading.Event(), ""
         self._stream: Cancellable | None = None
 
     @property
@@ -47,6 +86,33 @@ class Job:
             self._report = self._report.model_copy(update=changes)
             return self._report
 
+    def begin(self, timeout: float) -> float:
+        """Let the run's time begin, unless it has; gives its deadline, of `time.monotonic()`."""
+        if self.begun is None or self.deadline is None:
+            self.begun = time.monotonic()
+            self.deadline = self.begun + timeout
+        return self.deadline
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """The slot of a running run; raises `Cancelled`, and `TimedOut` for a run whose time has begun before."""
+        self.update(state="queued", reason="slot")
+        with self._turns.taken(self._number, self.check):
+            self.check()
+            self.update(state="running", reason="", started=self.report.started or datetime.now(UTC))
+            yield
+
+    def wait(self, seconds: float, reason: str) -> None:
+        """Hold the run up for so long, without a slot; raises `Cancelled`."""
+        self.update(state="queued", reason=reason)
+        if self._cancelled.wait(seconds):
+            raise self._reason()
+
+    def again(self, failed: Failure) -> None:
+        """Begin the next attempt."""
+        report = self.report
+        self.update(attempts=report.attempts + 1, retried=(*report.retried, failed), bytes=0)
+
     def captured(self, size: int) -> None:
         """So many plain bytes have come so far."""
         self.update(bytes=size)
@@ -58,29 +124,36 @@ class Job:
         self.check()
 
     def check(self) -> None:
-        """Raises `Cancelled` once that was asked for."""
-        if self._cancelled:
-            raise Cancelled(f"run {self.report.id} was cancelled")
+        """Raises `Cancelled` once that was asked for, `TimedOut` once the run's time is over."""
+        if self._cancelled.is_set():
+            raise self._reason()
+        if self.deadline is not None and time.monotonic() >= self.deadline:
+            raise TimedOut("the deadline has passed", hint="Raise backup.timeout, or make the dump smaller.")
 
     @property
     def cancelled(self) -> bool:
-        return self._cancelled
+        return self._cancelled.is_set()
 
-    def cancel(self) -> None:
+    def cancel(self, why: str = "") -> None:
         """Ask for the run's end: its stream is closed, which ends the command in the target."""
         with self._lock:
-            self._cancelled = True
+            self._why = self._why or why
+            self._cancelled.set()
             stream = self._stream
         if stream is not None:
-            stream.cancel()
+            stream.cancel(self._reason())
+
+    def _reason(self) -> Cancelled:
+        why = f", because {self._why}" if self._why else ""
+        return Cancelled(f"run {self.report.id} was cancelled{why}", hint="Start it again when it is wanted.")
 
 
 class Jobs:
-    """The queue. `execute` does one run and gives its final report without raising."""
+    """The queue. `execute` does one run, takes its turn with `Job.turn`, and gives its final report without raising."""
 
     def __init__(self, execute: Callable[[Job], Report], catalog: Catalog, limit: int) -> None:
         self._execute, self._catalog = execute, catalog
-        self._pool = ThreadPoolExecutor(limit, thread_name_prefix="run")
+        self._turns, self._numbers = Turns(limit), itertools.count()
         self._lock = threading.Lock()
         self._active: dict[str, Job] = {}
         self._stopping = False
@@ -98,10 +171,10 @@ class Jobs:
             if running := self._active.get(str(key)):
                 run = running.report.id
                 raise Busy(f"{key} has run {run} under way", run=run, hint="Wait for it, or cancel it.")
-            job = Job(key, trigger)
+            job = Job(key, trigger, self._turns, next(self._numbers))
             self._keep(job.report)
             self._active[str(key)] = job
-            job.future = self._pool.submit(self._work, job)
+            threading.Thread(target=self._work, args=(job,), name=f"run {job.report.id}", daemon=True).start()
         return job
 
     def active(self) -> list[Job]:
@@ -121,22 +194,32 @@ class Jobs:
         job = self.job(run)
         return job.report if job else self._catalog.get(run)
 
-    def stop(self) -> None:
-        """Take no more, cancel what is under way and wait for its end."""
+    def refuse(self) -> None:
+        """Take no more runs, and give up those that have no slot."""
         with self._lock:
             self._stopping = True
         for job in self.active():
-            job.cancel()
-        self._pool.shutdown(wait=True, cancel_futures=False)
+            if job.report.state == "queued":
+                job.cancel("the sidecar was stopped")
 
-    def _work(self, job: Job) -> Report:
+    def stop(self, grace: float = 0.0) -> None:
+        """Take no more, give those under way so many seconds to end, cancel the others and wait for their end."""
+        self.refuse()
+        wait([job.future for job in self.active()], timeout=grace)
+        left = self.active()
+        for job in left:
+            job.cancel("the sidecar was stopped")
+        wait([job.future for job in left])
+
+    def _work(self, job: Job) -> None:
+        job.future.set_running_or_notify_cancel()
         report = self._execute(job)
         self._keep(report)
         with self._lock:
             del self._active[str(job.key)]
         for listener in self._listeners:
             listener(report)
-        return report
+        job.future.set_result(report)
 
     def _keep(self, report: Report) -> None:
         """A disk that takes nothing hides no report: the catalog tells it from memory."""

@@ -150,7 +150,7 @@ class Report(Record):
     created: Time
     strategy: str = ""
     reason: str = ""
-    """Why it is still queued: `slot`, `paused`, `restarting`."""
+    """Why it is queued: `slot`, `paused`, `restarting`, or `retry` between two attempts."""
     started: Time | None = None
     finished: Time | None = None
     seconds: float | None = None
@@ -164,6 +164,8 @@ class Report(Record):
     artifacts: tuple[Artifact, ...] = ()
     failure: Failure | None = None
     attempts: int = 1
+    retried: tuple[Failure, ...] = ()
+    """Why the attempts before the last one failed, in their order."""
     suspicious: tuple[str, ...] = ()
     """Why a run that succeeded may not be what it should: far smaller than the one before, for example."""
     accepted: bool = False

@@ -1,6 +1,5 @@
-"""One run, from its start to its report: survey, pre, dump, check, publish, post."""
+"""One attempt of a run: pre, quiesce, dump, check, publish, post."""
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -9,67 +8,19 @@ from importlib.metadata import version
 from itertools import chain
 from typing import Any, BinaryIO
 
-from loguru import logger
-
-from config.secrets import Secrets
 from controller import pipeline
 from controller.catalog import succeeded
-from controller.engine.client import Engine
 from controller.engine.stream import ExecStream
 from controller.errors import IncompleteDump, SidecarError
 from controller.inside import Inside
-from controller.jobs import Job
-from controller.redaction import Redact
-from controller.report import Artifact, Failure, Key, Manifest, Proof, Report, weakest
+from controller.orphans import Orphans
+from controller.quiesce import Quiescing
+from controller.report import Artifact, Manifest, Proof, weakest
 from controller.store import Draft, Store
-from controller.survey import Surveyor
-from controller.targets import Target
 from strategies.base import Dump, Exec, ExecCheck, Incomplete
 
 SUFFIX = {"zstd": ".zst", "gzip": ".gz", "none": ""}
 DECODE = {"zstd": "zstd -dc {}", "gzip": "gzip -dc {}", "none": "cat {}"}
-
-
-class Runner:
-    """Executes jobs. Holds no state of its own between two runs."""
-
-    def __init__(
-        self, engine: Engine, store: Store, surveyor: Surveyor, target: Callable[[Key], Target], secrets: Secrets
-    ) -> None:
-        self._engine, self._store, self._surveyor = engine, store, surveyor
-        self._target, self._secrets = target, secrets
-
-    def __call__(self, job: Job) -> Report:
-        """Do the whole run and give its final report; never raises."""
-        begun = time.monotonic()
-        job.update(state="running", reason="", started=datetime.now(UTC))
-        redact, warnings = self._secrets.redact, []
-        try:
-            job.check()
-            inside = self._enter(job, begun)
-            redact = inside.secrets.redact
-            attempt = Attempt(inside, self._store)
-            warnings = attempt.warnings
-            changes = of_success(attempt.run())
-        except SidecarError as error:
-            changes = {"state": "cancelled" if job.cancelled else "failed", "failure": failure(error, redact)}
-        except Exception as error:  # noqa: BLE001  # The boundary: exactly one report, whatever happens.
-            logger.opt(exception=error).error("run ended by a defect of this program")
-            told = redact(f"{type(error).__name__}: {error}")
-            defect = Failure(code="internal-error", message=told, hint="Please report it with the log.")
-            changes = {"state": "failed", "failure": defect}
-        changes["warnings"] = tuple(map(redact, warnings))
-        return job.update(**changes, finished=datetime.now(UTC), seconds=round(time.monotonic() - begun, 3))
-
-    def _enter(self, job: Job, begun: float) -> Inside:
-        """Ask the target anew: what was found at its start may have changed."""
-        target = self._target(job.key)
-        settings, options = target.asked()
-        job.update(strategy=target.strategy)
-        survey = self._surveyor.survey(target.container.id, settings, options)
-        written = target.resolved.sensitive if target.resolved else ()
-        secrets = self._secrets.with_also((*survey.sensitive, *written))
-        return Inside(self._engine, job, target, survey, secrets, begun + settings.timeout.total_seconds())
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +37,9 @@ class Captured:
 class Attempt:
     """The order of one run."""
 
-    def __init__(self, inside: Inside, store: Store) -> None:
+    def __init__(self, inside: Inside, store: Store, quiescing: Quiescing, orphans: Orphans) -> None:
         self.inside, self.store, self.job = inside, store, inside.job
+        self.quiescing, self.orphans = quiescing, orphans
         self.settings, _ = inside.target.asked()
         self.warnings: list[str] = list(inside.survey.plan.warnings)
 
@@ -100,17 +52,23 @@ class Attempt:
         with self.store.draft(self.job.key, self.job.report.id) as draft:
             try:
                 self.inside.pre()
-                captured = [self.capture(dump, draft) for dump in self.inside.survey.plan.dumps]
+                captured = self.captured(draft)
                 artifacts = tuple(self.prove(dump, draft) for dump in captured)
                 manifest = self.manifest(artifacts, started)
                 draft.publish(manifest)
                 outcome = "succeeded"
             except SidecarError as error:
-                self.warnings += self.inside.end()
+                self.end()
                 raise self.inside.explained(error) from error
             finally:
                 self.post(outcome)
         return manifest
+
+    def end(self) -> None:
+        """End what the failed run started; what could not be seen to be gone is looked for again later."""
+        if left := self.inside.end():
+            self.warnings.append(left)
+            self.orphans.add(self.job.key, self.job.report.id)
 
     def post(self, outcome: str) -> None:
         """Run `commands.post`, come what may; its failure is a warning, since the artifacts are what they are."""
@@ -118,6 +76,12 @@ class Attempt:
             self.inside.post(outcome)
         except SidecarError as error:
             self.warnings.append(f"post-failed: {error.message}")
+
+    def captured(self, draft: Draft) -> list[Captured]:
+        """Every dump of the plan, read while the target is held still where that is wanted, and no longer."""
+        container, run = self.inside.survey.container.id, self.job.report.id
+        with self.quiescing.held(container, self.settings.quiesce, run, self.inside.deadline):
+            return [self.capture(dump, draft) for dump in self.inside.survey.plan.dumps]
 
     def capture(self, dump: Dump, draft: Draft) -> Captured:
         """Stream one dump into its partial."""
@@ -224,15 +188,3 @@ def of_success(manifest: Manifest) -> dict[str, Any]:
     """What a published run changes in its report."""
     done = succeeded(manifest)
     return {name: getattr(done, name) for name in ("state", "bytes", "size", "proof", "artifacts")}
-
-
-def failure(error: SidecarError, redact: Redact) -> Failure:
-    """What the report tells of an error."""
-    return Failure(
-        code=error.code,
-        message=redact(error.message),
-        hint=error.hint,
-        transient=error.transient,
-        exit_code=getattr(error, "exit_code", None),
-        stderr=redact(getattr(error, "stderr", ""))[-4096:],
-    )

@@ -12,7 +12,9 @@ from controller.engine.client import Engine
 from controller.engine.models import Inspected
 from controller.errors import TargetPaused, TargetUnsuitable
 from controller.redaction import sensitive
-from strategies.base import Container, Facts, Options, Plan, Strategy, Unsuitable
+from strategies.base import Answer, Argv, Container, Facts, Options, Plan, Strategy, Unsuitable
+
+SWARM_TASK = "com.docker.swarm.task.id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,19 +43,25 @@ class Surveyor:
         return replace(asked, plan=plan)
 
     def ask(self, container_id: str, settings: TargetSettings, options: Options) -> Survey:
-        """Inspect and probe only: the plan is empty. Raises `TargetPaused` and the engine's errors."""
+        """Inspect and probe only: the plan is empty. Raises as `survey` does."""
         inspected = self._engine.inspect(container_id)
-        if inspected.paused or inspected.restarting:
-            state = "paused" if inspected.paused else "restarting"
+        if state := hindrance(inspected, settings):
             raise TargetPaused(f"container {inspected.name} is {state}", hint="Resume it, or wait until it runs.")
         strategy = self._strategies[settings.strategy or ""]
-        user = settings.user or ""
-        shell = self._engine.find_shell(container_id, user=user)
-        answers = self._engine.ask_all(
-            container_id, strategy.probes(options), shell=shell, user=user, environment=settings.env
-        )
+        demand_holdable(inspected, settings, strategy)
+        facts = self._facts(inspected, settings, strategy.probes(options))
         container = described(inspected, settings)
-        return Survey(container, inspected.image_id, Facts(shell, answers), Plan(()), sensitive(inspected.env))
+        return Survey(container, inspected.image_id, facts, Plan(()), sensitive(inspected.env))
+
+    def _facts(self, inspected: Inspected, settings: TargetSettings, probes: Mapping[str, Argv]) -> Facts:
+        """A container that somebody has paused is read as it is, unasked: each answer is that of a missing command."""
+        if inspected.paused:
+            return Facts(None, dict.fromkeys(probes, Answer(127)))
+        user = settings.user or ""
+        shell = self._engine.find_shell(inspected.id, user=user)
+        return Facts(
+            shell, self._engine.ask_all(inspected.id, probes, shell=shell, user=user, environment=settings.env)
+        )
 
 
 @contextmanager
@@ -63,6 +71,31 @@ def suitable() -> Iterator[None]:
         yield
     except Unsuitable as error:
         raise TargetUnsuitable(error.message, hint=error.hint, code=error.code) from error
+
+
+def demand_holdable(inspected: Inspected, settings: TargetSettings, strategy: Strategy[Any]) -> None:
+    """Raises `TargetUnsuitable` where `quiesce` makes no sense, or would destroy the container."""
+    if settings.quiesce != "none" and not strategy.holds:
+        message = f"backup.quiesce is only for filesystem, since {settings.strategy} needs a target that runs"
+        hint = "Remove it: the client's own snapshot makes the dump consistent."
+        raise TargetUnsuitable(message, hint=hint, code="no-quiesce")
+    if settings.quiesce == "stop" and (inspected.auto_remove or SWARM_TASK in inspected.labels):
+        why = "removes itself, with its volumes, once it is stopped"
+        if not inspected.auto_remove:
+            why = "is a Swarm task, which Swarm replaces once it is stopped"
+        hint = "Use backup.quiesce=pause."
+        raise TargetUnsuitable(f"container {inspected.name} {why}", hint=hint, code="no-stop")
+
+
+def hindrance(inspected: Inspected, settings: TargetSettings) -> str | None:
+    """Why nothing can be run in the container now: `paused`, `restarting`; None when nothing stands against it.
+
+    One that somebody else has paused can be read as it is, where that is what `quiesce` would do and nothing is run.
+    """
+    if inspected.restarting:
+        return "restarting"
+    readable = settings.quiesce == "pause" and not (settings.commands.pre or settings.commands.post)
+    return "paused" if inspected.paused and not readable else None
 
 
 def described(inspected: Inspected, settings: TargetSettings) -> Container:
@@ -75,4 +108,5 @@ def described(inspected: Inspected, settings: TargetSettings) -> Container:
         workdir=settings.workdir or inspected.workdir or "/",
         mounts=tuple(sorted(mount.path for mount in inspected.mounts if mount.kind != "tmpfs")),
         tmpfs=inspected.tmpfs,
+        held=settings.quiesce != "none",
     )

@@ -54,11 +54,16 @@ class Watch:
         surveyor: Surveyor,
         loaded: Loaded,
         strategies: Strategies,
+        *,
         remembered: Callable[[Key], bool],
+        looked: Callable[[], None],
     ) -> None:
-        """`remembered` tells whether a key has a good run: then it stays listed, as `absent`, without a container."""
+        """`remembered` tells whether a key has a good run: then it stays listed, as `absent`, without a container.
+
+        `looked` is called whenever the list was made anew, so that the engine must be there.
+        """
         self._engine, self._surveyor, self._loaded = engine, surveyor, loaded
-        self._strategies, self._remembered = strategies, remembered
+        self._strategies, self._remembered, self._looked = strategies, remembered, looked
         self._own_id = engine.own_container_id()
         self._lock = threading.Lock()
         self._targets: dict[str, Target] = {}
@@ -209,6 +214,7 @@ class Watch:
                 if self._dirty.is_set() or time.monotonic() >= next_resync:
                     self._dirty.clear()
                     self.look()
+                    self._looked()
                     self._listed, self._answered, failures = True, time.monotonic(), 0
                     next_resync = self._answered + RESYNC
                     self._stopping.wait(SETTLE)

@@ -79,6 +79,8 @@ class Container:
     mounts: tuple[str, ...] = ()
     """Absolute paths in the container at which volumes and binds are mounted, without tmpfs; sorted."""
     tmpfs: tuple[str, ...] = ()
+    held: bool = False
+    """It is paused or stopped while it is read (`backup.quiesce`), so that nothing can be run in it then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,6 +296,8 @@ class Strategy(ABC, Generic[OptionsType]):
     names: ClassVar[tuple[str, ...]]
     """What `backup.strategy` may say; the first is the canonical name and that of the options' labels."""
     options: ClassVar[type[Options]]
+    holds: ClassVar[bool] = False
+    """Whether it can read a container that is paused or stopped, so that `backup.quiesce` makes sense."""
 
     @abstractmethod
     def probes(self, options: OptionsType) -> Mapping[str, Argv]:

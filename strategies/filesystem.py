@@ -75,6 +75,7 @@ class Filesystem(Strategy[FilesystemOptions]):
 
     names = ("filesystem", "files")
     options = FilesystemOptions
+    holds = True
 
     def probes(self, options: FilesystemOptions) -> Mapping[str, Argv]:
         return {
@@ -89,6 +90,8 @@ class Filesystem(Strategy[FilesystemOptions]):
             hint = "Name what to back up: backup.filesystem.paths=/srv/data."
             raise Unsuitable("nothing is mounted into the container, and no paths are named", hint, "no-paths")
         _look(options.paths, facts)
+        if container.held:
+            return _still(paths, container, options)
         tar = _which_tar(facts)
         if options.exclude and not facts.answers["exclude"].ok:
             hint = "Use an image with GNU tar, or name the paths so that nothing has to be left out."
@@ -154,12 +157,21 @@ GNU_CREATE = (
 GNU_EXTRACT = ("--preserve-permissions", "--numeric-owner", "--acls", "--xattrs", "--xattrs-include=*")
 
 
-def _archived(paths: Iterable[str], container: Container) -> Plan:
+def _still(paths: Iterable[str], container: Container, options: FilesystemOptions) -> Plan:
+    """Nothing can be run in a container that is paused or stopped; refuse what only a tar in it could do."""
+    if options.exclude:
+        hint = "Remove backup.quiesce, or name the paths so that nothing has to be left out."
+        raise Unsuitable("backup.quiesce reads whole paths, and cannot exclude files", hint, "no-exclude")
+    return _archived(paths, container, "Remove backup.quiesce, or store the data in a volume.")
+
+
+def _archived(
+    paths: Iterable[str], container: Container, hint: str = "Use an image with tar, or store the data in a volume."
+) -> Plan:
     """One archive for each path, whose members are named from the path's last part on."""
     dumps = []
     for path in paths:
         if any(_within(path, volatile) for volatile in container.tmpfs):
-            hint = "Use an image with tar, or store the data in a volume."
             raise Unsuitable(f"{path} is on tmpfs, which only a tar in the target could read", hint, "tmpfs-path")
         restore = f"docker cp - {shlex.quote(f'{container.name}:{posixpath.dirname(path)}')}"
         source, name = Archive(path), file_name(path.strip("/"), ".tar")

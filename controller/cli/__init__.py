@@ -26,7 +26,7 @@ def serve() -> int:
 
 for command in (
     *(alone.check, runs.targets, alone.explain),
-    *(runs.run, runs.runs, runs.artifacts),
+    *(runs.run, runs.cancel, runs.runs, runs.artifacts),
     alone.version,
 ):
     cli.command()(command)

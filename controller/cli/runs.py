@@ -3,6 +3,7 @@
 import time
 from datetime import datetime
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
 from rich.live import Live
@@ -65,6 +66,17 @@ def run(key: TargetKey, as_json: AsJson = False) -> int:
     else:
         show_report(report)
     return program.OK if report["state"] == "succeeded" else program.FAILED
+
+
+def cancel(run: Annotated[str, typer.Argument(metavar="RUN", help="Its id, as `runs` lists it.")]) -> int:
+    """End a run that is queued or under way, and wait until nothing of it is left."""
+    with client() as connection:
+        report = answered(connection.post(f"/v1/runs/{quote(run, safe='')}/cancel"))
+        while not report["finished"]:
+            time.sleep(0.2)
+            report = answered(connection.get(f"/v1/runs/{report['id']}"))
+    show_report(report)
+    return program.OK if report["state"] == "cancelled" else program.FAILED
 
 
 def runs(
@@ -139,5 +151,7 @@ def show_report(report: dict[str, Any]) -> None:
             err.print(Text(failure["stderr"]))
         if failure["hint"]:
             err.print(Text(failure["hint"]))
+    for number, failed in enumerate(report["retried"], start=1):
+        err.print(Text(f"attempt {number} failed: [{failed['code']}] {failed['message']}", style="yellow"))
     for warning in report["warnings"]:
         err.print(Text(f"warning: {warning}", style="yellow"))

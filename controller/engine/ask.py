@@ -3,7 +3,7 @@
 import secrets
 import shlex
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from controller.engine.api import Api
 from controller.engine.models import ExecResult
@@ -31,6 +31,7 @@ def ask(
     run: str = "",
     timeout: float,
     limit: int,
+    reading: Callable[[ExecStream], None] = lambda stream: None,
 ) -> Answer:
     """See `Engine.ask`."""
     stream = ExecStream(
@@ -46,7 +47,7 @@ def ask(
         stall=None,
     )
     try:
-        output, result = _read(stream, limit)
+        output, result = _read(stream, limit, reading)
     except CommandFailed as error:
         if error.exit_code is None:
             raise
@@ -54,9 +55,10 @@ def ask(
     return Answer(result.code, output.decode("utf-8", "replace"), result.stderr)
 
 
-def _read(stream: ExecStream, limit: int) -> tuple[bytes, ExecResult]:
+def _read(stream: ExecStream, limit: int, reading: Callable[[ExecStream], None]) -> tuple[bytes, ExecResult]:
     output = bytearray()
     with stream:
+        reading(stream)
         for chunk in stream:
             output += chunk
             if len(output) > limit:

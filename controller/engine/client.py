@@ -3,13 +3,14 @@
 A thin front: each verb lives in its own file of this folder, so that a reader finds it by name.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 
-from controller.engine import archive, ask, ending, events, feed
+from controller.engine import archive, ask, ending, events, feed, holding
 from controller.engine.api import Api
 from controller.engine.models import EngineVersion, ExecResult, Inspected, Listed, NetworkInfo
 from controller.engine.stream import ExecStream
+from controller.engine.wire import Wire
 from strategies.base import Answer, Shell
 
 
@@ -115,8 +116,9 @@ class Engine:
         run: str = "",
         timeout: float = 10.0,
         limit: int = 1 << 20,
+        reading: Callable[[ExecStream], None] = lambda stream: None,
     ) -> Answer:
-        """Run a small command and capture what it says, for probes, witnesses, pre and post commands.
+        """Run a small command and capture what it says, for probes and questions; `reading` is told what to cancel.
 
         With a `shell` it runs under the seal, so that it ends when we do. `timeout` is in seconds (`TimedOut`),
         `limit` in bytes of standard output (`CommandFailed` beyond). A command that cannot start answers 126 or 127.
@@ -132,6 +134,7 @@ class Engine:
             run=run,
             timeout=timeout,
             limit=limit,
+            reading=reading,
         )
 
     def ask_all(
@@ -175,6 +178,7 @@ class Engine:
         run: str = "",
         deadline: float | None = None,
         stall: float | None = None,
+        reading: Callable[[Wire], None] = lambda wire: None,
     ) -> ExecResult:
         """Run argv and write the chunks to its standard input, then end that; standard output is discarded.
 
@@ -192,15 +196,23 @@ class Engine:
             run=run,
             deadline=deadline,
             stall=stall,
+            reading=reading,
         )
 
-    def end(self, container_id: str, run: str, *, user: str = "", shell: Shell | None = "sh") -> tuple[str, ...]:
+    def end(self, container_id: str, run: str, *, user: str = "") -> tuple[str, ...]:
         """End every process in the container that carries the run's marker: TERM, up to 5 s, KILL; then look again.
 
-        Gives what is left, as `pid name` (empty: nothing; zombies do not count). Without a shell nothing can be
-        done or seen, and the answer is empty.
+        Gives what is left, as `pid name` (empty: nothing; zombies do not count). Raises `CommandFailed` where nobody
+        could look, as in a container without a shell.
         """
-        return ending.end(self._api, container_id, run, user=user, shell=shell)
+        return ending.end(self._api, container_id, run, user=user)
+
+    def act(self, container_id: str, what: holding.Act, *, deadline: float | None = None) -> None:
+        """Pause, unpause, stop or start the container; nothing happens where it is stopped, or runs, already.
+
+        `deadline` is of `time.monotonic()` and for a stop, which waits for the container's own grace period.
+        """
+        holding.act(self._api, container_id, what, deadline=deadline)
 
     def archive(
         self, container_id: str, path: str, *, deadline: float | None = None, stall: float | None = None

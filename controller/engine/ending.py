@@ -3,7 +3,6 @@
 from controller.engine.api import Api
 from controller.engine.ask import ask
 from controller.errors import CommandFailed, TargetDied, TargetGone
-from strategies.base import Shell
 
 END = r"""
 found() {
@@ -28,20 +27,18 @@ done 2>/dev/null
 """Shell builtins only, but for `sleep`. The environment of a zombie is empty, so zombies are not found."""
 
 
-def end(api: Api, container_id: str, run: str, *, user: str = "", shell: Shell | None = "sh") -> tuple[str, ...]:
+def end(api: Api, container_id: str, run: str, *, user: str = "") -> tuple[str, ...]:
     """See `Engine.end`. A container that is gone or stopped has nothing left.
 
     Sees processes of the same user only: root without ptrace rights cannot read another user's environment.
     """
-    if shell is None:
-        return ()
     argv = ("sh", "-c", END, "backup", run)
     try:
-        answer = ask(api, container_id, argv, environment={}, user=user, timeout=30, limit=1 << 20)
+        answer = ask(api, container_id, argv, environment={}, user=user, workdir="/", timeout=30, limit=1 << 20)
     except (TargetGone, TargetDied):
         return ()
     if not answer.ok:
-        raise CommandFailed(
-            f"could not look for what run {run} left behind", exit_code=answer.code, stderr=answer.stderr
-        )
+        hint = "Look in the container, or restart it."
+        said = answer.complaint
+        raise CommandFailed(f"could not look for what run {run} left behind: {said}", hint=hint, exit_code=answer.code)
     return tuple(answer.stdout.splitlines())

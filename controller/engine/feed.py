@@ -27,6 +27,7 @@ def feed(
     run: str,
     deadline: float | None,
     stall: float | None,
+    reading: Callable[[Wire], None],
 ) -> ExecResult:
     """See `Engine.feed`. Output is read in a thread, since a command that cannot write does not read either."""
     environment = {**environment, "BACKUP_RUN": run} if run else environment
@@ -35,6 +36,7 @@ def feed(
     listener = _Listener(wire, first, lambda: not api.exec_state(exec_id).running)
     try:
         listener.start()
+        reading(wire)
         _write(wire, chunks, listener, stall)
         while listener.is_alive():
             listener.join(1.0)

@@ -55,7 +55,7 @@ class ExecStream:
         deadline: float | None,
         stall: float | None,
     ) -> None:
-        self._api, self._container_id, self._argv = api, container_id, list(argv)
+        self._api, self._container_id, self.argv = api, container_id, list(argv)
         self._environment = {**environment, "BACKUP_RUN": run} if run or sealed else dict(environment)
         self._user, self._workdir, self._run = user, workdir, run
         self._seal = seal.Seal() if sealed else None
@@ -65,12 +65,13 @@ class ExecStream:
         self._reason: SidecarError | None = None
         self._held = b""
         self._answered = False
+        self._exec_id = ""
 
     def __enter__(self) -> Self:
         self._before = _able(self._api.inspect(self._container_id))
         self._exec_id = self._api.create_exec(
             self._before.id,
-            seal.wrap(self._argv) if self._seal else self._argv,
+            seal.wrap(self.argv) if self._seal else self.argv,
             environment=self._environment,
             user=self._user,
             workdir=self._workdir,
@@ -81,7 +82,7 @@ class ExecStream:
             self._api, self._exec_id, self._before.id, deadline=self._deadline, stall=self._stall
         )
         if self._reason:
-            self._wire.cut(self._reason)
+            self._wire.cancel(self._reason)
         if self._seal:
             self._say(self._seal.announcement)
         self._first = first
@@ -104,7 +105,7 @@ class ExecStream:
         """From any thread: close the socket first; whoever iterates gets `reason`, else `Cancelled`."""
         self._reason = self._reason or reason or Cancelled("the run was cancelled")
         if self._wire is not None:
-            self._wire.cut(self._reason)
+            self._wire.cancel(self._reason)
 
     def check(self) -> None:
         """Raise what stands against going on: a cancellation, the deadline."""
@@ -115,6 +116,15 @@ class ExecStream:
         """Close the socket, which also ends what runs under the seal; from any thread, more than once."""
         if self._wire is not None:
             self._wire.close()
+
+    def ends(self, patience: float) -> bool:
+        """Whether the command itself is over, or is so many seconds later; nothing is known of its children."""
+        limit = time.monotonic() + patience
+        while self._exec_id and self._api.exec_state(self._exec_id).running:
+            if time.monotonic() > limit:
+                return False
+            time.sleep(0.1)
+        return True
 
     def _chunks(self) -> Iterator[bytes | memoryview]:
         """Everything but what may be the seal."""

@@ -35,8 +35,8 @@ class Head(NamedTuple):
 class Wire:
     """One connection. The socket blocks in the kernel and wakes each tick, which costs one system call a read.
 
-    Reading raises `Stalled` after `stall` seconds of waiting without a byte, `TimedOut` at the deadline, what `cut`
-    was told, and `OSError` when the connection breaks.
+    Reading raises `Stalled` after `stall` seconds of waiting without a byte, `TimedOut` at the deadline, what
+    `cancel` was told, and `OSError` when the connection breaks.
     """
 
     def __init__(self, connection: socket.socket, *, deadline: float | None = None, stall: float | None = None) -> None:
@@ -133,10 +133,10 @@ class Wire:
                 hint="Raise backup.stall-timeout if the command is silent for so long; look at the target's locks.",
             )
 
-    def cut(self, reason: SidecarError) -> None:
-        """From any thread: end the connection; whoever reads gets the reason."""
+    def cancel(self, reason: SidecarError | None = None) -> None:
+        """From any thread: end the connection; whoever reads or writes gets the reason, else `Cancelled`."""
         with self._lock:
-            self._reason = self._reason or reason
+            self._reason = self._reason or reason or Cancelled("the run was cancelled")
             self._shut()
 
     def shut(self) -> None:

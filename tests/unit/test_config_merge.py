@@ -163,7 +163,6 @@ def test_a_misspelt_strategy_section_of_the_file_is_the_targets_problem(merge: M
         ("timezone", "UTC"),
         ("catch-up", "false"),
         ("retention.keep-last", "3"),
-        ("quiesce", "pause"),
         ("expect.max-shrink", "50%"),
         ("expect.max-age", "1d"),
         ("drill.schedule", "@weekly"),

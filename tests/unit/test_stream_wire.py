@@ -91,7 +91,7 @@ def test_a_byte_now_and_then_is_no_stall_but_has_a_deadline(pair: tuple[socket.s
 
 def test_a_cut_wakes_the_reader_with_its_reason(pair: tuple[socket.socket, socket.socket]) -> None:
     wire = Wire(pair[0])
-    threading.Timer(0.2, wire.cut, (StoreFull("no room"),)).start()
+    threading.Timer(0.2, wire.cancel, (StoreFull("no room"),)).start()
     began = time.monotonic()
     with pytest.raises(StoreFull):
         read_on(wire)

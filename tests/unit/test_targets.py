@@ -166,7 +166,7 @@ def test_a_stopped_container_is_absent_and_cannot_run(loaded: Loaded) -> None:
 
 
 def test_what_is_not_there_yet_is_a_problem_and_never_silence(loaded: Loaded) -> None:
-    found = targets(loaded, container("db-1", labels=LABELS | {"backup.quiesce": "pause"}))["shop/db"]
+    found = targets(loaded, container("db-1", labels=LABELS | {"backup.drill.schedule": "@weekly"}))["shop/db"]
     assert found.state == "problem"
     assert [problem.code for problem in found.problems] == ["not-yet"]
 

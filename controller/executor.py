@@ -1,0 +1,140 @@
+"""From a queued run to its report: waits for target and turn, attempts, and attempts again what failed in passing.
+
+Apart from the attempt itself, which knows nothing of queue and clock.
+"""
+
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from loguru import logger
+
+from config.secrets import Secrets
+from controller.engine.client import Engine
+from controller.errors import SidecarError, TargetPaused
+from controller.inside import Inside
+from controller.jobs import Job
+from controller.orphans import Orphans
+from controller.quiesce import Quiescing
+from controller.redaction import Redact
+from controller.report import Failure, Key, Report
+from controller.runner import Attempt, of_success
+from controller.store import Store
+from controller.survey import Surveyor, hindrance
+from controller.targets import Target
+
+BACK_OFF = (5.0, 20.0, 60.0)
+"""Seconds before the second attempt, the third, and each after that; give or take a fifth."""
+LOOK = 1.0
+"""Seconds between two looks at a target that is paused or restarting."""
+
+
+@dataclass(frozen=True, slots=True)
+class Executor:
+    """Executes jobs. Holds no state of its own between two runs."""
+
+    engine: Engine
+    store: Store
+    surveyor: Surveyor
+    target: Callable[[Key], Target]
+    secrets: Secrets
+    quiescing: Quiescing
+    orphans: Orphans
+
+    def __call__(self, job: Job) -> Report:
+        """Do the whole run, from its start again after a transient failure, and give its final report; never raises."""
+        changes = self._attempt(job)
+        while patience := self._patience(job, changes):
+            job.again(changes["failure"])
+            changes = self._attempt(job, patience)
+        seconds = time.monotonic() - job.begun if job.begun else 0.0
+        return job.update(reason="", **changes, finished=datetime.now(UTC), seconds=round(seconds, 3))
+
+    def _attempt(self, job: Job, patience: float = 0.0) -> dict[str, Any]:
+        """One attempt after so many seconds; gives what it changes in the report."""
+        redact, warnings = self.secrets.redact, []
+        try:
+            if patience:
+                job.wait(patience, "retry")
+            with self._entered(job) as inside:
+                redact = inside.secrets.redact
+                attempt = Attempt(inside, self.store, self.quiescing, self.orphans)
+                warnings = attempt.warnings
+                changes = of_success(attempt.run())
+        except SidecarError as error:
+            changes = {"state": "cancelled" if job.cancelled else "failed", "failure": failure(error, redact)}
+        except Exception as error:  # noqa: BLE001  # The boundary: exactly one report, whatever happens.
+            logger.opt(exception=error).error("run ended by a defect of this program")
+            told = redact(f"{type(error).__name__}: {error}")
+            defect = Failure(code="internal-error", message=told, hint="Please report it with the log.")
+            changes = {"state": "failed", "failure": defect}
+        return changes | {"warnings": tuple(map(redact, warnings))}
+
+    def _patience(self, job: Job, changes: Mapping[str, Any]) -> float:
+        """Seconds until the next attempt; 0 when there is none, because it could not help or there is no time."""
+        failed: Failure | None = changes.get("failure")
+        if failed is None or not failed.transient or job.cancelled or job.deadline is None:
+            return 0.0
+        try:
+            settings, _ = self.target(job.key).asked()
+        except SidecarError:
+            return 0.0
+        attempts = job.report.attempts
+        patience = BACK_OFF[min(attempts, len(BACK_OFF)) - 1] * random.uniform(0.8, 1.2)  # noqa: S311  # Jitter.
+        enough = time.monotonic() + patience < job.deadline
+        return patience if enough and attempts <= settings.retries else 0.0
+
+    @contextmanager
+    def _entered(self, job: Job) -> Iterator[Inside]:
+        """The run's turn, once commands can run in its target, which is asked anew: it may have changed."""
+        while True:
+            self._until_able(job)
+            with job.turn():
+                inside: Inside | None = None
+                with suppress(TargetPaused):  # While the run waited for its turn.
+                    inside = self._enter(job)
+                if inside:
+                    yield inside
+                    return
+            job.wait(LOOK, "paused")
+
+    def _until_able(self, job: Job) -> None:
+        """Wait, without a slot, while the target is held up; raises `TargetPaused` at the run's deadline."""
+        while True:
+            settings, _ = (target := self.target(job.key)).asked()
+            container = self.engine.inspect(target.container.id)
+            held_up = hindrance(container, settings)
+            if held_up is None:
+                return
+            left = job.begin(settings.timeout.total_seconds()) - time.monotonic()
+            if left <= 0:
+                hint = f"Let it run again (`docker unpause {container.name}`), or raise backup.timeout."
+                raise TargetPaused(f"container {container.name} was {held_up} until the run's deadline", hint=hint)
+            job.wait(min(LOOK, left), held_up)
+
+    def _enter(self, job: Job) -> Inside:
+        target = self.target(job.key)
+        settings, options = target.asked()
+        job.update(strategy=target.strategy)
+        deadline = job.begin(settings.timeout.total_seconds())
+        survey = self.surveyor.survey(target.container.id, settings, options)
+        self.orphans.end(target)
+        written = target.resolved.sensitive if target.resolved else ()
+        secrets = self.secrets.with_also((*survey.sensitive, *written))
+        return Inside(self.engine, job, target, survey, secrets, deadline)
+
+
+def failure(error: SidecarError, redact: Redact) -> Failure:
+    """What the report tells of an error."""
+    return Failure(
+        code=error.code,
+        message=redact(error.message),
+        hint=error.hint,
+        transient=error.transient,
+        exit_code=getattr(error, "exit_code", None),
+        stderr=redact(getattr(error, "stderr", ""))[-4096:],
+    )
