@@ -116,6 +116,8 @@ class Store:
         for folder in left:
             with suppress(StoreError):
                 self._remove(folder)
+        for folder in list(self._folders()):
+            self._tidy(folder)
         return [folder.name for folder in left]
 
     @contextmanager
@@ -197,6 +199,9 @@ class Store:
         if manifest.schema_ > SCHEMA:
             hint = "Run the release that wrote it, or a later one."
             raise StoreError(f"{path} has schema {manifest.schema_}, this program reads up to {SCHEMA}", hint=hint)
+        if path.parent != self.root.joinpath(*manifest.target.folders, manifest.run):
+            told = f"{path} is that of run {manifest.run} of {manifest.target}"
+            raise StoreError(told, hint="Put its folder where it belongs, or move it out of the store.")
         return manifest
 
     def _demand_present(self) -> None:
@@ -271,11 +276,16 @@ class Store:
                 folder = folder.parent
 
     def _run_folders(self) -> Iterator[Path]:
-        services = [service for project in subfolders(self.root) for service in subfolders(project)]
-        for service in services:
-            for folder in subfolders(service):
-                below = [folder] if RUN_ID.fullmatch(folder.name) else subfolders(folder)
-                yield from (run for run in below if RUN_ID.fullmatch(run.name))
+        for above in self._folders():
+            yield from (folder for folder in subfolders(above) if RUN_ID.fullmatch(folder.name))
+
+    def _folders(self) -> Iterator[Path]:
+        """Those above runs, the deepest first."""
+        for project in subfolders(self.root):
+            for service in subfolders(project):
+                yield from (folder for folder in subfolders(service) if not RUN_ID.fullmatch(folder.name))
+                yield service
+            yield project
 
 
 def is_published(folder: Path) -> bool:

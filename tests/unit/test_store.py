@@ -86,9 +86,10 @@ def test_sweep_removes_what_a_dead_process_left_and_nothing_else(store: Store) -
     half = store.folder(KEY, "20260302T030000Z-0123abcd")
     half.mkdir(parents=True)
     (half / "a.zst").write_bytes(b"whole, but without its manifest")
+    (store.root / "shop/new/media").mkdir(parents=True)
     assert store.sweep() == [half.name]
+    assert {path.name for path in store.root.rglob("*")} == {".lock", "shop", "db", RUN, "a.zst", MANIFEST}
     assert good.exists()
-    assert not half.exists()
 
 
 def test_a_deleted_run_is_gone_with_the_folders_that_it_leaves_empty(store: Store) -> None:
@@ -252,6 +253,12 @@ def test_a_manifest_that_cannot_be_read_does_not_hide_the_others(store: Store) -
     found = {type(one): one for one in store.manifests()}
     assert found[Manifest].run == later
     assert RUN in found[StoreError].message
+
+
+def test_a_manifest_in_the_folder_of_another_is_refused(store: Store) -> None:
+    (publish(store) / MANIFEST).write_text(manifest(key=Key(project="shop", service="victim")).model_dump_json())
+    with pytest.raises(StoreError, match="shop/victim"):
+        store.manifest(KEY, RUN)
 
 
 def test_a_run_is_refused_where_the_last_one_would_not_fit_again(store: Store) -> None:
