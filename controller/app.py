@@ -19,11 +19,15 @@ from controller.engine.client import Engine
 from controller.errors import SidecarError, StoreError
 from controller.executor import Executor
 from controller.heartbeat import Heartbeat
+from controller.holds import Holds
 from controller.identity import identity
 from controller.jobs import Job, Jobs
+from controller.loop import Loop
 from controller.orphans import Orphans
+from controller.prune import Pruner
 from controller.quiesce import Quiescing
 from controller.report import Failure, Key, Report
+from controller.scheduler import Scheduler
 from controller.serving.server import Server
 from controller.store import Store
 from controller.survey import Surveyor
@@ -65,6 +69,14 @@ class Sidecar:
         self.watch = Watch(
             self.engine, surveyor, loaded, strategies, remembered=self._is_remembered, looked=self._looked
         )
+        self.holds = Holds()
+        self.pruner = Pruner(self.store, self.catalog, self.holds, self.targets, paths.workdir, clock=now)
+        self.jobs.on_end(self.pruner.ended)
+        orchestrated = self.settings.orchestrator is not None
+        self._scheduler = Scheduler(
+            self.targets, self.start, self.jobs.record, paths.workdir, orchestrated=orchestrated, clock=now
+        )
+        self._loops = (Loop("schedule", self._scheduler.look, seconds=1), Loop("prune", self.pruner.look, seconds=10))
         self.identity = identity(paths.workdir)
         self.instance = f"{os.uname().nodename}-{os.getpid()}"
         self.version = version("backup-sidecar")
@@ -85,6 +97,10 @@ class Sidecar:
         self.target(key).demand_runnable()
         return self.jobs.start(key, trigger)
 
+    def next_due(self, key: Key) -> datetime | None:
+        """By its schedule; None for never."""
+        return self._scheduler.next_due(key)
+
     @property
     def watching(self) -> bool:
         return self.watch.watching
@@ -95,7 +111,8 @@ class Sidecar:
 
     @property
     def alive(self) -> bool:
-        return self.watch.alive and (self._heartbeat is None or self._heartbeat.alive)
+        is_announced = self._heartbeat is None or self._heartbeat.alive
+        return self.watch.alive and is_announced and all(loop.alive for loop in self._loops)
 
     @property
     def problems(self) -> tuple[Problem, ...]:
@@ -115,6 +132,8 @@ class Sidecar:
         self._recover()
         self.watch.start()
         self._server.start()
+        for loop in self._loops:
+            loop.start()
         if self._heartbeat:
             self._heartbeat.start()
 
@@ -123,6 +142,8 @@ class Sidecar:
         until = time.monotonic() + GRACE
         self.jobs.refuse()
         self._server.stop()
+        for loop in self._loops:
+            loop.stop()
         self.jobs.stop(grace=max(0.0, until - time.monotonic()))
         if self._heartbeat:
             self._heartbeat.stop()
@@ -140,6 +161,7 @@ class Sidecar:
                 logger.bind(code=found.code).error("{}", found)
             else:
                 self.catalog.adopt(found)
+                self.pruner.finish(found)
         for report in self.catalog.runs(states=("queued", "running"), limit=10_000):
             hint = "Start it again."
             failure = Failure(
@@ -159,6 +181,11 @@ class Sidecar:
         return self.catalog.last_good(key) is not None
 
 
+def now() -> datetime:
+    """The clock of schedules and retention."""
+    return datetime.now(UTC)
+
+
 def finished(report: Report) -> None:
     """The one line of a finished run."""
     facts = {
@@ -170,7 +197,9 @@ def finished(report: Report) -> None:
     }
     bound = logger.bind(**facts, proof=report.proof)
     if report.failure:
-        bound.bind(code=report.failure.code).error("run failed: {}. {}", report.failure.message, report.failure.hint)
+        bound.bind(code=report.failure.code).error(
+            "run {}: {}. {}", report.state, report.failure.message, report.failure.hint
+        )
     else:
         bound.info("run {}", report.state)
 

@@ -24,6 +24,10 @@ MIGRATIONS = (
     ) STRICT;
     CREATE INDEX runs_by_target ON runs (target, id);
     """,
+    """
+    CREATE INDEX runs_stored ON runs (target, id)
+        WHERE state = 'succeeded' AND json_extract(report, '$.pruned') IS NULL;
+    """,
 )
 """One entry for each schema version; `PRAGMA user_version` says how many were applied."""
 
@@ -83,9 +87,14 @@ class Catalog:
         where = f"WHERE {' AND '.join(clauses)}" if clauses else ""
         return list(self._select(f"{where} ORDER BY id DESC LIMIT ?", *([str(key)] if key else []), *wanted, limit))
 
+    def stored(self, key: Key) -> Iterator[Report]:
+        """A target's runs whose artifacts are there, newest first."""
+        clause = "WHERE target = ? AND state = 'succeeded' AND json_extract(report, '$.pruned') IS NULL"
+        return self._select(f"{clause} ORDER BY id DESC", str(key))
+
     def last_good(self, key: Key) -> Report | None:
-        """The newest run that succeeded."""
-        return next(iter(self.runs(key, states=("succeeded",), limit=1)), None)
+        """The newest run that counts as a backup."""
+        return next((report for report in self.stored(key) if report.good), None)
 
     def adopt(self, manifest: Manifest) -> None:
         """Enter a published run that the catalog does not know."""

@@ -26,6 +26,8 @@ SidecarError
 │   └── Damaged              damaged
 ├── UnknownTarget            unknown-target
 ├── UnknownRun               unknown-run
+├── InUse                    run-in-use           transient
+├── LastGood                 last-good-run
 ├── Stopping                 stopping             transient
 ├── CannotListen             cannot-listen
 └── Busy                     run-in-progress
@@ -201,6 +203,18 @@ class UnknownRun(SidecarError):
     """No run has this id, or it holds no such artifact."""
 
     code = "unknown-run"
+
+
+class InUse(SidecarError):
+    """The run is being downloaded, verified or restored, so it cannot be deleted."""
+
+    code, transient = "run-in-use", True
+
+
+class LastGood(SidecarError):
+    """The run is the target's last good one, which nobody deletes by mistake."""
+
+    code = "last-good-run"
 
 
 class Stopping(SidecarError):

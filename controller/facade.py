@@ -1,13 +1,16 @@
 """What API, metrics and heartbeat may ask of the running program; apart, so that they need not know how it is made."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
 from config.loading import Loaded
 from config.problems import Problem
 from controller.catalog import Catalog
+from controller.holds import Holds
 from controller.jobs import Job, Jobs
+from controller.prune import Pruner
 from controller.report import Key
 from controller.store import Store
 from controller.targets import Target
@@ -27,6 +30,14 @@ class Sidecar(Protocol):
 
     @property
     def jobs(self) -> Jobs: ...
+
+    @property
+    def holds(self) -> Holds:
+        """Which stored runs are in use."""
+        ...
+
+    @property
+    def pruner(self) -> Pruner: ...
 
     @property
     def identity(self) -> str:
@@ -77,6 +88,10 @@ class Sidecar(Protocol):
 
     def target(self, key: Key) -> Target:
         """Raises `UnknownTarget`, whose hint names the nearest keys."""
+        ...
+
+    def next_due(self, key: Key) -> datetime | None:
+        """When the target's schedule is due next; None for never."""
         ...
 
     def start(self, key: Key, trigger: str) -> Job:

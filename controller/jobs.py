@@ -217,9 +217,17 @@ class Jobs:
         self._keep(report)
         with self._lock:
             del self._active[str(job.key)]
+        self._tell(report)
+        job.future.set_result(report)
+
+    def record(self, report: Report) -> None:
+        """Enter a final report of a run that never was, and tell it like any other."""
+        self._keep(report)
+        self._tell(report)
+
+    def _tell(self, report: Report) -> None:
         for listener in self._listeners:
             listener(report)
-        job.future.set_result(report)
 
     def _keep(self, report: Report) -> None:
         """A disk that takes nothing hides no report: the catalog tells it from memory."""

@@ -32,17 +32,20 @@ class Metrics(Collector):
         return iter(())
 
     def collect(self) -> Iterator[Metric]:
-        """Gauges of each target's last good run and problems, and the counter of runs."""
+        """Gauges of each target's last good run, next one and problems, and the counter of runs."""
         success = gauge("backup_last_success_timestamp_seconds", "When the last good run ended, in Unix time.")
         duration = gauge("backup_run_duration_seconds", "How long the last good run took.")
         size = gauge("backup_artifact_bytes", "Stored size of the last good run's artifacts.")
+        due = gauge("backup_next_due_timestamp_seconds", "When the next run is due, in Unix time.")
         for target in self._sidecar.targets():
             if good := self._sidecar.catalog.last_good(target.key):
                 labels = [str(target.key)]
                 success.add_metric(labels, good.finished.timestamp() if good.finished else 0)
                 duration.add_metric(labels, good.seconds or 0)
                 size.add_metric(labels, good.size or 0)
-        yield from (success, duration, size, self._problems(), self._counted(), self._reconnects())
+            if moment := self._sidecar.next_due(target.key):
+                due.add_metric([str(target.key)], moment.timestamp())
+        yield from (success, duration, size, due, self._problems(), self._counted(), self._reconnects())
 
     def _problems(self) -> Metric:
         found = {("", problem.code) for problem in self._sidecar.problems}

@@ -28,6 +28,14 @@ def rfc3339(time: datetime) -> str:
     return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def moment(text: str) -> datetime:
+    """The opposite of `rfc3339`; raises ValueError for what is no time, or one without a zone."""
+    found = datetime.fromisoformat(text)
+    if found.tzinfo is None:
+        raise ValueError(f"{text[:40]!r} has no zone")
+    return found.astimezone(UTC)
+
+
 def new_run_id(now: datetime) -> str:
     """`YYYYMMDDTHHMMSSZ-<8 hex>`; sorts by time."""
     return f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"

@@ -7,7 +7,7 @@ from typing import Any
 
 from controller.facade import Sidecar
 from controller.redaction import Redact
-from controller.report import Report
+from controller.report import Report, rfc3339
 from controller.targets import Target
 
 LONG = ("settings", "provenance", "plan")
@@ -20,11 +20,12 @@ def run(report: Report) -> dict[str, Any]:
 
 
 def target(sidecar: Sidecar, found: Target) -> dict[str, Any]:
-    """One target with its last good run; no value of a secret of the file, the labels or the container."""
+    """One target with its last good run and its next; no value of a secret of the file, the labels or the container."""
     known = (found.resolved.sensitive if found.resolved else ()) + (found.survey.sensitive if found.survey else ())
     shown: dict[str, Any] = redacted(found.as_dict(), sidecar.loaded.secrets.with_also(known).redact)
     good = sidecar.catalog.last_good(found.key)
-    return shown | {"last_good": run(good) if good else None}
+    due = sidecar.next_due(found.key)
+    return shown | {"last_good": run(good) if good else None, "next_due": rfc3339(due) if due else None}
 
 
 def summary(sidecar: Sidecar, found: Target) -> dict[str, Any]:

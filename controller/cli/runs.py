@@ -35,11 +35,12 @@ def targets(as_json: AsJson = False) -> int:
         show_json(listed)
         return program.OK
     show(
-        [(row["key"], row["strategy"], row["state"], row["container"]["name"]) for row in listed],
+        [(row["key"], row["strategy"], row["state"], row["container"]["name"], row["next_due"]) for row in listed],
         "TARGET",
         "STRATEGY",
         "STATE",
         "CONTAINER",
+        "NEXT",
     )
     for row in listed:
         show_problems(row["problems"])

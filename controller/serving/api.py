@@ -18,12 +18,13 @@ from controller import views
 from controller.errors import UnknownRun
 from controller.facade import Sidecar
 from controller.metrics import Metrics
-from controller.report import Key, Report, State
+from controller.report import Key, Report, State, rfc3339
 from controller.serving.delivery import BYTES, PART, Delivery, echoed
 from controller.serving.exports import RETRY_AFTER, Exports
 from controller.serving.idempotency import Idempotency
 from controller.serving.keys import TargetKey, parsed
 from controller.serving.parcel import of_artifact, of_runs
+from controller.serving.pruning import pruning
 from controller.serving.refusal import DOCUMENTED, Refused, answer_errors, run_failed
 from controller.targets import Target
 
@@ -87,7 +88,7 @@ def build(sidecar: Sidecar, exports: Exports) -> FastAPI:
     answer_errors(app, sidecar.loaded.secrets.redact)
     app.include_router(health(sidecar))
     bearer = [Depends(HTTPBearer(auto_error=False, description="The sidecar's token."))]
-    for router in (contract(sidecar, exports), targets(sidecar), runs(sidecar, exports)):
+    for router in (contract(sidecar, exports), targets(sidecar), runs(sidecar, exports), pruning(sidecar)):
         app.include_router(router, dependencies=bearer)
     return app
 
@@ -134,7 +135,7 @@ def contract(sidecar: Sidecar, exports: Exports) -> APIRouter:
             headers = {"Retry-After": RETRY_AFTER}
             raise Refused(503, "export-under-way", "The backup goes on.", hint=hint, headers=headers, **facts)
         headers = {"Content-Location": later.download_url} | echoed("X-Drive-Folder-Id", query.drive_folder_id)
-        return Delivery(parcel, headers=headers, on_sent=lambda: exports.delivered(export.runs))
+        return Delivery(parcel, sidecar.holds, headers=headers, on_sent=lambda: exports.delivered(export.runs))
 
     @routes.get("/backup/capabilities", response_model_exclude_none=True)
     def capabilities() -> Capabilities:
@@ -216,7 +217,8 @@ def runs(sidecar: Sidecar, exports: Exports) -> APIRouter:
     @routes.get("/v1/runs/{run}/artifacts/{name}", response_class=Response, responses=BYTES | PART)
     def fetch_artifact(request: Request, run: str, name: str) -> Response:
         report = fetchable(sidecar, run)
-        return Delivery(of_artifact(sidecar.store, sidecar.store.manifest(report.target, run), name), request.headers)
+        parcel = of_artifact(sidecar.store, sidecar.store.manifest(report.target, run), name)
+        return Delivery(parcel, sidecar.holds, request.headers)
 
     @routes.get("/v1/exports/{ids}", summary="Several runs as one export")
     def show_export(ids: str) -> dict[str, Any]:
@@ -230,8 +232,9 @@ def runs(sidecar: Sidecar, exports: Exports) -> APIRouter:
 
     def fetched(request: Request, wanted: tuple[str, ...]) -> Response:
         reports = [fetchable(sidecar, run) for run in wanted]
-        parcel = of_runs(sidecar.store, [(report.target, report.id) for report in reports])
-        return Delivery(parcel, request.headers, on_sent=lambda: exports.delivered(wanted))
+        with sidecar.holds.held(*wanted):
+            parcel = of_runs(sidecar.store, [(report.target, report.id) for report in reports])
+        return Delivery(parcel, sidecar.holds, request.headers, on_sent=lambda: exports.delivered(wanted))
 
     return routes
 
@@ -255,6 +258,9 @@ def fetchable(sidecar: Sidecar, run: str) -> Report:
         raise Refused(409, "run-in-progress", detail, hint="Ask again later.", headers=headers, run=run)
     if report.state != "succeeded":
         raise run_failed(report)
+    if report.pruned:
+        detail = f"The artifacts of run {run} were deleted at {rfc3339(report.pruned)}."
+        raise Refused(410, "run-pruned", detail, hint="`/v1/runs` lists the runs; later ones have theirs.", run=run)
     return report
 
 

@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from controller.errors import SidecarError
+from controller.holds import Holds
 from controller.serving.parcel import MEDIA_TYPES, Parcel
 from controller.serving.refusal import Refused
 
@@ -46,13 +47,18 @@ class Delivery(Response):
     def __init__(
         self,
         parcel: Parcel,
+        holds: Holds,
         request: Headers = NO_HEADERS,
         *,
         headers: Mapping[str, str] | None = None,
         on_sent: Callable[[], None] | None = None,
     ) -> None:
-        """`on_sent` is called with the last bytes of the whole parcel, if the client is still there."""
+        """`holds` keeps the runs from being deleted meanwhile.
+
+        `on_sent` is called with the last bytes of the whole parcel, if the client is still there.
+        """
         self.parcel, self.on_sent, self.background = parcel, on_sent, None
+        self._holds = holds
         wanted = span(parcel, request)
         self.span = range(parcel.size) if wanted is None else wanted
         self.status_code = 200 if wanted is None else 206
@@ -67,9 +73,10 @@ class Delivery(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Ends without completing when the bytes are not what they should be; the server then cuts the connection."""
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        if scope["method"] == "HEAD" or await self._sent_bytes(receive, send):
-            await send({"type": "http.response.body"})
+        with self._holds.held(*self.parcel.runs):
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            if scope["method"] == "HEAD" or await self._sent_bytes(receive, send):
+                await send({"type": "http.response.body"})
 
     async def _sent_bytes(self, receive: Receive, send: Send) -> bool:
         """Whether everything went out; the client may have gone, the file may be damaged."""

@@ -5,7 +5,6 @@ client whose connection broke, or that was told to come back, gets it, and the n
 """
 
 import asyncio
-import time
 from concurrent.futures import Future
 
 from starlette.concurrency import run_in_threadpool
@@ -31,17 +30,6 @@ class Export:
     def __init__(self, jobs: tuple[Job, ...], parcel: asyncio.Task[Parcel]) -> None:
         self.runs = tuple(job.report.id for job in jobs)
         self.parcel = parcel
-        self.ended: float | None = None
-        parcel.add_done_callback(self._end)
-
-    def _end(self, parcel: asyncio.Task[Parcel]) -> None:
-        self.ended = time.monotonic()
-        if not parcel.cancelled():
-            parcel.exception()  # Seen, also when no client is left to be told.
-
-    @property
-    def is_stale(self) -> bool:
-        return self.ended is not None and time.monotonic() - self.ended > KEPT
 
 
 class Exports:
@@ -55,11 +43,13 @@ class Exports:
     async def join(self, key: Key | None) -> Export:
         """The export of a target, None for all; started unless there is one. Raises `SidecarError`, `Refused`."""
         async with self._joining:
-            self._open = {name: export for name, export in self._open.items() if not export.is_stale}
             name = str(key or "")
             if name not in self._open:
                 jobs = await run_in_threadpool(self._start, key)
-                self._open[name] = Export(jobs, asyncio.create_task(self._packed(jobs)))
+                export = Export(jobs, asyncio.create_task(self._packed(jobs)))
+                self._sidecar.holds.take(export.runs)
+                export.parcel.add_done_callback(lambda parcel: self._keep(export, parcel))
+                self._open[name] = export
             return self._open[name]
 
     async def answer(self, export: Export, within: float) -> Parcel | None:
@@ -74,12 +64,21 @@ class Exports:
         return export.parcel.result()
 
     def delivered(self, runs: tuple[str, ...]) -> None:
-        """The next export of these runs' targets is a new one."""
-        self._open = {name: export for name, export in self._open.items() if set(export.runs) != set(runs)}
+        """The next export of these runs' targets is a new one, and nothing keeps these from being deleted."""
+        for name, export in list(self._open.items()):
+            if set(export.runs) == set(runs):
+                del self._open[name]
+                self._sidecar.holds.give(export.runs)
 
     def close(self) -> None:
         """Let everybody who waits go."""
         self._closing.set()
+
+    def _keep(self, export: Export, parcel: asyncio.Task[Parcel]) -> None:
+        """Until it is fetched, and not for ever."""
+        if not parcel.cancelled():
+            parcel.exception()  # Seen, also when no client is left to be told.
+        asyncio.get_running_loop().call_later(KEPT, self.delivered, export.runs)
 
     async def _packed(self, jobs: tuple[Job, ...]) -> Parcel:
         reports = await asyncio.gather(*(ended(job.future) for job in jobs))

@@ -12,6 +12,8 @@ from starlette.exceptions import HTTPException
 from controller.errors import (
     Busy,
     EngineError,
+    InUse,
+    LastGood,
     SidecarError,
     Stopping,
     StoreFull,
@@ -27,6 +29,8 @@ STATUS: Mapping[type[SidecarError], int] = {
     UnknownTarget: 404,
     UnknownRun: 404,
     Busy: 409,
+    InUse: 409,
+    LastGood: 409,
     TargetError: 409,
     EngineError: 503,
     Stopping: 503,

@@ -74,7 +74,7 @@ def configuration(project: str) -> dict[str, object]:
         "schema": 1,
         "strategy": {"type": "postgres", "commands": {"pre": [show], "post": ["echo ${GREETING} >/tmp/greeting"]}},
         "secrets": ["DATABASE_URL", "SSH_PRIVATE_KEY"],
-        "defaults": {"timeout": "90s", "compression": "zstd:1", "retries": 0},
+        "defaults": {"schedule": "none", "timeout": "90s", "compression": "zstd:1", "retries": 0},
         "targets": {
             f"{project}/overruled": {"timeout": "45s", "compression": "gzip"},
             f"{project}/url": {"commands": {"backup": ['printf "%s\\n" "$DATABASE_URL" "$SSH_PRIVATE_KEY"']}},

@@ -258,7 +258,8 @@ def sidecar(
         container = docker(
             *("run", "--detach", "--name", f"{project}-sidecar", *label, "--label", f"{PROJECT}={project}"),
             *("--network", app.network, "--publish", "127.0.0.1::8000", "--volume", f"{config}:/etc/sidecar:ro"),
-            *("--volume", "/var/run/docker.sock:/var/run/docker.sock", *options, SIDECAR_IMAGE),
+            *("--volume", "/var/run/docker.sock:/var/run/docker.sock", "--env", "SIDECAR_DEFAULTS_SCHEDULE=none"),
+            *(*options, SIDECAR_IMAGE),
         )
         port = docker("port", container, "8000/tcp").splitlines()[0].rpartition(":")[2]
         with contextlib.closing(Sidecar(f"{project}-sidecar", project, f"http://127.0.0.1:{port}", token)) as running:

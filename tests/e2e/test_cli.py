@@ -99,7 +99,7 @@ def test_targets_lists_each_with_its_state_and_names_problems_with_their_remedy(
 
     assert done.returncode == 0
     rows = [line.split() for line in done.stdout.splitlines()]
-    assert rows[0] == ["TARGET", "STRATEGY", "STATE", "CONTAINER"]
+    assert rows[0] == ["TARGET", "STRATEGY", "STATE", "CONTAINER", "NEXT"]
     assert [sidecar.key("postgres"), "postgres", "ready", f"{sidecar.project}-postgres-1"] in rows
     assert "postgres" in done.stderr
     assert "unknown-strategy" in done.stderr

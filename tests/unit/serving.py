@@ -15,8 +15,10 @@ from config.problems import Problem
 from controller.catalog import Catalog, succeeded
 from controller.engine.models import Listed, NetworkEndpoint
 from controller.errors import UnknownTarget
+from controller.holds import Holds
 from controller.identity import identity
 from controller.jobs import Job, Jobs
+from controller.prune import Pruner
 from controller.report import Artifact, Failure, Key, Manifest, Report
 from controller.serving.server import Server
 from controller.store import Store
@@ -43,6 +45,9 @@ class World:
         self.store.acquire()
         self.catalog = Catalog(folder / "work/catalog.sqlite")
         self.jobs = Jobs(self.execute, self.catalog, 4)
+        self.holds = Holds()
+        self.pruner = Pruner(self.store, self.catalog, self.holds, self.targets, folder / "work", clock=utc_now)
+        self.due: dict[Key, datetime] = {}
         self.identity, self.instance, self.version = identity(folder / "work"), "test-1", "0.1.0"
         self.own_address: str | None = "10.9.8.7"
         self.watching = self.alive = True
@@ -65,6 +70,9 @@ class World:
             raise UnknownTarget(f"no target {key}", hint=nearest(key, known.keys()))
         return known[str(key)]
 
+    def next_due(self, key: Key) -> datetime | None:
+        return self.due.get(key)
+
     def start(self, key: Key, trigger: str) -> Job:
         self.target(key).demand_runnable()
         return self.jobs.start(key, trigger)
@@ -81,13 +89,13 @@ class World:
             for name, data in self.content.items():
                 with draft.open(name) as file:
                     file.write(data)
-            manifest = self.manifest(job)
+            manifest = self.manifest(job.report)
             draft.publish(manifest)
         done = succeeded(manifest)
         fields = ("state", "strategy", "started", "finished", "seconds", "bytes", "size", "proof", "artifacts")
         return job.update(**{name: getattr(done, name) for name in fields})
 
-    def manifest(self, job: Job) -> Manifest:
+    def manifest(self, report: Report) -> Manifest:
         now = datetime.now(UTC)
         artifacts = tuple(
             Artifact(
@@ -103,8 +111,8 @@ class World:
             for name, data in self.content.items()
         )
         return Manifest(
-            run=job.report.id,
-            target=job.key,
+            run=report.id,
+            target=report.target,
             strategy="postgres",
             container="shop-db-1",
             container_id="c1",
@@ -127,6 +135,10 @@ class World:
         self.jobs.stop()
         self.catalog.close()
         self.store.release()
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
 
 
 def listed(service: str, labels: dict[str, str]) -> Listed:

@@ -159,10 +159,6 @@ def test_a_misspelt_strategy_section_of_the_file_is_the_targets_problem(merge: M
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("schedule", "@daily"),
-        ("timezone", "UTC"),
-        ("catch-up", "false"),
-        ("retention.keep-last", "3"),
         ("expect.max-shrink", "50%"),
         ("expect.max-age", "1d"),
         ("drill.schedule", "@weekly"),

@@ -1,0 +1,31 @@
+"""Whether the clock may be believed; apart, because what deletes by age must know, and the clock cannot tell."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+JUMP = timedelta(days=1)
+"""Time between two looks above which the clock may have been set, or this program was away for as long."""
+SETTLES = timedelta(days=1)
+"""Time for which it then has to go on without a jump."""
+NOTED = timedelta(hours=1)
+"""How often a look has to be written down."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """What was seen of the clock; outlives the process."""
+
+    seen: datetime
+    """The last look."""
+    since: datetime
+    """The first look after the last jump."""
+
+    def look(self, now: datetime) -> "Trust":
+        """What to write down instead; the same when there is nothing new."""
+        if not timedelta(0) <= now - self.seen <= JUMP:
+            return Trust(now, now)
+        return Trust(now, self.since) if now - self.seen >= NOTED else self
+
+    def holds(self, now: datetime) -> bool:
+        """Whether `now` is to be believed."""
+        return now - self.since >= SETTLES
