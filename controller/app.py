@@ -76,6 +76,7 @@ class Sidecar:
         self._scheduler = Scheduler(
             self.targets, self.start, self.jobs.record, paths.workdir, orchestrated=orchestrated, clock=now
         )
+        self.jobs.on_end(self._ended)
         self._loops = (Loop("schedule", self._scheduler.look, seconds=1), Loop("prune", self.pruner.look, seconds=10))
         self.identity = identity(paths.workdir)
         self.instance = f"{os.uname().nodename}-{os.getpid()}"
@@ -171,11 +172,17 @@ class Sidecar:
             self.catalog.put(
                 report.model_copy(update={"state": "interrupted", "failure": failure, "finished": datetime.now(UTC)})
             )
+            self._scheduler.owe(report)
 
     def _looked(self) -> None:
         """The engine is there, and the list is new: make up for what could not be undone or ended before."""
         self._quiescing.recover()
         self._orphans.end_all(self.targets())
+
+    def _ended(self, report: Report) -> None:
+        """What was cut by the end of the sidecar, and by nobody else, is still to be done."""
+        if report.state == "cancelled" and self.jobs.stopping:
+            self._scheduler.owe(report)
 
     def _is_remembered(self, key: Key) -> bool:
         return self.catalog.last_good(key) is not None

@@ -194,6 +194,11 @@ class Jobs:
         job = self.job(run)
         return job.report if job else self._catalog.get(run)
 
+    @property
+    def stopping(self) -> bool:
+        """No more runs are taken."""
+        return self._stopping
+
     def refuse(self) -> None:
         """Take no more runs, and give up those that have no slot."""
         with self._lock:

@@ -175,8 +175,8 @@ def noted(path: Path) -> Trust | None:
 
 
 def warn(key: Key, verdicts: Sequence[Verdict]) -> None:
-    """Say that the clock keeps what would have gone."""
+    """Say that the clock keeps what might have gone."""
     for rule in (FUTURE, UNTRUSTED):
         if runs := [verdict.run.id for verdict in verdicts if rule in verdict.rules]:
             bound = logger.bind(target=str(key), runs=len(runs), newest=runs[0])
-            bound.warning("nothing is pruned because of the {}", rule)
+            bound.warning("runs stay because of the {}", rule)

@@ -79,6 +79,8 @@ class Standing:
     decided: datetime
     owed: datetime | None = None
     """A missed due time that is to be caught up; until the next one comes due, whose run does as well."""
+    before: datetime | None = None
+    """Up to when they had been decided once already, before the clock went back: those are not missed again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,20 +100,23 @@ def decide(rule: Rule, known: Standing | None, now: datetime, *, catch_up: bool)
     """What to do about the due times since `known` was written.
 
     A target that is new, or whose rule is, is first due at the next time. A `known` from beyond the next due time was
-    written by a clock that was wrong, and holds no longer; one that is only a little ahead keeps a run from being
-    repeated when the clock is set back.
+    written by a clock that is or was wrong: its due times are decided anew from then on. One a little ahead only keeps
+    a run from being repeated when the clock is set back.
     """
-    upcoming = rule.next(now)
-    if known is None or known.rule != str(rule) or (upcoming is not None and known.decided > upcoming):
+    if known is None or known.rule != str(rule):
         return Decision(Standing(str(rule), now))
+    if (upcoming := rule.next(now)) is not None and known.decided > upcoming:
+        return Decision(replace(known, decided=now, before=max(known.decided, known.before or known.decided)))
     if not (passed := between(rule, known.decided, now)):
         return Decision(known)
-    newest, standing = passed[-1], Standing(str(rule), passed[-1])
+    newest = passed[-1]
+    standing = Standing(str(rule), newest, before=known.before if known.before and known.before > newest else None)
     if now - newest <= GRACE:
         missed, due = passed[:-1], newest
     else:
         missed, due = passed, None
         standing = replace(standing, owed=newest if catch_up else None)
+    missed = [one for one in missed if known.before is None or one > known.before]
     return Decision(standing, due, tuple(missed[-MOST_MISSED:]), len(missed) > MOST_MISSED)
 
 

@@ -4,6 +4,7 @@ Up to when each target's due times are decided lies in a journal, so that it sur
 A run is started before that is written: a crash in between repeats a run, and never loses one.
 """
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -26,7 +27,7 @@ AWAY = "the sidecar or its host was down, or the target was not there"
 
 
 class Scheduler:
-    """`look` does all that `clock` makes due; call it every second or so, from one thread."""
+    """`look` does all that `clock` makes due; call it every second or so. Safe to use from several threads."""
 
     def __init__(
         self,
@@ -44,14 +45,27 @@ class Scheduler:
         self._standings = remembered(self._path)
         self._upcoming: dict[str, tuple[Standing, datetime | None]] = {}
         self._written = True
+        self._lock = threading.Lock()
 
     def next_due(self, key: Key) -> datetime | None:
         """When the target is due next, as of the last look; None for never."""
         _, upcoming = self._upcoming.get(str(key), (None, None))
         return upcoming
 
+    def owe(self, report: Report) -> None:
+        """A run by schedule that ended with the sidecar is caught up like one that was missed."""
+        with self._lock:
+            if report.trigger == "schedule" and (standing := self._standings.get(str(report.target))):
+                self._standings[str(report.target)] = replace(standing, owed=report.created)
+                self._upcoming.pop(str(report.target), None)
+                self._write()
+
     def look(self) -> None:
         """Start and record what has come due since the last look; never raises `SidecarError`."""
+        with self._lock:
+            self._look()
+
+    def _look(self) -> None:
         now, before = self._clock(), dict(self._standings)
         rules = {str(target.key): (target, rule) for target, rule in self._ruled()}
         for key, (target, rule) in rules.items():
@@ -113,6 +127,7 @@ class Scheduler:
                 "rule": standing.rule,
                 "decided": rfc3339(standing.decided),
                 "owed": rfc3339(standing.owed) if standing.owed else None,
+                "before": rfc3339(standing.before) if standing.before else None,
             }
             for key, standing in sorted(self._standings.items())
         }
@@ -164,5 +179,5 @@ def remembered(path: Path) -> dict[str, Standing]:
 
 def standing_of(told: dict[str, Any]) -> Standing:
     """Raises KeyError, TypeError or ValueError for anything but what `look` has written."""
-    owed = told["owed"]
-    return Standing(str(told["rule"]), moment(told["decided"]), moment(owed) if owed else None)
+    owed, before = (moment(told[name]) if told[name] else None for name in ("owed", "before"))
+    return Standing(str(told["rule"]), moment(told["decided"]), owed, before)

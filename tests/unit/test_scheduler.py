@@ -146,6 +146,18 @@ def test_a_run_that_is_owed_goes_by_when_the_next_is_due(nights: Nights) -> None
     assert [f"{one:%d %H:%M}" for one in nights.started] == ["03 03:00"]
 
 
+@pytest.mark.parametrize(("trigger", "again"), [("schedule", True), ("cli", False)])
+def test_a_run_by_schedule_that_ended_with_the_sidecar_is_caught_up(
+    nights: Nights, trigger: str, *, again: bool
+) -> None:
+    nights.at("02 03:00")
+    cut = Report(id="20260502T030000Z-00000000", target=KEY, state="cancelled", trigger=trigger, created=nights.now)
+    nights.scheduler.owe(cut)
+    nights.restart()
+    nights.at("02 03:10").at("02 03:11")
+    assert [f"{one:%H:%M}" for one in nights.started] == ["03:00", *(["03:10"] if again else [])]
+
+
 def test_a_sidecar_that_is_stopping_decides_nothing(nights: Nights) -> None:
     nights.error = Stopping("the sidecar is shutting down")
     nights.at("02 03:00")

@@ -1,0 +1,123 @@
+"""What the year should have come to, from the policies' words alone; shares no code with what it judges.
+
+Due times are found by walking through the year in half hours and reading the clock on the wall; what stays is found by
+turning the pages of a calendar. It is slow, and plain enough to be believed.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+HALF_HOUR = timedelta(minutes=30)
+
+
+@dataclass
+class Row:
+    """One line of a target's history."""
+
+    when: datetime
+    state: str
+    mark: str = ""
+    stored: bool = False
+
+    def told(self) -> tuple[str, str, str, bool]:
+        return (f"{self.when:%Y-%m-%d %H:%M}", self.state, self.mark, self.stored)
+
+
+@dataclass
+class Plan:
+    """One target of the year, in words that need no parser."""
+
+    zone: ZoneInfo
+    clocks: tuple[time, ...]
+    weekday: int | None = None
+    """Monday is 0; None for every day."""
+    catch_up: bool = True
+    last: int = 0
+    days: int = 0
+    weeks: int = 0
+    months: int = 0
+    years: int = 0
+    max_age: timedelta | None = None
+    rows: list[Row] = field(default_factory=list)
+
+    def due(self, since: datetime, until: datetime) -> list[datetime]:
+        """The first half hour at which the wall clock shows the time or, since it skipped it, a later one."""
+        found, seen = [], set()
+        moment = since - timedelta(days=2)
+        while moment <= until:
+            wall = moment.astimezone(self.zone)
+            for clock in self.clocks:
+                if wall.time() >= clock and (wall.date(), clock) not in seen:
+                    seen.add((wall.date(), clock))
+                    wanted = self.weekday is None or wall.weekday() == self.weekday
+                    if wanted and since < moment:
+                        found.append(moment)
+            moment += HALF_HOUR
+        return found
+
+    # --- retention
+
+    def prune(self, now: datetime, *, trusted: bool) -> None:
+        """Take from the table what no word of the policy keeps."""
+        stored = [row for row in self.rows if row.stored]
+        if not stored or max(row.when for row in stored) > now:
+            return
+        kept: list[Row] = []
+        for mark in ("good", "suspicious", "damaged"):
+            kept += self._kept([row for row in stored if kind(row) == mark])
+        anchor = next(
+            newest(rows)
+            for mark in ("good", "suspicious", "damaged")
+            if (rows := [r for r in stored if kind(r) == mark])
+        )
+        for row in stored:
+            too_old = self.max_age is not None and now - row.when > self.max_age and trusted
+            row.stored = row is anchor or (any(row is one for one in kept) and not too_old)
+
+    def _kept(self, rows: list[Row]) -> list[Row]:
+        if not rows:
+            return []
+        kept = sorted(rows, key=lambda row: row.when)[-self.last :] if self.last else []
+        for count, page in ((self.days, by_day), (self.weeks, by_week), (self.months, by_month), (self.years, by_year)):
+            kept += self._of_calendar(rows, count, page)
+        return kept
+
+    def _of_calendar(self, rows: list[Row], count: int, page: Callable[[date], date]) -> Iterable[Row]:
+        """Turn the pages back from the newest run to the oldest; take the newest run of each until there are enough."""
+        days = {row.when: row.when.astimezone(self.zone).date() for row in rows}
+        current, first, taken = page(max(days.values())), page(min(days.values())), []
+        while current >= first and len(taken) < count:
+            on_page = [row for row in rows if page(days[row.when]) == current]
+            if on_page:
+                taken.append(newest(on_page))
+            current = page(current - timedelta(days=1))
+        return taken
+
+
+def newest(rows: Iterable[Row]) -> Row:
+    return max(rows, key=lambda row: row.when)
+
+
+def kind(row: Row) -> str:
+    return row.mark if row.mark in ("suspicious", "damaged") else "good"
+
+
+def by_day(day: date) -> date:
+    return day
+
+
+def by_week(day: date) -> date:
+    """Its Monday."""
+    while day.weekday() != 0:
+        day -= timedelta(days=1)
+    return day
+
+
+def by_month(day: date) -> date:
+    return day.replace(day=1)
+
+
+def by_year(day: date) -> date:
+    return day.replace(month=1, day=1)
