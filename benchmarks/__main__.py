@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import fleets, streams
+from benchmarks import fleets, histories, streams
 from benchmarks.figures import Figure, table
 from benchmarks.lab import QUICK, Failed, Lab, Sizes
 from controller.errors import SidecarError
@@ -22,7 +22,10 @@ BUILD = Path(__file__).resolve().parents[1] / ".build"
 RESULTS = BUILD / "bench.json"
 GROUPS = {
     measure.__name__: measure
-    for measure in (streams.postgres, streams.stream, streams.memory, fleets.idle, fleets.start, fleets.fleet)
+    for measure in (
+        *(streams.postgres, streams.stream, streams.memory),
+        *(fleets.idle, fleets.start, fleets.fleet, histories.retention),
+    )
 }
 
 progress = Console(stderr=True, highlight=False, soft_wrap=True)

@@ -37,12 +37,14 @@ class Sizes:
     """Bytes; at most twice the stream."""
     idle: float = 60.0
     """Seconds; the sidecar lists anew once a minute."""
+    runs: int = 100_000
+    """Of one target."""
     some: int = 50
     many: int = 200
     """Containers."""
 
 
-QUICK = Sizes(scale=2, stream=256 << 20, small=32 << 20, large=512 << 20, idle=10.0, some=5, many=20)
+QUICK = Sizes(scale=2, stream=256 << 20, small=32 << 20, large=512 << 20, idle=10.0, runs=5_000, some=5, many=20)
 
 
 class Failed(Exception):

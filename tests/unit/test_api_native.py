@@ -6,6 +6,7 @@ import socket
 import stat
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -15,7 +16,7 @@ from hypothesis import strategies as some
 
 from config.problems import Problem
 from controller.errors import SidecarError
-from controller.report import Failure
+from controller.report import Failure, Key
 from controller.serving.server import CannotListen, Server
 from tests.unit.serving import FILES, PASSWORD, POSTGRES, TOKEN, World, client, is_problem, local, serving
 
@@ -381,6 +382,19 @@ def test_metrics_tell_of_runs_and_problems(tmp_path: Path) -> None:
     seconds = float(text.partition('backup_last_success_timestamp_seconds{target="shop/db"} ')[2].split()[0])
     assert abs(seconds - time.time()) < 60
     assert 'backup_run_duration_seconds{target="shop/db"}' in text
+
+
+def test_the_next_due_time_is_shown_where_targets_and_metrics_are(tmp_path: Path) -> None:
+    world = World(tmp_path, services={"db": POSTGRES, "web": FILES})
+    world.due[Key(project="shop", service="db")] = datetime(2026, 3, 1, 3, tzinfo=UTC)
+    with serving(world) as server, client(server) as api:
+        listed = {target["key"]: target["next_due"] for target in api.get("/v1/targets").json()["targets"]}
+        one = api.get("/v1/targets/shop/db").json()
+        text = api.get("/metrics").text
+    assert listed == {"shop/db": "2026-03-01T03:00:00.000Z", "shop/web": None}
+    assert one["next_due"] == listed["shop/db"]
+    assert 'backup_next_due_timestamp_seconds{target="shop/db"} 1.772334e+09' in text
+    assert 'backup_next_due_timestamp_seconds{target="shop/web"}' not in text
 
 
 # --- the sockets ----------------------------------------------------------------------------------------------------

@@ -1,0 +1,154 @@
+"""What a sidecar does by itself, as a person sees it by the commands: due, missed, caught up, pruned."""
+
+import json
+import re
+import secrets
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e import stage
+from tests.e2e.stage import App, Sidecar, docker, eventually
+
+pytestmark = pytest.mark.e2e
+JOURNAL = "/var/lib/sidecar/work/schedule.json"
+NIGHTLY = {"commands.backup": "date", "schedule": "0 3 * * *", "timezone": "UTC"}
+
+
+@pytest.fixture(scope="module")
+def stand(sidecar_image: str, token: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Sidecar, App]]:
+    """A sidecar of our own, since it is stopped and started again."""
+    assert sidecar_image
+    config = tmp_path_factory.mktemp("nights")
+    (config / ".env").write_text(f"BACKUP_API_TOKEN={token}\n")
+    (config / "config.yaml").write_text("policy: {min-interval: 1m}\n")
+    with stage.sidecar(f"nights-{secrets.token_hex(3)}", config, token) as (sidecar, app), app:
+        yield sidecar, app
+
+
+def parsed(sidecar: Sidecar, *arguments: str) -> Any:
+    done = sidecar.cli(*arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def target(sidecar: Sidecar, service: str) -> dict[str, Any]:
+    """As `targets` lists it, once it is ready."""
+
+    def listed() -> dict[str, Any]:
+        found = {one["key"]: one for one in parsed(sidecar, "targets")}.get(sidecar.key(service), {})
+        return found if found.get("state") == "ready" else {}
+
+    return eventually(listed, seconds=20, what=f"{service} is ready")
+
+
+def runs(sidecar: Sidecar, service: str) -> list[tuple[str, str, str | None]]:
+    """State, trigger and failure of each run, oldest first."""
+    found = parsed(sidecar, "runs", sidecar.key(service))
+    return [(run["state"], run["trigger"], (run["failure"] or {}).get("code")) for run in reversed(found)]
+
+
+def reached(sidecar: Sidecar, service: str, wanted: list[tuple[str, str, str | None]], seconds: float = 20) -> bool:
+    return eventually(lambda: runs(sidecar, service) == wanted, seconds=seconds, what=f"{wanted} of {service}")
+
+
+def as_if_decided(sidecar: Sidecar, folder: Path, service: str, when: datetime) -> None:
+    """Turn a stopped sidecar's memory back, as if it had been stopped then."""
+    docker("cp", "-q", f"{sidecar.container}:{JOURNAL}", folder / "journal")
+    known = json.loads((folder / "journal").read_text())
+    known["targets"][sidecar.key(service)]["decided"] = when.isoformat()
+    (folder / "journal").write_text(json.dumps(known))
+    docker("cp", "-q", folder / "journal", f"{sidecar.container}:{JOURNAL}")
+
+
+def test_nights_missed_while_the_sidecar_was_down_are_told_and_caught_up_once(
+    stand: tuple[Sidecar, App], tmp_path: Path
+) -> None:
+    sidecar, app = stand
+    app.target("missed", NIGHTLY)
+    app.target("forgiven", NIGHTLY | {"catch-up": "false"})
+    tomorrow = datetime.fromisoformat(target(sidecar, "missed")["next_due"])
+    assert (tomorrow.hour, tomorrow.minute, tomorrow > datetime.now(UTC)) == (3, 0, True)
+    assert f"{tomorrow:%Y-%m-%dT03:00:00.000Z}" in sidecar.cli("targets").stdout
+    target(sidecar, "forgiven")
+
+    docker("stop", sidecar.container)
+    for service in ("missed", "forgiven"):
+        as_if_decided(sidecar, tmp_path, service, tomorrow - timedelta(days=3, hours=1))
+    docker("start", sidecar.container)
+
+    missed = [("missed", "schedule", "missed")] * 3
+    # Close to 03:00 the last of them is still on time: then it just runs.
+    assert reached(sidecar, "missed", [*missed, ("succeeded", "schedule", None)])
+    assert reached(sidecar, "forgiven", missed)
+    told = sidecar.cli("runs", sidecar.key("missed")).stdout
+    assert len(re.findall(r"\bmissed\b.*\bmissed$", told, re.MULTILINE)) == 3
+    metrics = docker("exec", sidecar.container, "python", "-c", SCRAPE)
+    assert f'backup_runs_total{{outcome="missed",target="{sidecar.key("missed")}"}} 3.0' in metrics
+    due = f'backup_next_due_timestamp_seconds{{target="{sidecar.key("missed")}"}} {tomorrow.timestamp()!r}'
+    assert float(re.findall(re.escape(due.rpartition(" ")[0]) + r" (\S+)", metrics)[0]) == tomorrow.timestamp()
+
+    docker("restart", sidecar.container)
+    target(sidecar, "missed")
+    assert runs(sidecar, "missed") == [*missed, ("succeeded", "schedule", None)]
+
+
+SCRAPE = """
+import httpx
+transport = httpx.HTTPTransport(uds="/var/lib/sidecar/work/sidecar.sock")
+print(httpx.Client(transport=transport, base_url="http://sidecar").get("/metrics").text)
+"""
+
+
+def test_prune_shows_what_keeps_each_run_and_deletes_the_others(stand: tuple[Sidecar, App]) -> None:
+    sidecar, app = stand
+    only = {"schedule": "none", "retention.keep-daily": "none", "retention.keep-weekly": "none"}
+    labels = {"commands.backup": "date"} | only
+    first = app.target("pruned", labels | {"retention.keep-last": "3"})
+    key = sidecar.key("pruned")
+    target(sidecar, "pruned")
+    made = [parsed(sidecar, "run", key)["id"] for _ in range(3)]
+    docker("rm", "--force", first)
+    app.target("pruned", labels | {"retention.keep-last": "1"})
+    target(sidecar, "pruned")
+
+    dry = sidecar.cli("prune", key, "--dry-run").stdout
+    rows = {line.split()[1]: line for line in dry.splitlines() if line.startswith(key)}
+    assert list(rows) == made[::-1]
+    assert rows[made[2]].endswith("stays      keep-last, newest good run")
+    assert "would go" in rows[made[0]]
+    assert rows[made[1]].endswith("no rule keeps it")
+    assert "2 of 3 runs would go" in dry
+    assert len(parsed(sidecar, "artifacts", key)) == 3
+
+    done = parsed(sidecar, "prune", key)
+    assert {row["run"]: row["deleted"] for row in done} == {made[2]: False, made[1]: True, made[0]: True}
+    assert [row["run"] for row in parsed(sidecar, "artifacts", key)] == [made[2]]
+    assert {line.rpartition("/")[0].rpartition("/")[2] for line in sidecar.stored("pruned")} == {made[2]}
+    assert [run["id"] for run in parsed(sidecar, "runs", key)] == made[::-1]
+
+    again = parsed(sidecar, "run", key)["id"]
+    only_newest = eventually(lambda: len(sidecar.stored("pruned")) == 2, seconds=20, what="pruned by itself")
+    assert only_newest
+    assert [row["run"] for row in parsed(sidecar, "artifacts", key)] == [again]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_each_minute_is_a_night_and_one_that_comes_too_early_is_missed(stand: tuple[Sidecar, App]) -> None:
+    sidecar, app = stand
+    app.target("minutely", {"commands.backup": "sleep 65; date", "schedule": "* * * * *"})
+    due = datetime.fromisoformat(target(sidecar, "minutely")["next_due"])
+
+    eventually(lambda: runs(sidecar, "minutely"), seconds=65, what="the minute has come")
+    (first,) = parsed(sidecar, "runs", sidecar.key("minutely"))
+    late = datetime.fromisoformat(first["created"]) - due
+    assert timedelta(0) <= late < timedelta(seconds=5)
+    assert first["trigger"] == "schedule"
+
+    wanted = [("succeeded", "schedule", None), ("missed", "schedule", "run-in-progress")]
+    eventually(lambda: runs(sidecar, "minutely")[:2] == wanted, seconds=90, what="the second minute was missed")
+    eventually(lambda: len(runs(sidecar, "minutely")) > 2, seconds=65, what="the third minute has come")
