@@ -69,6 +69,8 @@ class Pruner:
     def look(self) -> None:
         """Prune the targets that have had a run, once a day all of them; never raises `SidecarError`."""
         now = self._clock()
+        with self._deleting:
+            self._watched(now)  # Seen, also on days without anything to prune.
         with self._lock:
             wanted, self._wanted = self._wanted, set()
         is_daily = self._swept is None or not timedelta(0) <= now - self._swept < DAILY
@@ -87,7 +89,7 @@ class Pruner:
             return []
         with self._deleting:
             now, zone = self._clock(), ZoneInfo(target.settings.timezone)
-            trusted = self._is_trusted(now)
+            trusted = self._watched(now)
             verdicts = decide(target.settings.retention, self._catalog.stored(target.key), now, zone, trusted=trusted)
             if dry_run:
                 return [Outcome(verdict) for verdict in verdicts]
@@ -151,8 +153,8 @@ class Pruner:
         except StoreError:
             return True
 
-    def _is_trusted(self, now: datetime) -> bool:
-        """Whether the clock may be believed, as of what was written down; fails closed where that cannot be read."""
+    def _watched(self, now: datetime) -> bool:
+        """Look at the clock: whether it may be believed. Fails closed where nothing was written down before."""
         before = self._trust or noted(self._path)
         after = before.look(now) if before else Trust(now, now)
         if before and after.since != before.since:

@@ -171,6 +171,14 @@ def test_a_jump_ahead_lets_nothing_go_by_its_age_until_the_clock_has_settled(tmp
     assert history.on_disk == ids(history.runs[0])
 
 
+def test_a_clock_that_is_watched_without_any_run_is_trusted(tmp_path: Path) -> None:
+    history = History(tmp_path, POSTGRES | {"backup.retention.max-age": "20d"})
+    for hour in range(0, 24 * 22, 7):
+        history.now = NOW + timedelta(hours=hour)
+        history.pruner.look()
+    assert history.on_disk == ids(history.runs[0])
+
+
 def test_a_clock_that_nobody_has_watched_is_not_trusted(tmp_path: Path) -> None:
     history = History(tmp_path, POSTGRES | {"backup.retention.max-age": "20d"})
     history.now = NOW + timedelta(days=400)
