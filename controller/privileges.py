@@ -50,9 +50,13 @@ def closed_socket() -> str | None:
     socket = socket_path()
     if socket is None or os.access(socket, os.R_OK | os.W_OK):
         return None
-    if not socket.exists():
+    try:
+        found = socket.stat()
+    except FileNotFoundError:
         return f"there is no socket {socket}: mount the engine's socket there, or set DOCKER_HOST."
-    group = socket.stat().st_gid
+    except PermissionError:
+        return f"uid {os.getuid()} may not enter {socket.parent}: run `chmod o+x` on that folder."
+    group = found.st_gid
     return (
         f"uid {os.getuid()} may not use the engine's socket {socket}: "
         f'add `group_add: ["{group}"]` to the service, or remove its `user:`.'

@@ -1,0 +1,190 @@
+"""The engine is killed, restarted, frozen and replaced in the middle of a dump; it is one of the tests' own."""
+
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.e2e import stage
+from tests.e2e.stage import Sidecar, docker, eventually
+from tests.faults.conftest import config_folder, metric
+from tests.faults.second_engine import NEWEST, OLDEST, SecondEngine, make_images
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(600)]
+
+Told = Callable[[str, object], None]
+MEBIBYTE = 1 << 20
+DUMP = """
+echo $$ >>/tmp/dumps
+for dump in $(cat /tmp/dumps); do [ $dump = $$ ] || ! kill -0 $dump 2>/dev/null || echo $dump $$ >>/tmp/doubled; done
+while [ ! -e /tmp/enough ]; do head -c 1000000 /dev/zero; sleep 0.05; done
+echo data
+"""
+"""Goes on until `/tmp/enough` is there, and notes when it meets another one that is under way."""
+
+
+@dataclass(frozen=True)
+class Stand:
+    """A sidecar on the machine's engine that watches another one."""
+
+    engine: SecondEngine
+    sidecar: Sidecar
+    folder: Path
+
+    @property
+    def is_ready(self) -> bool:
+        return self.sidecar.http.get("/readyz").is_success
+
+    @property
+    def started(self) -> str:
+        """When the sidecar's process began."""
+        return docker("inspect", "--format", "{{.State.StartedAt}}", self.sidecar.container)
+
+    def dumping(self) -> str:
+        """The id of a run that is in the middle of its dump."""
+        self.sidecar.wait("db")
+        run = self.sidecar.start("db")
+        self.sidecar.reaches(run, MEBIBYTE)
+        return run
+
+
+@pytest.fixture(scope="module", autouse=True)
+def images() -> None:
+    make_images()
+
+
+@pytest.fixture(params=[NEWEST, OLDEST])
+def version(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def options() -> tuple[str, ...]:
+    """Of the engine."""
+    return ()
+
+
+@pytest.fixture
+def stand(version: str, options: tuple[str, ...], sidecar_image: str, token: str, tmp_path: Path) -> Iterator[Stand]:
+    project = f"second-{secrets.token_hex(3)}"
+    config = config_folder(tmp_path / "config", token, scope={"project": "any"})
+    mounts = ("--volume", f"{tmp_path}:/engine", "--env", "DOCKER_HOST=unix:///engine/docker.sock")
+    with SecondEngine(version, tmp_path, project) as engine:
+        engine.start(*options)
+        engine.app()
+        engine.target("db", DUMP)
+        with stage.sidecar(project, config, token, *mounts, network="bridge") as (sidecar, _):
+            yield Stand(engine, sidecar, tmp_path)
+
+
+@pytest.mark.fault(10, "the engine is killed during a dump", "fails `engine-lost` within 5 s; the next run succeeds")
+def test_an_engine_that_is_killed_fails_the_run_and_is_watched_again(stand: Stand, record_property: Told) -> None:
+    run, started = stand.dumping(), stand.started
+
+    stand.engine.end("KILL")
+    killed = time.monotonic()
+    report = stand.sidecar.ended(run, seconds=5)
+    record_property("seen", f"`{report['failure']['code']}` after {time.monotonic() - killed:.1f} s")
+
+    assert (report["state"], report["failure"]["code"]) == ("failed", "engine-lost")
+    assert report["failure"]["transient"]
+    assert stand.sidecar.stored("db") == []
+    assert not stand.is_ready
+    assert stand.sidecar.http.get("/healthz").is_success
+
+    stand.engine.start()
+    stand.engine.docker("start", f"{stand.engine.project}-db")
+    eventually(lambda: stand.is_ready, seconds=10, what="ready again")
+    stand.engine.within(f"{stand.engine.project}-db", "touch /tmp/enough")
+    assert stand.sidecar.backup("db")["proof"] == "sealed"
+    assert metric(stand.sidecar, "backup_engine_reconnects_total") == 1
+    assert stand.started == started
+
+
+@pytest.mark.parametrize("options", [("--live-restore",)])
+@pytest.mark.fault(
+    11, "the engine is restarted with live-restore", "fails; the orphan is ended first; never two dumps at a time"
+)
+def test_a_dump_that_outlives_the_engine_is_ended_before_the_next(stand: Stand, record_property: Told) -> None:
+    container = f"{stand.engine.project}-db"
+    run = stand.dumping()
+
+    stand.engine.end("TERM")
+    report = stand.sidecar.ended(run, seconds=5)
+    stand.engine.start("--live-restore")
+    eventually(lambda: stand.is_ready, seconds=10, what="ready again")
+
+    assert (report["state"], report["failure"]["code"]) == ("failed", "engine-lost")
+    stand.dumping()
+    dumps = stand.engine.within(container, "cat /tmp/dumps").split()
+    alive = [dump for dump in dumps if stand.engine.execute("exec", container, "kill", "-0", dump).returncode == 0]
+    assert stand.engine.execute("exec", container, "cat", "/tmp/doubled").stdout == b""
+    assert alive == dumps[-1:]
+    record_property("seen", f"{len(dumps)} dumps, one after the other")
+
+
+@pytest.mark.parametrize("seconds", [60])
+@pytest.mark.fault(12, "the engine hangs", "no request to our API waits; the run ends right or fails, never both")
+def test_an_engine_that_is_frozen_holds_nothing_up(seconds: int, stand: Stand, record_property: Told) -> None:
+    run = stand.dumping()
+    slowest = 0.0
+
+    stand.engine.signal("STOP")
+    thaw = time.monotonic() + seconds
+    while time.monotonic() < thaw:
+        for path in ("/readyz", "/healthz", "/v1/targets", f"/v1/targets/{stand.sidecar.key('db')}", "/metrics"):
+            began = time.monotonic()
+            stand.sidecar.http.get(path)
+            slowest = max(slowest, time.monotonic() - began)
+        time.sleep(0.5)
+    assert not stand.is_ready
+    stand.engine.signal("CONT")
+    eventually(lambda: stand.is_ready, seconds=10, what="ready again")
+    stand.engine.within(f"{stand.engine.project}-db", "touch /tmp/enough")
+    report = stand.sidecar.ended(run)
+
+    assert slowest < 5
+    kept = stand.sidecar.stored("db")
+    assert len(kept) == (2 if report["state"] == "succeeded" else 0)
+    runs = stand.sidecar.http.get("/v1/runs", params={"target": stand.sidecar.key("db")}).json()["runs"]
+    assert [(one["id"], one["state"]) for one in runs] == [(run, report["state"])]
+    record_property("seen", f"the slowest answer took {slowest:.2f} s; the run {report['state']}")
+
+
+@pytest.mark.parametrize("version", [OLDEST], indirect=False)
+@pytest.mark.fault(10, "the oldest engine, 20.10, backs up end to end", "`succeeded`, and restores")
+def test_the_oldest_engine_backs_up_end_to_end(stand: Stand, tmp_path: Path, record_property: Told) -> None:
+    container = stand.engine.target("files", "cat /tmp/data")
+    stand.engine.within(container, "head -c 3000000 /dev/urandom >/tmp/data")
+
+    report = stand.sidecar.backup("files")
+
+    folder = stand.sidecar.fetch(report, tmp_path)
+    plain = stage.execute("zstd", "-dc", folder / report["artifacts"][0]["name"]).stdout
+    assert plain == stand.engine.execute("exec", container, "cat", "/tmp/data").stdout
+    manifest = (folder / "manifest.json").read_text()
+    assert '"engine": "20.10' in manifest
+    record_property("seen", "succeeded, byte-equal")
+
+
+@pytest.mark.parametrize("version", [NEWEST], indirect=False)
+@pytest.mark.fault(10, "another version of the engine comes back", "the API's version is negotiated anew")
+def test_an_engine_that_comes_back_as_an_older_one_is_spoken_to_in_its_version(
+    stand: Stand, record_property: Told
+) -> None:
+    stand.sidecar.wait("db")
+    stand.engine.end("KILL")
+    eventually(lambda: not stand.is_ready, seconds=2, what="not ready")
+
+    with SecondEngine(OLDEST, stand.folder, stand.engine.project) as older:
+        older.start()
+        older.app()
+        older.target("files", "echo data")
+        eventually(lambda: stand.is_ready, seconds=10, what="ready again")
+        report = stand.sidecar.backup("files")
+
+    assert report["state"] == "succeeded"
+    record_property("seen", f"{NEWEST} became {OLDEST}; the next run succeeded")
