@@ -4,7 +4,7 @@ from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from config.target import Retention
@@ -174,6 +174,7 @@ def test_a_clock_that_jumped_lets_nothing_go_by_its_age() -> None:
 
 # --- laws
 
+law = settings(deadline=None)
 counts = some.none() | some.integers(1, 5)
 policies = some.builds(
     lambda last, hourly, daily, weekly, monthly, yearly, age: Retention(
@@ -208,12 +209,14 @@ def kept(rules: Retention, runs: list[Report], zone: ZoneInfo, *, trusted: bool 
     return [one.run for one in decide(rules, runs, NOW, zone, trusted=trusted) if one.stays]
 
 
+@law
 @given(policies, histories, zones)
 def test_the_newest_good_run_never_goes(rules: Retention, runs: list[Report], zone: ZoneInfo) -> None:
     good = sorted((one for one in runs if one.good), key=lambda one: one.id)
     assert not good or good[-1] in kept(rules, runs, zone)
 
 
+@law
 @given(policies, histories, zones)
 def test_to_decide_again_about_what_stayed_lets_nothing_go(
     rules: Retention, runs: list[Report], zone: ZoneInfo
@@ -222,6 +225,7 @@ def test_to_decide_again_about_what_stayed_lets_nothing_go(
     assert kept(rules, stayed, zone) == stayed
 
 
+@law
 @given(policies, histories, zones, some.randoms())
 def test_the_order_of_the_runs_does_not_matter(
     rules: Retention, runs: list[Report], zone: ZoneInfo, chance: some.DataObject
@@ -231,12 +235,14 @@ def test_the_order_of_the_runs_does_not_matter(
     assert kept(rules, shuffled, zone) == kept(rules, runs, zone)
 
 
+@law
 @given(policies, histories, zones)
 def test_what_is_not_good_decides_nothing_about_what_is(rules: Retention, runs: list[Report], zone: ZoneInfo) -> None:
     alone = kept(rules, [one for one in runs if one.good], zone)
     assert [one for one in kept(rules, runs, zone) if one.good] == alone
 
 
+@law
 @given(policies, histories, zones)
 def test_every_stored_run_has_one_verdict_with_a_reason(rules: Retention, runs: list[Report], zone: ZoneInfo) -> None:
     found = decide(rules, runs, NOW, zone, trusted=True)
@@ -244,6 +250,7 @@ def test_every_stored_run_has_one_verdict_with_a_reason(rules: Retention, runs: 
     assert all(bool(one.rules) != bool(one.cause) for one in found)
 
 
+@law
 @given(policies, histories, zones)
 def test_a_clock_that_is_not_trusted_keeps_at_least_as_much(
     rules: Retention, runs: list[Report], zone: ZoneInfo
@@ -251,6 +258,7 @@ def test_a_clock_that_is_not_trusted_keeps_at_least_as_much(
     assert set(kept(rules, runs, zone)) <= set(kept(rules, runs, zone, trusted=False))
 
 
+@law
 @given(policies, histories, zones, some.integers(1, 10**6))
 def test_a_clock_that_was_set_back_lets_nothing_go(
     rules: Retention, runs: list[Report], zone: ZoneInfo, seconds: int
@@ -261,6 +269,7 @@ def test_a_clock_that_was_set_back_lets_nothing_go(
         assert all(one.stays for one in decide(rules, runs, before, zone, trusted=True))
 
 
+@law
 @given(histories, zones, some.integers(1, 6))
 def test_each_period_that_counts_keeps_its_newest_run(runs: list[Report], zone: ZoneInfo, count: int) -> None:
     newest: dict[tuple[str, date], Report] = {}
