@@ -5,6 +5,9 @@ from collections.abc import Callable
 
 from loguru import logger
 
+LONG = 5.0
+"""Seconds that a step may still take when its loop is stopped."""
+
 
 class Loop:
     """Takes a step, waits, takes the next; a step's defect is told and does not end it."""
@@ -22,11 +25,11 @@ class Loop:
         self._woken.set()
 
     def stop(self) -> None:
-        """Returns when the step under way has ended; harmless before `start`."""
+        """Returns when the step under way has ended, or has gone on for long; harmless before `start`."""
         self._stopping.set()
         self._woken.set()
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(timeout=LONG)
 
     @property
     def alive(self) -> bool:
