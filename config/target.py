@@ -100,9 +100,9 @@ class CommonSettings(Model):
     schedule: Cron | None = None
     """Cron, `@daily`, `H` for a minute or hour spread by key, or `none`; unset is once a night, from 00 to 05."""
     timezone: Timezone = "UTC"
-    """IANA name of the zone in which the schedule is meant."""
+    """IANA name of the zone in which the schedule is meant, and in which the days of retention begin."""
     catch_up: bool = True
-    """Whether a run that was missed while the sidecar was down is made up for at its start."""
+    """Whether a run that was missed while sidecar, host or target were down is made up for, once."""
     timeout: Duration = timedelta(hours=1)
     """Longest time for a whole run."""
     stall_timeout: Duration = timedelta(minutes=10)
