@@ -13,7 +13,7 @@ from loguru import logger
 
 from config.loading import Loaded, load
 from config.problems import ConfigurationError, Problem
-from controller import disk, folders, log, privileges
+from controller import disk, folders, log, marks, privileges
 from controller.catalog import Catalog
 from controller.engine.client import Engine
 from controller.errors import SidecarError, StoreError
@@ -161,7 +161,7 @@ class Sidecar:
             if isinstance(found, StoreError):
                 logger.bind(code=found.code).error("{}", found)
             else:
-                self.catalog.adopt(found)
+                self.catalog.adopt(marks.report(self.store, found))
                 self.pruner.finish(found)
         for report in self.catalog.runs(states=("queued", "running"), limit=10_000):
             hint = "Start it again."

@@ -6,11 +6,12 @@ What the disk does not take, since it is full for example, is kept in memory and
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from itertools import chain
 from pathlib import Path
 
 from controller.errors import StoreError, StoreFull, UnknownRun
-from controller.report import Key, Manifest, Report
+from controller.report import Key, Report, rfc3339
 from controller.store import store_error
 
 MIGRATIONS = (
@@ -25,11 +26,18 @@ MIGRATIONS = (
     CREATE INDEX runs_by_target ON runs (target, id);
     """,
     """
-    CREATE INDEX runs_stored ON runs (target, id)
-        WHERE state = 'succeeded' AND json_extract(report, '$.pruned') IS NULL;
+    ALTER TABLE runs ADD COLUMN good INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE runs ADD COLUMN proved TEXT NOT NULL DEFAULT '';
+    UPDATE runs SET good = 1, proved = json_extract(report, '$.finished') WHERE state = 'succeeded';
+    CREATE INDEX runs_by_good ON runs (target, id) WHERE good;
+    CREATE INDEX runs_stored ON runs (target, id) WHERE proved != '';
+    CREATE INDEX runs_by_proof ON runs (proved) WHERE proved != '';
     """,
 )
 """One entry for each schema version; `PRAGMA user_version` says how many were applied."""
+
+MARKS = ("damaged", "accepted", "verified")
+"""Fields of a report that are set after the run has ended."""
 
 LATE = """
     PRAGMA temp_store = MEMORY;
@@ -47,17 +55,20 @@ class Catalog:
     def __init__(self, path: Path) -> None:
         """Opens or makes the file; migrates forward after a copy; raises `StoreError` for one from a newer release."""
         self._lock = threading.Lock()
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA synchronous = FULL")
-            self._migrate(path)
-            self._connection.executescript(LATE)
-        except OSError as error:
-            raise store_error(error, path) from error
-        except sqlite3.Error as error:
-            raise catalog_error(error, f"cannot open the catalog {path}") from error
+        with ExitStack() as opening:
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+                opening.callback(self._connection.close)
+                self._connection.execute("PRAGMA journal_mode = WAL")
+                self._connection.execute("PRAGMA synchronous = FULL")
+                self._migrate(path)
+                self._connection.executescript(LATE)
+            except OSError as error:
+                raise store_error(error, path) from error
+            except sqlite3.Error as error:
+                raise catalog_error(error, f"cannot open the catalog {path}") from error
+            opening.pop_all()
 
     def close(self) -> None:
         with self._lock:
@@ -65,13 +76,9 @@ class Catalog:
 
     def put(self, report: Report) -> None:
         """Keep a run's newest report. Raises `StoreError` while it is kept in memory only."""
-        row = (report.id, str(report.target), report.state, report.id[:16], report.model_dump_json())
         with self._using("write") as connection:
-            connection.execute("INSERT OR REPLACE INTO late VALUES (?, ?, ?, ?, ?)", row)
-            connection.execute(
-                "INSERT INTO runs SELECT * FROM late WHERE true"
-                " ON CONFLICT (id) DO UPDATE SET state = excluded.state, report = excluded.report"
-            )
+            connection.execute("INSERT OR REPLACE INTO late VALUES (?, ?, ?, ?, ?, ?, ?)", row(report))
+            connection.execute("INSERT OR REPLACE INTO runs SELECT * FROM late")
             connection.execute("DELETE FROM late")
 
     def get(self, run: str) -> Report:
@@ -80,26 +87,43 @@ class Catalog:
             return report
         raise UnknownRun(f"no run {run[:60]!r}", hint="`backup-sidecar runs` lists them.")
 
-    def runs(self, key: Key | None = None, *, states: Iterable[str] = (), limit: int = 50) -> list[Report]:
-        """Newest first."""
+    def runs(
+        self, key: Key | None = None, *, states: Iterable[str] = (), before: str = "", limit: int = 50
+    ) -> list[Report]:
+        """Newest first; `before` is the id of a run whose elders are wanted."""
         wanted = tuple(states)
-        clauses = (["target = ?"] if key else []) + ([f"state IN ({','.join('?' * len(wanted))})"] if wanted else [])
-        where = f"WHERE {' AND '.join(clauses)}" if clauses else ""
-        return list(self._select(f"{where} ORDER BY id DESC LIMIT ?", *([str(key)] if key else []), *wanted, limit))
+        clauses = {
+            "target = ?": (str(key),) if key else (),
+            f"state IN ({','.join('?' * len(wanted))})": wanted,
+            "id < ?": (before,) if before else (),
+        }
+        used = {clause: values for clause, values in clauses.items() if values}
+        where = f"WHERE {' AND '.join(used)}" if used else ""
+        return list(self._select(f"{where} ORDER BY id DESC LIMIT ?", *chain(*used.values()), limit))
+
+    def good(self, key: Key, *, limit: int) -> list[Report]:
+        """The runs of a target that count as backups, newest first."""
+        return list(self._select("WHERE target = ? AND good ORDER BY id DESC LIMIT ?", str(key), limit))
 
     def stored(self, key: Key) -> Iterator[Report]:
         """A target's runs whose artifacts are there, newest first."""
-        clause = "WHERE target = ? AND state = 'succeeded' AND json_extract(report, '$.pruned') IS NULL"
-        return self._select(f"{clause} ORDER BY id DESC", str(key))
+        return self._select("WHERE target = ? AND proved != '' ORDER BY id DESC", str(key))
 
     def last_good(self, key: Key) -> Report | None:
         """The newest run that counts as a backup."""
-        return next((report for report in self.stored(key) if report.good), None)
+        return next(iter(self.good(key, limit=1)), None)
 
-    def adopt(self, manifest: Manifest) -> None:
-        """Enter a published run that the catalog does not know."""
-        if not list(self._select("WHERE id = ? AND state = 'succeeded'", manifest.run)):
-            self.put(succeeded(manifest))
+    def longest_unproved(self) -> Report | None:
+        """The stored run whose bytes have not been read for the longest time."""
+        found = self._select("WHERE proved != '' ORDER BY proved LIMIT 1")
+        return next(found, None)
+
+    def adopt(self, stored: Report) -> None:
+        """Enter what the store tells of a published run; what only the catalog knows of it stays."""
+        known = next(self._select("WHERE id = ? AND state = 'succeeded'", stored.id), None)
+        adopted = stored if known is None else known.model_copy(update=marked(stored))
+        if adopted != known:
+            self.put(adopted)
 
     def _select(self, clause: str, *values: object) -> Iterator[Report]:
         with self._using("read") as connection:
@@ -120,10 +144,13 @@ class Catalog:
             hint = "Run the release that wrote it, or a later one."
             raise StoreError(f"{path} has schema {version}, this program knows up to {len(MIGRATIONS)}", hint=hint)
         if 0 < version < len(MIGRATIONS):
-            with closing(sqlite3.connect(path.with_suffix(f".v{version}"))) as copy:
-                self._connection.backup(copy)
-        for number in range(version, len(MIGRATIONS)):
-            self._connection.executescript(f"BEGIN;{MIGRATIONS[number]};PRAGMA user_version = {number + 1};COMMIT;")
+            copy = path.with_suffix(f".v{version}")
+            partial = copy.with_name(copy.name + ".partial")
+            with closing(sqlite3.connect(partial)) as target:
+                self._connection.backup(target)
+            partial.replace(copy)
+        if steps := MIGRATIONS[version:]:
+            self._connection.executescript(f"BEGIN;{';'.join(steps)};PRAGMA user_version = {len(MIGRATIONS)};COMMIT;")
 
 
 def catalog_error(error: sqlite3.Error, what: str) -> StoreError:
@@ -131,21 +158,15 @@ def catalog_error(error: sqlite3.Error, what: str) -> StoreError:
     return kind(f"{what}: {error}", hint="Check the work folder and the room on its disk.")
 
 
-def succeeded(manifest: Manifest) -> Report:
-    """The report of a published run, as far as its manifest tells."""
-    return Report(
-        id=manifest.run,
-        target=manifest.target,
-        state="succeeded",
-        trigger="manifest",
-        strategy=manifest.strategy,
-        created=manifest.started,
-        started=manifest.started,
-        finished=manifest.finished,
-        seconds=(manifest.finished - manifest.started).total_seconds(),
-        bytes=sum(artifact.plain_size for artifact in manifest.artifacts),
-        size=manifest.size,
-        proof=manifest.proof,
-        warnings=manifest.warnings,
-        artifacts=manifest.artifacts,
+def row(report: Report) -> tuple[object, ...]:
+    """A report as the table's columns; `proved` says when the stored bytes were last known to be right."""
+    proved = (report.verified or report.finished or report.created) if report.stored else None
+    return (
+        *(report.id, str(report.target), report.state, report.id[:16], report.model_dump_json()),
+        *(report.good, rfc3339(proved) if proved else ""),
     )
+
+
+def marked(report: Report) -> dict[str, object]:
+    """The fields in which a report says more than that of a run without any mark."""
+    return {name: value for name in MARKS if (value := getattr(report, name))}

@@ -14,6 +14,7 @@ from typing import Any
 from loguru import logger
 
 from config.secrets import Secrets
+from controller import marks
 from controller.engine.client import Engine
 from controller.errors import SidecarError, TargetPaused
 from controller.inside import Inside
@@ -52,7 +53,17 @@ class Executor:
             job.again(changes["failure"])
             changes = self._attempt(job, patience)
         seconds = time.monotonic() - job.begun if job.begun else 0.0
-        return job.update(reason="", **changes, finished=datetime.now(UTC), seconds=round(seconds, 3))
+        report = job.update(reason="", **changes, finished=datetime.now(UTC), seconds=round(seconds, 3))
+        if report.stored:
+            self._keep(report)
+        return report
+
+    def _keep(self, report: Report) -> None:
+        """Beside the manifest, so that the catalog can be made anew; without it only the run's story is poorer."""
+        try:
+            marks.keep(self.store, report)
+        except SidecarError as error:
+            logger.bind(run=report.id, code=error.code).warning("a run's marks are not kept: {}", error)
 
     def _attempt(self, job: Job, patience: float = 0.0) -> dict[str, Any]:
         """One attempt after so many seconds; gives what it changes in the report."""

@@ -124,6 +124,8 @@ class Manifest(Record):
     finished: Time
     proof: Proof
     warnings: tuple[str, ...] = ()
+    suspicious: tuple[str, ...] = ()
+    """Why it may not be what it should, known before it was published."""
     artifacts: tuple[Artifact, ...]
 
     model_config = ConfigDict(
@@ -180,6 +182,8 @@ class Report(Record):
     """Somebody has looked at a suspicious run and takes it for good."""
     damaged: str = ""
     """What is wrong with the stored bytes, since they were found changed after they had been published."""
+    verified: Time | None = None
+    """When every stored byte was last found to be right; None where that was when the run was published."""
     pruned: Time | None = None
     """When its artifacts were deleted; the report stays, as history."""
 

@@ -8,8 +8,7 @@ from importlib.metadata import version
 from itertools import chain
 from typing import Any, BinaryIO
 
-from controller import pipeline
-from controller.catalog import succeeded
+from controller import marks, pipeline
 from controller.engine.stream import ExecStream
 from controller.errors import IncompleteDump, SidecarError
 from controller.inside import Inside
@@ -186,5 +185,5 @@ def proof_of(dump: Dump, *, sealed: bool) -> Proof:
 
 def of_success(manifest: Manifest) -> dict[str, Any]:
     """What a published run changes in its report."""
-    done = succeeded(manifest)
-    return {name: getattr(done, name) for name in ("state", "bytes", "size", "proof", "artifacts")}
+    done = marks.succeeded(manifest)
+    return {name: getattr(done, name) for name in ("state", "bytes", "size", "proof", "artifacts", "suspicious")}

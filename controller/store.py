@@ -151,10 +151,14 @@ class Store:
 
         Raises `UnknownRun`, and `StoreError` when the run or something of it is still there.
         """
+        self._remove(self.demand_published(key, run))
+
+    def demand_published(self, key: Key, run: str) -> Path:
+        """A run's folder; raises like `folder`, and `UnknownRun` where it holds no backup."""
         folder = self.folder(key, run)
         if not is_published(folder):
             raise UnknownRun(f"no run {run}", hint="`backup-sidecar runs` lists them.")
-        self._remove(folder)
+        return folder
 
     def folder(self, key: Key, run: str) -> Path:
         """Where a run lies; raises `UnknownRun` for what is no run id, `StoreError` where a link leads elsewhere."""

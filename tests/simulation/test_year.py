@@ -19,6 +19,7 @@ import pytest
 from loguru import logger
 
 from config.loading import load
+from controller import marks
 from controller.catalog import Catalog
 from controller.errors import StoreError, TargetGone
 from controller.holds import Holds
@@ -145,7 +146,7 @@ class Sidecar:
         self.pruner = Pruner(self.store, self.catalog, Holds(), self.targets, work, clock=self.now)
         for found in self.store.manifests():
             assert isinstance(found, Manifest)
-            self.catalog.adopt(found)
+            self.catalog.adopt(marks.report(self.store, found))
             self.pruner.finish(found)
         self.scheduler = Scheduler(self.targets, self.start, self.catalog.put, work, orchestrated=False, clock=self.now)
 

@@ -12,12 +12,13 @@ import httpx
 
 from config.loading import Loaded, load
 from config.problems import Problem
-from controller.catalog import Catalog, succeeded
+from controller.catalog import Catalog
 from controller.engine.models import Listed, NetworkEndpoint
 from controller.errors import UnknownTarget
 from controller.holds import Holds
 from controller.identity import identity
 from controller.jobs import Job, Jobs
+from controller.marks import succeeded
 from controller.prune import Pruner
 from controller.report import Artifact, Failure, Key, Manifest, Report
 from controller.serving.server import Server

@@ -7,6 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from controller import marks
 from controller.clock import JUMP, SETTLES, Trust
 from controller.errors import InUse, LastGood, StoreError, UnknownRun
 from controller.holds import Holds
@@ -137,7 +138,7 @@ def test_what_a_dead_process_had_begun_to_delete_is_deleted_at_the_next_start(hi
     history.catalog.put(begun)
     for manifest in list(history.store.manifests()):
         assert not isinstance(manifest, StoreError)
-        history.catalog.adopt(manifest)
+        history.catalog.adopt(marks.report(history.store, manifest))
         history.pruner.finish(manifest)
     assert history.on_disk == ids(*history.runs[:3])
     assert history.catalog.get(begun.id) == begun
