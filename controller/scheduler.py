@@ -102,24 +102,24 @@ class Scheduler:
         decision = decide(rule, known, now, catch_up=catch_up)
         for report in unattended(target, decision, now):
             self._record(report)
-        standing = decision.standing
+        standing = decision.standing if catch_up else replace(decision.standing, owed=None)
         due = decision.due or standing.owed
         if due is None:
             return standing
-        if not catch_up and decision.due is None:
-            return replace(standing, owed=None)
+        error: SidecarError | None = None
+        owed: datetime | None = None
         try:
             self._start(target.key, "schedule")
         except Stopping:
             return known or standing
-        except SidecarError as error:
-            if decision.due:
-                failure = Failure(code=error.code, message=error.message, hint=error.hint)
-                self._record(missed(target, decision.due, now, failure))
-            # It is caught up when the target is back, not when it was busy or the labels are wrong.
-            is_away = isinstance(error, TargetGone | UnknownTarget)
-            return replace(standing, owed=due if is_away and catch_up else None)
-        return replace(standing, owed=None)
+        except (TargetGone, UnknownTarget) as away:
+            error, owed = away, due if catch_up else None  # Until the target is back.
+        except SidecarError as refused:
+            error = refused
+        if error and decision.due:
+            failure = Failure(code=error.code, message=error.message, hint=error.hint)
+            self._record(missed(target, due, now, failure))
+        return replace(standing, owed=owed)
 
     def _write(self) -> None:
         told = {
