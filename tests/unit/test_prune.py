@@ -15,6 +15,7 @@ from controller.prune import FILE, Pruner
 from controller.report import Key, Report
 from controller.retention import FUTURE, UNTRUSTED
 from tests.unit.serving import POSTGRES, World, client, is_problem, local, serving
+from tests.unit.test_catalog_disk import fill, full
 
 KEY = Key(project="shop", service="db")
 LAST_TWO = POSTGRES | {
@@ -131,6 +132,15 @@ def test_a_run_that_cannot_be_deleted_is_still_listed_whole(history: History, mo
     assert [outcome.deleted for outcome in outcomes] == [False] * 4
     assert history.listed == history.on_disk == ids(*history.runs)
     assert history.catalog.get(history.runs[3].id).artifacts == history.runs[3].artifacts
+
+
+def test_a_full_disk_keeps_no_run_from_being_pruned(history: History) -> None:
+    fill(history.catalog)
+    history.pruner.prune(history.targets()[0])
+    assert history.on_disk == ids(*history.runs[:2])
+    full(history.catalog, yes=False)
+    with pytest.raises(UnknownRun, match="pruned"):
+        history.pruner.delete(history.catalog.get(history.runs[3].id), force=True)
 
 
 def test_what_a_dead_process_had_begun_to_delete_is_deleted_at_the_next_start(history: History) -> None:
