@@ -146,11 +146,13 @@ def test_a_run_that_is_owed_goes_by_when_the_next_is_due(nights: Nights) -> None
     assert [f"{one:%d %H:%M}" for one in nights.started] == ["03 03:00"]
 
 
-@pytest.mark.parametrize(("trigger", "again"), [("schedule", True), ("cli", False)])
+@pytest.mark.parametrize(
+    ("trigger", "catch_up", "again"), [("schedule", "true", True), ("schedule", "false", False), ("cli", "true", False)]
+)
 def test_a_run_by_schedule_that_ended_with_the_sidecar_is_caught_up(
-    nights: Nights, trigger: str, *, again: bool
+    tmp_path: Path, trigger: str, catch_up: str, *, again: bool
 ) -> None:
-    nights.at("02 03:00")
+    nights = Nights(tmp_path, NIGHTLY | {"backup.catch-up": catch_up}).at("01 12:00").at("02 03:00")
     cut = Report(id="20260502T030000Z-00000000", target=KEY, state="cancelled", trigger=trigger, created=nights.now)
     nights.scheduler.owe(cut)
     nights.restart()
