@@ -23,7 +23,7 @@ from config.target import Commands, TargetLayer, TargetSettings
 from config.validation import problems_from
 from config.wording import dotted, quoted, suggest
 
-NOT_YET = frozenset({"expect.max-shrink", "expect.max-age", "drill"})
+NOT_YET = frozenset({"drill"})
 """Keys and sections that are understood, but not acted on in this release."""
 _DOLLAR_HINT = "Write one `$`: only Compose halves `$$`, and only in a compose file."
 _VARIABLE_HINT = "Let the shell in the target expand a variable of its own."

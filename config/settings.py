@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, model_validator
 
 from config.commands import Command
-from config.fields import CommaList, Compression, Duration, Secret, SecretReference, VariableNames, invalid
+from config.fields import CommaList, Compression, Duration, Secret, SecretReference, Size, VariableNames, invalid
 from config.target import (
     TARGET_NAME,
     Commands,
@@ -40,6 +40,7 @@ __all__ = [
     "Settings",
     "TargetLayer",
     "TargetSettings",
+    "Verify",
     "leaves",
 ]
 
@@ -166,6 +167,15 @@ class Scope(Model):
     """`own`: only containers of the sidecar's own Compose project; `any`: all on the network."""
 
 
+class Verify(Model):
+    """The re-reading of what is stored."""
+
+    budget: Size = 10 << 30
+    """Bytes that are re-read in a day, those first that were not for the longest time; `0B` re-reads nothing."""
+    every: Duration = timedelta(days=7)
+    """Age of a run's last reading from which it is read again."""
+
+
 class Log(Model):
     """What is written to standard error."""
 
@@ -213,6 +223,8 @@ class Settings(Model):
     """The central orchestrator; unset announces nothing."""
     scope: Scope = Scope()
     """Which containers are looked at."""
+    verify: Verify = Verify()
+    """The re-reading of what is stored."""
     label_prefix: Annotated[str, AfterValidator(_prefix)] = "backup."
     """What the labels begin with."""
     log: Log = Log()

@@ -14,9 +14,10 @@ from loguru import logger
 from config.loading import Loaded, load
 from config.problems import ConfigurationError, Problem
 from controller import disk, folders, log, marks, privileges
+from controller.anomaly import HISTORY
 from controller.catalog import Catalog
 from controller.engine.client import Engine
-from controller.errors import SidecarError, StoreError
+from controller.errors import SidecarError, Stopping, StoreError
 from controller.executor import Executor
 from controller.heartbeat import Heartbeat
 from controller.holds import Holds
@@ -24,6 +25,7 @@ from controller.identity import identity
 from controller.jobs import Job, Jobs
 from controller.loop import Loop
 from controller.orphans import Orphans
+from controller.promises import Promises
 from controller.prune import Pruner
 from controller.quiesce import Quiescing
 from controller.report import Failure, Key, Report
@@ -32,6 +34,7 @@ from controller.serving.server import Server
 from controller.store import Store
 from controller.survey import Surveyor
 from controller.targets import Target
+from controller.verify import Verifier
 from controller.watch import Watch
 from strategies import discover
 
@@ -62,7 +65,7 @@ class Sidecar:
         self._quiescing = Quiescing(self.engine, paths.workdir / "quiesced")
         self._orphans = Orphans(self.engine)
         executor = Executor(
-            self.engine, self.store, surveyor, self.target, self.secrets, self._quiescing, self._orphans
+            self.engine, self.store, surveyor, self.target, self.secrets, self._quiescing, self._orphans, self._good
         )
         self.jobs = Jobs(executor, self.catalog, self.settings.policy.max_concurrent_runs)
         self.jobs.on_end(finished)
@@ -77,7 +80,24 @@ class Sidecar:
             self.targets, self.start, self.jobs.record, paths.workdir, orchestrated=orchestrated, clock=now
         )
         self.jobs.on_end(self._ended)
-        self._loops = (Loop("schedule", self._scheduler.look, seconds=1), Loop("prune", self.pruner.look, seconds=10))
+        self.promises = Promises(
+            self.targets, self.catalog, self.jobs, paths.workdir, orchestrated=lambda: orchestrated, clock=now
+        )
+        self.verifier = Verifier(
+            self.store,
+            self.catalog,
+            self.holds,
+            paths.workdir,
+            settings=lambda: self.settings.verify,
+            give_way=self._give_way,
+            clock=now,
+        )
+        self._loops = (
+            Loop("schedule", self._scheduler.look, seconds=1),
+            Loop("prune", self.pruner.look, seconds=10),
+            Loop("promises", self.promises.look, seconds=2),
+            Loop("scrub", self.verifier.look, seconds=5),
+        )
         self.identity = identity(paths.workdir)
         self.instance = f"{os.uname().nodename}-{os.getpid()}"
         self.version = version("backup-sidecar")
@@ -184,6 +204,16 @@ class Sidecar:
         if report.state == "cancelled" and self.jobs.stopping:
             self._scheduler.owe(report)
 
+    def _good(self, key: Key) -> list[Report]:
+        return self.catalog.good(key, limit=HISTORY)
+
+    def _give_way(self) -> None:
+        """Wait while a run needs the disk; raises `Stopping`."""
+        while self.jobs.active() and not self.jobs.stopping:
+            time.sleep(0.2)
+        if self.jobs.stopping:
+            raise Stopping("the sidecar is shutting down")
+
     def _is_remembered(self, key: Key) -> bool:
         return self.catalog.last_good(key) is not None
 
@@ -207,6 +237,9 @@ def finished(report: Report) -> None:
         bound.bind(code=report.failure.code).error(
             "run {}: {}. {}", report.state, report.failure.message, report.failure.hint
         )
+    elif report.suspicious:
+        hint = f"Look at it; `backup-sidecar accept {report.id}` takes it for good."
+        bound.warning("run succeeded, but it is suspicious: {}. {}", "; ".join(report.suspicious), hint)
     else:
         bound.info("run {}", report.state)
 

@@ -7,6 +7,7 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
+from datetime import datetime
 from itertools import chain
 from pathlib import Path
 
@@ -31,6 +32,7 @@ MIGRATIONS = (
     UPDATE runs SET good = 1, proved = json_extract(report, '$.finished') WHERE state = 'succeeded';
     CREATE INDEX runs_by_good ON runs (target, id) WHERE good;
     CREATE INDEX runs_stored ON runs (target, id) WHERE proved != '';
+    CREATE INDEX runs_doubtful ON runs (id) WHERE proved != '' AND NOT good;
     CREATE INDEX runs_by_proof ON runs (proved) WHERE proved != '';
     """,
 )
@@ -113,10 +115,15 @@ class Catalog:
         """The newest run that counts as a backup."""
         return next(iter(self.good(key, limit=1)), None)
 
-    def longest_unproved(self) -> Report | None:
-        """The stored run whose bytes have not been read for the longest time."""
-        found = self._select("WHERE proved != '' ORDER BY proved LIMIT 1")
-        return next(found, None)
+    def damaged(self) -> list[Report]:
+        """Every stored run whose bytes are not what was written, newest first."""
+        doubtful = self._select("WHERE proved != '' AND NOT good ORDER BY id DESC")
+        return [report for report in doubtful if report.damaged]
+
+    def longest_unproved(self, before: datetime) -> Report | None:
+        """The stored run that was read the longest time ago, before this moment; a damaged one is not read again."""
+        clause = "WHERE proved != '' AND proved < ? AND coalesce(json_extract(report, '$.damaged'), '') = ''"
+        return next(self._select(f"{clause} ORDER BY proved LIMIT 1", rfc3339(before)), None)
 
     def adopt(self, stored: Report) -> None:
         """Enter what the store tells of a published run; what only the catalog knows of it stays."""

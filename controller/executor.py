@@ -5,7 +5,7 @@ Apart from the attempt itself, which knows nothing of queue and clock.
 
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -45,6 +45,8 @@ class Executor:
     secrets: Secrets
     quiescing: Quiescing
     orphans: Orphans
+    good: Callable[[Key], Sequence[Report]]
+    """The last good runs of a target, newest first."""
 
     def __call__(self, job: Job) -> Report:
         """Do the whole run, from its start again after a transient failure, and give its final report; never raises."""
@@ -73,7 +75,7 @@ class Executor:
                 job.wait(patience, "retry")
             with self._entered(job) as inside:
                 redact = inside.secrets.redact
-                attempt = Attempt(inside, self.store, self.quiescing, self.orphans)
+                attempt = Attempt(inside, self.store, self.quiescing, self.orphans, self.good(job.key))
                 warnings = attempt.warnings
                 changes = of_success(attempt.run())
         except SidecarError as error:

@@ -10,10 +10,12 @@ from config.problems import Problem
 from controller.catalog import Catalog
 from controller.holds import Holds
 from controller.jobs import Job, Jobs
+from controller.promises import Promises
 from controller.prune import Pruner
 from controller.report import Key
 from controller.store import Store
 from controller.targets import Target
+from controller.verify import Verifier
 
 
 class Sidecar(Protocol):
@@ -38,6 +40,14 @@ class Sidecar(Protocol):
 
     @property
     def pruner(self) -> Pruner: ...
+
+    @property
+    def verifier(self) -> Verifier: ...
+
+    @property
+    def promises(self) -> Promises:
+        """What was promised for each target, and whether it is kept."""
+        ...
 
     @property
     def identity(self) -> str:

@@ -162,6 +162,7 @@ class Heartbeat:
             "targets": [views.summary(sidecar, target) for target in sidecar.targets()],
             "running": [views.run(job.report) for job in sidecar.jobs.active()],
             "ended": [views.run(report) for report in telling],
+            "freshness": sidecar.promises.status().as_dict(),
             "problems": [problem.as_dict() for problem in sidecar.problems],
         }
 
@@ -178,7 +179,8 @@ class Heartbeat:
 
     def _fingerprint(self) -> str:
         """Changes with what should be told at once."""
-        return repr([(str(target.key), target.state, target.problems) for target in self._sidecar.targets()])
+        targets = [(str(target.key), target.state, target.problems) for target in self._sidecar.targets()]
+        return repr((targets, self._sidecar.promises.status().verdict))
 
     def _send(self, method: str, message: Json, timeout: float) -> tuple[int, Json]:
         """Status and answer; 0 and a reason where there was none."""

@@ -46,6 +46,18 @@ class Metrics(Collector):
             if moment := self._sidecar.next_due(target.key):
                 due.add_metric([str(target.key)], moment.timestamp())
         yield from (success, duration, size, due, self._problems(), self._counted(), self._reconnects())
+        yield from self._freshness()
+
+    def _freshness(self) -> Iterator[Metric]:
+        """Also of targets that have vanished."""
+        status = self._sidecar.promises.status()
+        fresh = gauge("backup_target_fresh", "1 for a target whose last good run is as young as was promised, else 0.")
+        for one in status.targets:
+            fresh.add_metric([str(one.key)], one.state == "fresh")
+        damaged = gauge("backup_damaged_runs", "Stored runs whose bytes are not what was written.")
+        for key, count in Counter(str(run.target) for run in status.damaged).items():
+            damaged.add_metric([key], count)
+        yield from (fresh, damaged)
 
     def _problems(self) -> Metric:
         found = {("", problem.code) for problem in self._sidecar.problems}

@@ -9,12 +9,13 @@ from itertools import chain
 from typing import Any, BinaryIO
 
 from controller import marks, pipeline
+from controller.anomaly import reasons
 from controller.engine.stream import ExecStream
 from controller.errors import IncompleteDump, SidecarError
 from controller.inside import Inside
 from controller.orphans import Orphans
 from controller.quiesce import Quiescing
-from controller.report import Artifact, Manifest, Proof, weakest
+from controller.report import Artifact, Manifest, Proof, Report, weakest
 from controller.store import Draft, Store
 from strategies.base import Dump, Exec, ExecCheck, Incomplete
 
@@ -36,9 +37,12 @@ class Captured:
 class Attempt:
     """The order of one run."""
 
-    def __init__(self, inside: Inside, store: Store, quiescing: Quiescing, orphans: Orphans) -> None:
+    def __init__(
+        self, inside: Inside, store: Store, quiescing: Quiescing, orphans: Orphans, good: Sequence[Report]
+    ) -> None:
+        """`good` are the target's last good runs, newest first."""
         self.inside, self.store, self.job = inside, store, inside.job
-        self.quiescing, self.orphans = quiescing, orphans
+        self.quiescing, self.orphans, self.good = quiescing, orphans, good
         self.settings, _ = inside.target.asked()
         self.warnings: list[str] = list(inside.survey.plan.warnings)
 
@@ -53,7 +57,7 @@ class Attempt:
                 self.inside.pre()
                 captured = self.captured(draft)
                 artifacts = tuple(self.prove(dump, draft) for dump in captured)
-                manifest = self.manifest(artifacts, started)
+                manifest = self.judged(self.manifest(artifacts, started))
                 draft.publish(manifest)
                 outcome = "succeeded"
             except SidecarError as error:
@@ -152,6 +156,10 @@ class Attempt:
         while chunk := stream.read(1 << 20):
             self.job.check()
             yield chunk
+
+    def judged(self, manifest: Manifest) -> Manifest:
+        """With what is odd about it, before it is published."""
+        return manifest.model_copy(update={"suspicious": reasons(manifest, self.good, self.settings.expect)})
 
     def manifest(self, artifacts: tuple[Artifact, ...], started: datetime) -> Manifest:
         container = self.inside.survey.container

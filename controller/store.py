@@ -128,7 +128,7 @@ class Store:
         is never refused. Raises `StoreError` for a store that cannot be written, or is not there any more.
         """
         folder = self.folder(key, run)
-        self._demand_present()
+        self.demand_present()
         self._demand_room(key)
         self._make(folder)
         draft = Draft(folder)
@@ -208,7 +208,7 @@ class Store:
             raise StoreError(told, hint="Put its folder where it belongs, or move it out of the store.")
         return manifest
 
-    def _demand_present(self) -> None:
+    def demand_present(self) -> None:
         """The store is still the one that was taken: beneath a mount that is gone lies another folder."""
         if self._lock is None:
             return

@@ -25,7 +25,9 @@ def target(sidecar: Sidecar, found: Target) -> dict[str, Any]:
     shown: dict[str, Any] = redacted(found.as_dict(), sidecar.loaded.secrets.with_also(known).redact)
     good = sidecar.catalog.last_good(found.key)
     due = sidecar.next_due(found.key)
-    return shown | {"last_good": run(good) if good else None, "next_due": rfc3339(due) if due else None}
+    fresh = sidecar.promises.of(found)
+    shown |= {"last_good": run(good) if good else None, "next_due": rfc3339(due) if due else None}
+    return shown | {"freshness": {"state": fresh.state, "reason": fresh.reason}}
 
 
 def summary(sidecar: Sidecar, found: Target) -> dict[str, Any]:

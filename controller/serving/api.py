@@ -15,7 +15,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, ConfigDict
 
 from controller import views
-from controller.errors import UnknownRun
+from controller.errors import Damaged, UnknownRun
 from controller.facade import Sidecar
 from controller.metrics import Metrics
 from controller.report import Key, Report, State, rfc3339
@@ -26,7 +26,9 @@ from controller.serving.keys import TargetKey, parsed
 from controller.serving.parcel import of_artifact, of_runs
 from controller.serving.pruning import pruning
 from controller.serving.refusal import DOCUMENTED, Refused, answer_errors, run_failed
+from controller.serving.trust import trust
 from controller.targets import Target
+from controller.verify import REMEDY
 
 MOST_IN_AN_EXPORT = 1000
 
@@ -56,6 +58,7 @@ class RunsQuery(BaseModel):
     target: str | None = None
     state: State | None = None
     limit: Annotated[int, Query(ge=1, le=1000)] = 50
+    before: Annotated[str, Query(description="Id of the last run of the page before: its `next`.")] = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +91,8 @@ def build(sidecar: Sidecar, exports: Exports) -> FastAPI:
     answer_errors(app, sidecar.loaded.secrets.redact)
     app.include_router(health(sidecar))
     bearer = [Depends(HTTPBearer(auto_error=False, description="The sidecar's token."))]
-    for router in (contract(sidecar, exports), targets(sidecar), runs(sidecar, exports), pruning(sidecar)):
+    guarded = (contract(sidecar, exports), targets(sidecar), runs(sidecar, exports), pruning(sidecar), trust(sidecar))
+    for router in guarded:
         app.include_router(router, dependencies=bearer)
     return app
 
@@ -107,6 +111,13 @@ def health(sidecar: Sidecar) -> APIRouter:
     async def readyz() -> dict[str, str]:
         if not sidecar.watching:
             raise Refused(503, "not-ready", "The engine is not being watched.", hint="Its log says why.")
+        return {"status": "ok"}
+
+    @routes.get("/freshz", summary="Every target has a backup as young as was promised")
+    def freshz() -> dict[str, str]:
+        if not sidecar.watching or not sidecar.promises.status().safe:
+            hint = "`backup-sidecar status`, or `/v1/status` with the token, says which target, and why."
+            raise Refused(503, "not-fresh", "Not every target is known to be fresh.", hint=hint)
         return {"status": "ok"}
 
     return routes
@@ -192,8 +203,11 @@ def runs(sidecar: Sidecar, exports: Exports) -> APIRouter:
     @routes.get("/v1/runs")
     def list_runs(query: Annotated[RunsQuery, Query()]) -> dict[str, Any]:
         key = parsed(query.target) if query.target else None
-        found = sidecar.catalog.runs(key, states=[query.state] if query.state else (), limit=query.limit)
-        return {"runs": [views.run(sidecar.jobs.report(report.id)) for report in found]}
+        live = {job.report.id: job.report for job in sidecar.jobs.active()}
+        states = [query.state] if query.state else ()
+        found = sidecar.catalog.runs(key, states=states, before=query.before, limit=query.limit)
+        following = found[-1].id if len(found) == query.limit else None
+        return {"runs": [views.run(live.get(report.id, report)) for report in found], "next": following}
 
     @routes.get("/v1/runs/{run}")
     def show_run(run: str) -> dict[str, Any]:
@@ -261,6 +275,8 @@ def fetchable(sidecar: Sidecar, run: str) -> Report:
     if report.pruned:
         detail = f"The artifacts of run {run} were deleted at {rfc3339(report.pruned)}."
         raise Refused(410, "run-pruned", detail, hint="`/v1/runs` lists the runs; later ones have theirs.", run=run)
+    if report.damaged:
+        raise Damaged(f"run {run} is damaged: {report.damaged}", hint=REMEDY)
     return report
 
 

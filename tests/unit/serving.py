@@ -19,11 +19,13 @@ from controller.holds import Holds
 from controller.identity import identity
 from controller.jobs import Job, Jobs
 from controller.marks import succeeded
+from controller.promises import Promises
 from controller.prune import Pruner
 from controller.report import Artifact, Failure, Key, Manifest, Report
 from controller.serving.server import Server
 from controller.store import Store
 from controller.targets import PROJECT, SERVICE, Scope, Target, find, nearest
+from controller.verify import Verifier
 from strategies import discover
 
 TOKEN = "a-token-of-the-tests-0123456789"
@@ -49,6 +51,23 @@ class World:
         self.holds = Holds()
         self.pruner = Pruner(self.store, self.catalog, self.holds, self.targets, folder / "work", clock=utc_now)
         self.due: dict[Key, datetime] = {}
+        self.verifier = Verifier(
+            self.store,
+            self.catalog,
+            self.holds,
+            folder / "work",
+            settings=lambda: self.loaded.settings.verify,
+            give_way=lambda: None,
+            clock=lambda: datetime.now(UTC),
+        )
+        self.promises = Promises(
+            self.targets,
+            self.catalog,
+            self.jobs,
+            folder / "work",
+            orchestrated=lambda: self.loaded.settings.orchestrator is not None,
+            clock=lambda: datetime.now(UTC),
+        )
         self.identity, self.instance, self.version = identity(folder / "work"), "test-1", "0.1.0"
         self.own_address: str | None = "10.9.8.7"
         self.watching = self.alive = True
@@ -106,7 +125,7 @@ class World:
                 size=len(data),
                 sha256=hashlib.sha256(data).hexdigest(),
                 plain_size=len(data),
-                plain_sha256="0" * 64,
+                plain_sha256=hashlib.sha256(data).hexdigest(),
                 proof="full",
             )
             for name, data in self.content.items()

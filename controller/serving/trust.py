@@ -1,0 +1,35 @@
+"""How far what is stored can be trusted: status, verifying a run, accepting a suspicious one."""
+
+from typing import Any
+
+from fastapi import APIRouter
+
+from controller import marks, views
+from controller.facade import Sidecar
+from controller.serving.refusal import Refused
+
+
+def trust(sidecar: Sidecar) -> APIRouter:
+    routes = APIRouter(tags=["trust"])
+
+    @routes.get("/v1/status", summary="Whether every target has a backup as young as was promised, and if not, why")
+    def status() -> dict[str, Any]:
+        return sidecar.promises.status().as_dict()
+
+    @routes.post("/v1/runs/{run}/verify", summary="Re-read what a run has stored; answers when that is done")
+    def verify_run(run: str) -> dict[str, Any]:
+        return views.run(sidecar.verifier.verify(sidecar.jobs.report(run)))
+
+    @routes.post("/v1/runs/{run}/accept", summary="Take a suspicious run for good: the next is compared with it")
+    def accept_run(run: str) -> dict[str, Any]:
+        report = sidecar.jobs.report(run)
+        if not report.stored or not report.suspicious:
+            state = "not suspicious" if report.stored else "pruned" if report.pruned else report.state
+            raise Refused(409, "not-suspicious", f"Run {run} is {state}, so there is nothing to accept.", run=run)
+        with sidecar.holds.held(run):
+            marks.write(sidecar.store, report.target, run, "accepted", accepted=True)
+            accepted = report.model_copy(update={"accepted": True})
+            sidecar.catalog.put(accepted)
+        return views.run(accepted)
+
+    return routes
