@@ -3,7 +3,9 @@
 No access check on the store's folders happens here; that needs the machine, and is the controller's.
 """
 
+import errno
 import hashlib
+import os
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -68,22 +70,30 @@ def load(folder: Path, environ: Mapping[str, str], strategies: Collection[str] =
 
     `strategies` are the known names: with them a misspelt strategy is found here, else with its targets.
     """
-    if not folder.is_dir():
-        message = "is not a folder" if folder.exists() else "is not there"
-        hint = "Mount the folder that holds config.yaml and .env (the folder, not the file)."
-        raise ConfigurationError((Problem("no-folder", f"folder {folder}", message, hint),))
+    names = _names(folder)
     known = variables.read(folder / ENV_FILE, environ)
-    file = _file(folder)
+    file = _file(folder, names)
     if not file.readable:
         secrets = Secrets(also=_sensitive(known))
         raise ConfigurationError(tuple(_redacted(problem, secrets) for problem in (*file.problems, *known.problems)))
     return _Loading(folder, known, file, strategies).run()
 
 
-def _file(folder: Path) -> Document:
+def _names(folder: Path) -> frozenset[str]:
+    """What lies in the operator's folder; raises `ConfigurationError`."""
+    try:
+        return frozenset(path.name for path in folder.iterdir())
+    except OSError as error:
+        reasons = {errno.ENOENT: "is not there", errno.ENOTDIR: "is not a folder"}
+        message = reasons.get(error.errno or 0, f"cannot be read by uid {os.getuid()}: {error.strerror}")
+        hint = "Mount the folder that holds config.yaml and .env (the folder, not the file)."
+        raise ConfigurationError((Problem("no-folder", f"folder {folder}", message, hint),)) from None
+
+
+def _file(folder: Path, names: Collection[str]) -> Document:
     """`config.yaml`; none means that every default holds, unless another name shows that one was meant."""
-    other = next((name for name in MISNAMED if (folder / name).exists()), None)
-    if other is None or (folder / FILE).exists():
+    other = next((name for name in MISNAMED if name in names), None)
+    if other is None or FILE in names:
         return document.read(folder / FILE)
     problem = Problem("misnamed-file", other, f"is not read: the file is called {FILE}", f"Rename it to {FILE}.")
     return Document(FILE, problems=(problem,), readable=False)

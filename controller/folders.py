@@ -21,13 +21,16 @@ def problems(loaded: Loaded) -> Iterator[Problem]:
 def unusable(folder: Path) -> str | None:
     """Why a folder cannot be used by this process; None when it can, or can be made."""
     there = folder
-    while not there.exists() and there != there.parent:
-        there = there.parent
-    if not there.is_dir():
+    try:
+        while not there.exists():
+            there = there.parent
+        found = there.stat()
+    except OSError as error:
+        return f"uid {os.getuid()} cannot reach {folder}: {error.strerror}"
+    if not stat.S_ISDIR(found.st_mode):
         return f"{there} is not a folder"
     if os.access(there, os.W_OK | os.X_OK):
         return None
-    found = there.stat()
     missing = f"{folder} is not there, and " if there != folder else ""
     readonly = ", on a read-only file system" if os.statvfs(there).f_flag & os.ST_RDONLY else ""
     mode = f"{stat.S_IMODE(found.st_mode):04o}"
