@@ -268,7 +268,25 @@ def test_a_lease_that_is_not_renewed_is_lost(orchestrator: httpx.Client) -> None
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE"])
-@pytest.mark.parametrize("fault", ["key", "body", "old", "future", "unsigned", "replayed", "other"])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        *(
+            pytest.param(
+                fault, marks=pytest.mark.fault(0, f"heartbeat: {told}", "401, and no lease is renewed"), id=fault
+            )
+            for fault, told in {
+                "key": "wrong signature",
+                "body": "changed body",
+                "unsigned": "no signature",
+                "replayed": "replayed",
+                "old": "clock 400 s behind",
+                "future": "clock 400 s ahead",
+            }.items()
+        ),
+        "other",
+    ],
+)
 def test_only_a_fresh_message_of_a_holder_of_the_key_counts(
     orchestrator: httpx.Client, method: str, fault: str
 ) -> None:

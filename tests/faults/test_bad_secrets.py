@@ -1,0 +1,86 @@
+"""Every bad `.env`, secret and token: the program ends with 78, tells all at once with their lines, and no value."""
+
+from collections.abc import Callable, Mapping
+
+import pytest
+
+from tests.faults.starting import GOOD_ENV, TOKEN, refused, told
+
+PRIVATE, KEY_LINE = "correct-horse-battery", "b3BlbnNzaC1rZXktdjEAAAAABG5vbmU"
+TOO_LARGE = "x" * (65 << 10)
+ENV = f"""\
+BACKUP_API_TOKEN={TOKEN}
+SSH_PRIVATE_KEY=-----BEGIN OPENSSH PRIVATE KEY-----
+{KEY_LINE}
+-----END OPENSSH PRIVATE KEY-----
+DATABASE_URL={PRIVATE}
+DATABASE_URL_FILE=database
+MISSING_FILE=nowhere
+EMPTY_FILE=empty
+FOLDER_FILE=folder
+LARGE_FILE=large
+DATABASE_URL={PRIVATE}
+NO_EQUALS
+SHORT=abc
+OPEN="{PRIVATE}
+"""
+CONFIG = "secrets: [SSH_PRIVATE_KEY, DATABASE_URL, MISSING, EMPTY, FOLDER, LARGE, ABSENT, SHORT]\n"
+FILES = {"config.yaml": CONFIG, ".env": ENV, "empty": "\n", "folder/x": "", "large": TOO_LARGE, "database": PRIVATE}
+LATIN = {".env": f"{GOOD_ENV}NAME=Jos\xe9 {PRIVATE}\n".encode("latin-1")}
+EXPECTED = "exit 78, all at once, with the line, without the value"
+
+
+def row(fault: str, place: str, code: str, words: str, files: Mapping[str, str | bytes] = FILES) -> object:
+    return pytest.param(files, place, code, words, marks=pytest.mark.fault(0, fault, EXPECTED), id=fault)
+
+
+def token(value: str) -> dict[str, str | bytes]:
+    return {".env": f"BACKUP_API_TOKEN={value}\n"}
+
+
+@pytest.mark.parametrize(
+    ("files", "place", "code", "words"),
+    [
+        row("`.env`: unquoted multi-line key", ".env:2 SSH_PRIVATE_KEY", "cut-key", "double quotes"),
+        row("`.env`: missing closing quote", ".env:14", "open-quote", "Close the value"),
+        row("`.env`: a line without `=`", ".env:12", "bad-variable", "NAME=value"),
+        row("`.env`: one name twice", ".env:11", "duplicate-variable", "Remove one"),
+        row("`X` and `X_FILE` both", "config.yaml:1 secrets.1", "ambiguous-secret", "Remove one"),
+        row("`X_FILE` names a file that is missing", ".env:7 MISSING_FILE", "secret-file", "is not there"),
+        row("`X_FILE` names an empty file", ".env:8 EMPTY_FILE", "secret-file", "is empty"),
+        row("`X_FILE` names a folder", ".env:9 FOLDER_FILE", "secret-file", "is a folder"),
+        row("`X_FILE` names a file that is too large", ".env:10 LARGE_FILE", "secret-file", "larger than 64 KiB"),
+        row("a secret that is not set", "config.yaml:1 secrets.6", "missing-secret", "Set ABSENT"),
+        row("a secret too short to be kept out of logs", "config.yaml:1 secrets.7", "short-secret", "longer"),
+        row("`.env` in Latin-1", ".env:2", "not-utf-8", "UTF-8", LATIN),
+        row("token absent", "api.token", "missing-secret", "Set BACKUP_API_TOKEN", {".env": ""}),
+        row("token short", "api.token", "weak-token", "openssl rand", token("k3j4h5g6")),
+        row("token a known default", "api.token", "weak-token", "openssl rand", token("change-me-please-change-me")),
+    ],
+)  # fmt: skip
+def test_a_bad_secret_ends_the_start(
+    files: Mapping[str, str | bytes], place: str, code: str, words: str, record_property: Callable[[str, object], None]
+) -> None:
+    found = told(files)
+
+    line = found.line(place, f"[{code}]")
+    assert words in line
+    refused(found, PRIVATE, KEY_LINE, TOKEN, "k3j4h5g6", "change-me-please", TOO_LARGE[:100])
+    record_property("seen", line.removeprefix("error: "))
+
+
+@pytest.mark.fault(0, "`.env` with CRLF and a byte order mark", "read as if it had neither")
+def test_line_ends_and_byte_order_mark_do_no_harm() -> None:
+    found = told({".env": f'\ufeff{GOOD_ENV}A="1\n2"\nSIDECAR_API_PROT=1\n'.replace("\n", "\r\n")})
+
+    assert [line for line in found.text.splitlines() if line.startswith("error")] == [
+        found.line(".env:4", "SIDECAR_API_PORT")
+    ]
+
+
+def test_without_a_fault_the_engine_is_asked() -> None:
+    """Else the trap that the others rely on would prove nothing."""
+    found = told({".env": GOOD_ENV})
+
+    assert found.connections > 0
+    assert found.code != 78
