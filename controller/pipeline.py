@@ -5,7 +5,6 @@ another compresses, takes the digests and writes. Memory does not depend on the 
 """
 
 import contextlib
-import errno
 import hashlib
 import os
 import queue
@@ -19,6 +18,7 @@ from typing import BinaryIO, Self
 
 from controller.codecs import Chunk, Codec, Compression, PlainReader, blocks, compressor, plain_chunks
 from controller.errors import Damaged, IncompleteDump, SidecarError, StoreError, StoreFull, WriterStalled
+from controller.store import FULL, ROOM
 from strategies.base import Incomplete
 
 __all__ = ["Captured", "Chunk", "Codec", "Compression", "Consume", "Verified", "capture", "open_plain", "verify"]
@@ -169,8 +169,8 @@ class _Writer(threading.Thread):
 def _store_error(error: BaseException) -> BaseException:
     if isinstance(error, SidecarError) or not isinstance(error, (OSError, ValueError)):
         return error
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StoreFull("no room is left in the store", hint="Make room, or keep fewer backups.")
+    if isinstance(error, OSError) and error.errno in FULL:
+        return StoreFull("no room is left in the store", hint=ROOM)
     return StoreError(f"the store cannot be written: {error}", hint="Look at the store's disk and permissions.")
 
 

@@ -42,7 +42,11 @@ PART: dict[int | str, dict[str, Any]] = {
 
 
 class Delivery(Response):
-    """The answer that carries a parcel, whole or in part; raises `Refused` (416) for a range that it does not have."""
+    """The answer that carries a parcel, whole or in part; raises `Refused` (416) for a range that it does not have.
+
+    A whole one never arrives unless its digest is right. A part is sent as it lies on the disk, with the digest of the
+    whole: who puts parts together has to compare that.
+    """
 
     def __init__(
         self,

@@ -4,7 +4,7 @@ import contextlib
 import socket
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +91,11 @@ KINDS = {
 }
 CLIENTS = [pytest.param(kind, id=name) for name, kind in KINDS.items()]
 HALF_WAY = '"$REAL" "$@" | head -c 30000; exit'
+INCOMPLETE = pytest.mark.fault(
+    25,
+    "the tool fails but exits 0",
+    "fails `incomplete-dump`; a user's command without a known format has `proof: sealed`, never `full`",
+)
 
 
 @pytest.mark.parametrize("kind", CLIENTS)
@@ -104,6 +109,7 @@ def test_a_client_that_exits_1_half_way_fails_the_run(kind: Kind, sidecar: Sidec
     assert failure["exit_code"] == 3
 
 
+@INCOMPLETE
 @pytest.mark.parametrize("kind", CLIENTS)
 def test_a_client_that_stops_half_way_with_exit_code_0_fails_the_run(
     kind: Kind, sidecar: Sidecar, app: App, password: str
@@ -113,6 +119,38 @@ def test_a_client_that_stops_half_way_with_exit_code_0_fails_the_run(
     kind.replace_client(container, f"{HALF_WAY} 0")
 
     failed(sidecar, "twin", sidecar.run("twin"), "incomplete-dump")
+
+
+@INCOMPLETE
+@pytest.mark.parametrize(
+    ("kind", "client", "script", "told"),
+    [
+        ("postgres", "pg_dumpall", '"$REAL" "$@" | head -n -3; exit 0', "cluster dump complete"),
+        ("mariadb", "mariadb-dump", '"$REAL" "$@" | head -n -1; exit 0', "Dump completed"),
+        ("mariadb", "mariadb-dump", '"$REAL" "$@" | sed "/^CREATE TABLE .audit/d"; exit 0', "audit"),
+    ],
+    ids=["globals without trailer", "mysql without trailer", "mysql without a table"],
+)
+def test_a_client_that_leaves_something_out_with_exit_code_0_fails_the_run(
+    kind: str, client: str, script: str, told: str, sidecar: Sidecar, app: App, password: str
+) -> None:
+    container = KINDS[kind].target(app, "twin", sidecar, password)
+    sidecar.wait("twin")
+    replace(KINDS[kind], client=client).replace_client(container, script)
+
+    failure = failed(sidecar, "twin", sidecar.run("twin"), "incomplete-dump")
+
+    assert told in failure["message"]
+
+
+@INCOMPLETE
+def test_a_users_command_that_fails_but_exits_0_is_sealed_and_never_full(sidecar: Sidecar, app: App) -> None:
+    app.target("own", {"commands.backup": "echo '-- PostgreSQL database dump'; false; exit 0"})
+
+    report = sidecar.backup("own")
+
+    assert report["proof"] == "sealed"
+    assert [artifact["proof"] for artifact in report["artifacts"]] == ["sealed"]
 
 
 @pytest.mark.parametrize("kind", CLIENTS)

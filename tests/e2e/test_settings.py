@@ -235,6 +235,7 @@ def test_a_missing_engine_ends_with_78_and_the_remedy(folder: Path) -> None:
     assert "/nowhere.sock" in told
 
 
+@pytest.mark.fault(33, "two sidecars on one store", "the second says so and refuses")
 def test_a_second_sidecar_on_the_same_store_refuses_to_start(sidecar: Sidecar, config_folder: Path) -> None:
     code, told = start(config_folder, "--volumes-from", sidecar.container)
 

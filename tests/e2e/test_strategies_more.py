@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.stage import App, Sidecar, docker, eventually, execute, restored, within
-from tests.e2e.test_failing_twins import HALF_WAY, Kind, failed
+from tests.e2e.test_failing_twins import HALF_WAY, INCOMPLETE, Kind, failed
 from tests.e2e.test_strategies import artifact
 
 pytestmark = pytest.mark.e2e
@@ -77,6 +77,7 @@ def test_a_wrong_redis_password_is_known_when_the_container_starts(sidecar: Side
     assert "never shown" not in str(found) + sidecar.log()
 
 
+@INCOMPLETE
 @pytest.mark.parametrize("code", [0, 3])
 def test_a_redis_client_that_stops_half_way_fails_the_run(code: int, sidecar: Sidecar, app: App) -> None:
     kind = Kind("redis-cli", "REDIS", {"strategy": "redis"})
@@ -148,6 +149,7 @@ LARGE = "CREATE TABLE item AS SELECT randomblob(99) FROM generate_series(1, 999)
 CORRUPT = "dd if=/dev/urandom of=/data/shop.db bs=512 seek=9 count=16 conv=notrunc; sync"
 
 
+@INCOMPLETE
 @pytest.mark.parametrize(
     ("harm", "told"),
     [(LOCK, "database is locked"), (CORRUPT, ""), ("rm /data/shop.db", "not there")],
