@@ -189,7 +189,7 @@ class Sidecar:
                 code="interrupted", message="the sidecar ended while it was under way", hint=hint, transient=True
             )
             self._orphans.add(report.target, report.id)
-            self.catalog.put(
+            self.jobs.keep(
                 report.model_copy(update={"state": "interrupted", "failure": failure, "finished": datetime.now(UTC)})
             )
             self._scheduler.owe(report)

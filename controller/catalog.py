@@ -6,7 +6,7 @@ What the disk does not take, since it is full for example, is kept in memory and
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import datetime
 from itertools import chain
 from pathlib import Path
@@ -130,7 +130,8 @@ class Catalog:
         known = next(self._select("WHERE id = ? AND state = 'succeeded'", stored.id), None)
         adopted = stored if known is None else known.model_copy(update=marked(stored))
         if adopted != known:
-            self.put(adopted)
+            with suppress(StoreFull):  # It is told from memory.
+                self.put(adopted)
 
     def _select(self, clause: str, *values: object) -> Iterator[Report]:
         with self._using("read") as connection:

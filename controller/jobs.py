@@ -172,7 +172,7 @@ class Jobs:
                 run = running.report.id
                 raise Busy(f"{key} has run {run} under way", run=run, hint="Wait for it, or cancel it.")
             job = Job(key, trigger, self._turns, next(self._numbers))
-            self._keep(job.report)
+            self.keep(job.report)
             self._active[str(key)] = job
             threading.Thread(target=self._work, args=(job,), name=f"run {job.report.id}", daemon=True).start()
         return job
@@ -219,7 +219,7 @@ class Jobs:
     def _work(self, job: Job) -> None:
         job.future.set_running_or_notify_cancel()
         report = self._execute(job)
-        self._keep(report)
+        self.keep(report)
         with self._lock:
             del self._active[str(job.key)]
         self._tell(report)
@@ -227,15 +227,15 @@ class Jobs:
 
     def record(self, report: Report) -> None:
         """Enter a final report of a run that never was, and tell it like any other."""
-        self._keep(report)
+        self.keep(report)
         self._tell(report)
 
     def _tell(self, report: Report) -> None:
         for listener in self._listeners:
             listener(report)
 
-    def _keep(self, report: Report) -> None:
-        """A disk that takes nothing hides no report: the catalog tells it from memory."""
+    def keep(self, report: Report) -> None:
+        """Into the catalog; a disk that takes nothing hides no report, which is then told from memory."""
         try:
             self._catalog.put(report)
         except StoreError as error:

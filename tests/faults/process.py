@@ -47,10 +47,11 @@ class Process(Sidecar):
 
     def begin(self) -> None:
         """Start it, and wait until it watches the engine."""
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("SIDECAR_")}
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 [*NOT_ROOT, Path(sys.executable).with_name("backup-sidecar"), "serve"],
-                env=os.environ | {"SIDECAR_CONFIG": str(self.folder / "config")},
+                env=inherited | {"SIDECAR_CONFIG": str(self.folder / "config")},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

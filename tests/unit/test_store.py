@@ -81,6 +81,31 @@ def test_the_manifest_is_written_after_every_artifact_has_its_name(
     assert seen[-1] == ["a.zst", MANIFEST]
 
 
+def test_everything_is_durable_before_what_relies_on_it(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    sync, rename = os.fsync, Path.rename
+
+    def seen_sync(descriptor: int) -> None:
+        done.append(f"sync {Path(f'/proc/self/fd/{descriptor}').readlink().name}")
+        sync(descriptor)
+
+    def seen_rename(path: Path, target: Path) -> Path:
+        done.append(f"name {target.name}")
+        return rename(path, target)
+
+    with store.draft(KEY, RUN) as draft:
+        monkeypatch.setattr(os, "fsync", seen_sync)
+        monkeypatch.setattr(Path, "rename", seen_rename)
+        with draft.open("a.zst") as file:
+            file.write(b"abc")
+        draft.publish(manifest())
+
+    assert done == [
+        *("sync a.zst.partial", "name a.zst"),
+        *("sync manifest.json.partial", f"sync {RUN}", "name manifest.json", f"sync {RUN}"),
+    ]
+
+
 def test_sweep_removes_what_a_dead_process_left_and_nothing_else(store: Store) -> None:
     good = publish(store)
     half = store.folder(KEY, "20260302T030000Z-0123abcd")
