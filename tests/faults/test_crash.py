@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
+from controller import marks
 from controller.store import LOCK, MANIFEST
 from tests.e2e.stage import App, said, within
 from tests.faults.process import Process, process
@@ -26,6 +27,8 @@ MEBIBYTE = 1 << 20
 DUMP = f"head -c {3 * MEBIBYTE} /dev/urandom; until [ -e /tmp/go ]; do sleep 0.02; done"
 """Its last bytes are held back until it ends, since they could be the seal."""
 DIED = -9
+TRIES = 5
+"""For a call that another thread may make first."""
 
 
 class Stand:
@@ -65,6 +68,7 @@ class Stand:
         calls = self.calls()
         self.running.end()
         self.running.begin()
+        self.running.wait("db")
         return calls
 
     def publishing(self) -> list[Call]:
@@ -76,7 +80,10 @@ class Stand:
         return self.calls()
 
     def spoilt(self, call: Call, inject: str, *, late: bool) -> str:
-        """Start a run in which something befalls a call; gives the run's id, empty where the process died before."""
+        """Start a run in which something befalls a call; gives the run's id, empty where the process died before.
+
+        Another thread, a loop's for example, may make such a call before; `is_hit` tells.
+        """
         inject, run = f"--inject={call.name}:{inject}:when={call.number}", ""
         attach = ("-f", f"--attach={self.running.pid}")
         if late:
@@ -90,34 +97,45 @@ class Stand:
                 assert self.running.died() == DIED, f"it was not reached: {call}"
             else:
                 self.running.ended(run)
-        assert call in self.calls(), f"another call than {call}"
         return run
+
+    def is_hit(self, call: Call) -> bool:
+        return call in self.calls()
 
     def killed(self, call: Call, *, late: bool) -> str:
         """Kill the process at a call; gives the state of the run once it serves again, empty where it knows none."""
-        run = self.spoilt(call, "signal=KILL", late=late)
-        self.running.begin()
-        states = {one["id"]: one["state"] for one in self.running.http.get("/v1/runs").json()["runs"]}
-        assert set(states.values()) <= {"succeeded", "failed", "interrupted"}
-        nothing_is_half(self.running)
-        assert self.earlier in self.running.manifests()
-        return states.get(run, "")
+        for _ in range(TRIES):
+            run = self.spoilt(call, "signal=KILL", late=late)
+            hit = self.is_hit(call)
+            self.running.begin()
+            self.running.wait("db")
+            states = {one["id"]: one["state"] for one in self.running.http.get("/v1/runs").json()["runs"]}
+            assert set(states.values()) <= {"succeeded", "failed", "interrupted"}
+            nothing_is_half(self.running)
+            assert self.earlier in self.running.manifests()
+            if hit:
+                return states.get(run, "")
+        pytest.fail(f"always another call than {call}")
 
     def failed(self, call: Call, error: str, *, late: bool) -> dict[str, Any]:
         """Let a call fail; gives the report."""
-        report = self.running.report(self.spoilt(call, f"error={error}", late=late))
-        nothing_is_half(self.running)
-        assert self.earlier in self.running.manifests()
-        assert (report["id"] in self.running.manifests()) == (report["state"] == "succeeded")
-        return report
+        for _ in range(TRIES):
+            report = self.running.report(self.spoilt(call, f"error={error}", late=late))
+            nothing_is_half(self.running)
+            assert self.earlier in self.running.manifests()
+            assert (report["id"] in self.running.manifests()) == (report["state"] == "succeeded")
+            if self.is_hit(call):
+                return report
+        pytest.fail(f"always another call than {call}")
 
 
 def nothing_is_half(running: Process) -> None:
-    """What is listed is there with its digest, also over HTTP; nothing else is in the store."""
+    """What is listed is there with its digest, also over HTTP; nothing else is in the store but marks beside it."""
     listed = running.http.get("/v1/runs", params={"state": "succeeded", "limit": 1000}).json()["runs"]
     manifests = running.manifests()
     assert {run["id"] for run in listed} == set(manifests)
-    files = {path for path in running.store.rglob("*") if path.is_file() and path.name != LOCK}
+    there = [path for path in running.store.rglob("*") if marks.FOLDER not in path.parts]
+    files = {path for path in there if path.is_file() and path.name != LOCK}
     for run, manifest in manifests.items():
         folder = running.store.joinpath(*manifest.target.folders, run)
         files.remove(folder / MANIFEST)
@@ -127,7 +145,7 @@ def nothing_is_half(running: Process) -> None:
             assert hashlib.sha256(sent).hexdigest() == artifact.sha256
             assert (folder / artifact.name).read_bytes() == sent
     assert files == set()
-    assert {path for path in running.store.rglob("*") if path.is_dir() and not any(path.iterdir())} == set()
+    assert [path for path in there if path.is_dir() and not any(path.iterdir())] == []
 
 
 @pytest.fixture(scope="module")
@@ -196,11 +214,11 @@ def test_a_disk_that_fails_at_any_call_fails_the_run(late: bool, stand: Stand, r
     calls = stand.publishing() if late else stand.beginning()
     for call in calls:
         report = stand.failed(call, "EIO", late=late)
-        if call.place != "catalog":
+        if call.place != "catalog" and marks.FOLDER not in call.place:
             assert (report["state"], report["failure"]["code"]) == ("failed", "store-error"), call
             assert report["failure"]["hint"]
         else:
-            assert report["state"] == "succeeded", f"{call}: the catalog is no backup, and is written again"
+            assert report["state"] == "succeeded", f"{call}: what is beside the backup can be made again"
     record_property("cases", len(calls))
     assert stand.running.backup("db")
 
