@@ -121,6 +121,8 @@ class CommonSettings(Model):
     """Working directory of every command in the target; unset is the image's own."""
     env: dict[VariableName, VariableValue] = Field(default_factory=dict)
     """Variables of every command in the target; `BACKUP_*` is reserved."""
+    counts: bool = True
+    """Whether rows, keys and files are counted beside each dump, so that a restore can be compared with it."""
     expect: Expect = Expect()
     """What a good backup looks like."""
     drill: Drill = Drill()

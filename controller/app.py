@@ -29,6 +29,8 @@ from controller.promises import Promises
 from controller.prune import Pruner
 from controller.quiesce import Quiescing
 from controller.report import Failure, Key, Report
+from controller.restore import Decider
+from controller.restoring import Restores
 from controller.scheduler import Scheduler
 from controller.serving.server import Server
 from controller.store import Store
@@ -75,6 +77,17 @@ class Sidecar:
         self.holds = Holds()
         self.pruner = Pruner(self.store, self.catalog, self.holds, self.targets, paths.workdir, clock=now)
         self.jobs.on_end(self.pruner.ended)
+        decider = Decider(
+            self.engine,
+            store=self.store,
+            catalog=self.catalog,
+            surveyor=surveyor,
+            strategies=strategies,
+            secrets=self.secrets,
+            targets=self.targets,
+            scope=lambda: self.watch.place,
+        )
+        self.restores = Restores(decider, self.jobs, self.holds, paths.workdir / "restores")
         orchestrated = self.settings.orchestrator is not None
         self._scheduler = Scheduler(
             self.targets, self.start, self.jobs.record, paths.workdir, orchestrated=orchestrated, clock=now
@@ -165,6 +178,7 @@ class Sidecar:
         self._server.stop()
         for loop in self._loops:
             loop.stop()
+        self.restores.stop()
         self.jobs.stop(grace=max(0.0, until - time.monotonic()))
         if self._heartbeat:
             self._heartbeat.stop()
@@ -183,6 +197,7 @@ class Sidecar:
             else:
                 self.catalog.adopt(marks.report(self.store, found))
                 self.pruner.finish(found)
+        self.restores.recover()
         for report in self.catalog.runs(states=("queued", "running"), limit=10_000):
             hint = "Start it again."
             failure = Failure(

@@ -18,6 +18,8 @@ else:
 
 Chunk = bytes | memoryview
 Codec = Literal["zstd", "gzip", "none"]
+SUFFIX = {"zstd": ".zst", "gzip": ".gz", "none": ""}
+"""What a stored file's name ends with."""
 BLOCK = 1 << 20
 """Bytes that are read, and at most given out, at a time."""
 ZSTD_WORKERS = 2

@@ -28,6 +28,11 @@ SidecarError
 ├── UnknownRun               unknown-run
 ├── InUse                    run-in-use           transient
 ├── LastGood                 last-good-run
+├── NotEmpty                 not-empty
+├── UnsafeArtifact           unsafe-artifact
+├── CountsDiffer             counts-differ
+├── RestoreUnderWay          restore-in-progress
+├── UnknownRestore           unknown-restore
 ├── Stopping                 stopping             transient
 ├── CannotListen             cannot-listen
 └── Busy                     run-in-progress
@@ -215,6 +220,36 @@ class LastGood(SidecarError):
     """The run is the target's last good one, which nobody deletes by mistake."""
 
     code = "last-good-run"
+
+
+class NotEmpty(SidecarError):
+    """Something is where a restore would go."""
+
+    code = "not-empty"
+
+
+class UnsafeArtifact(SidecarError):
+    """An artifact holds what no restore may apply, such as a path that leads elsewhere."""
+
+    code = "unsafe-artifact"
+
+
+class CountsDiffer(SidecarError):
+    """What was restored is not what was counted when the dump was made."""
+
+    code = "counts-differ"
+
+
+class RestoreUnderWay(SidecarError):
+    """The target is being restored."""
+
+    code = "restore-in-progress"
+
+
+class UnknownRestore(SidecarError):
+    """No restore has this id."""
+
+    code = "unknown-restore"
 
 
 class Stopping(SidecarError):

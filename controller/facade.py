@@ -13,6 +13,7 @@ from controller.jobs import Job, Jobs
 from controller.promises import Promises
 from controller.prune import Pruner
 from controller.report import Key
+from controller.restoring import Restores
 from controller.store import Store
 from controller.targets import Target
 from controller.verify import Verifier
@@ -40,6 +41,9 @@ class Sidecar(Protocol):
 
     @property
     def pruner(self) -> Pruner: ...
+
+    @property
+    def restores(self) -> Restores: ...
 
     @property
     def verifier(self) -> Verifier: ...

@@ -16,6 +16,7 @@ from controller.engine.models import ExecResult
 from controller.engine.stream import ExecStream
 from controller.errors import CommandFailed, SidecarError, TargetDied, TargetGone, TargetReplaced
 from controller.jobs import Job
+from controller.place import Place
 from controller.survey import Survey
 from controller.targets import PROJECT, SERVICE, Target
 from strategies.base import Archive, Argv, Dump, Incomplete, script
@@ -54,6 +55,22 @@ class Inside:
     @property
     def user(self) -> str:
         return self.target.asked()[0].user or ""
+
+    @property
+    def place(self) -> Place:
+        """The container as a place where things are asked besides the streams of the run."""
+        settings, _ = self.target.asked()
+        return Place(
+            engine=self.engine,
+            container=self.survey.container.id,
+            shell=self.survey.facts.shell,
+            user=self.user,
+            workdir=settings.workdir or "",
+            run=self.job.report.id,
+            redact=self.secrets.redact,
+            deadline=self.deadline,
+            environment=settings.env,
+        )
 
     def source(self, dump: Dump) -> AbstractContextManager[ExecStream | ArchiveStream]:
         """The stream of a dump, not yet opened."""

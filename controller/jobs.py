@@ -6,7 +6,7 @@ Apart from the runner, which knows one run only; here is what others may ask of 
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -15,7 +15,7 @@ from typing import Protocol
 from loguru import logger
 
 from controller.catalog import Catalog
-from controller.errors import Busy, Cancelled, SidecarError, Stopping, StoreError, TimedOut
+from controller.errors import Busy, Cancelled, RestoreUnderWay, SidecarError, Stopping, StoreError, TimedOut
 from controller.report import Failure, Key, Report, new_run_id
 
 TICK = 0.2
@@ -156,6 +156,7 @@ class Jobs:
         self._turns, self._numbers = Turns(limit), itertools.count()
         self._lock = threading.Lock()
         self._active: dict[str, Job] = {}
+        self._held: dict[str, str] = {}
         self._stopping = False
         self._listeners: list[Callable[[Report], None]] = []
 
@@ -163,19 +164,38 @@ class Jobs:
         """Call `listener` with every final report."""
         self._listeners.append(listener)
 
-    def start(self, key: Key, trigger: str) -> Job:
-        """Queue a run; raises `Busy` while the target has one."""
+    def start(self, key: Key, trigger: str, *, holder: str = "") -> Job:
+        """Queue a run; raises `Busy` while the target has one, `RestoreUnderWay` while not `holder` has it."""
         with self._lock:
-            if self._stopping:
-                raise Stopping("the sidecar is shutting down", hint="Try again when it is back.")
-            if running := self._active.get(str(key)):
-                run = running.report.id
-                raise Busy(f"{key} has run {run} under way", run=run, hint="Wait for it, or cancel it.")
+            self._demand_free(key, holder)
             job = Job(key, trigger, self._turns, next(self._numbers))
             self.keep(job.report)
             self._active[str(key)] = job
             threading.Thread(target=self._work, args=(job,), name=f"run {job.report.id}", daemon=True).start()
         return job
+
+    def hold(self, keys: Iterable[Key], holder: str) -> None:
+        """Keep targets from being run, by all but their holder, the id of a restore; raises as `start` does."""
+        wanted = tuple(keys)
+        with self._lock:
+            for key in wanted:
+                self._demand_free(key, holder)
+            self._held |= {str(key): holder for key in wanted}
+
+    def release(self, holder: str) -> None:
+        """Give back everything that it holds."""
+        with self._lock:
+            self._held = {key: other for key, other in self._held.items() if other != holder}
+
+    def _demand_free(self, key: Key, holder: str) -> None:
+        if self._stopping:
+            raise Stopping("the sidecar is shutting down", hint="Try again when it is back.")
+        if running := self._active.get(str(key)):
+            run = running.report.id
+            raise Busy(f"{key} has run {run} under way", run=run, hint="Wait for it, or cancel it.")
+        if self._held.get(str(key), holder) != holder:
+            hint = f"Wait for restore {self._held[str(key)]}, or cancel it."
+            raise RestoreUnderWay(f"{key} is being restored", hint=hint)
 
     def active(self) -> list[Job]:
         """Queued and running, oldest first."""

@@ -20,6 +20,8 @@ RUN_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
 
 State = Literal["queued", "running", "succeeded", "failed", "cancelled", "interrupted", "missed"]
 Proof = Literal["full", "sealed", "framed"]
+SAFETY = "restore"
+"""Trigger of a run that backs up what a restore is about to replace."""
 FINAL: frozenset[State] = frozenset({"succeeded", "failed", "cancelled", "interrupted", "missed"})
 
 
@@ -103,6 +105,12 @@ class Artifact(Record):
     """What ran in the container; empty for the archive endpoint."""
     restore: str = ""
     """A shell line of plain tools that restores it."""
+    subject: str = ""
+    """What it is a dump of, as its owner calls it: a database's name, paths."""
+    counts: dict[str, int] = {}
+    """What was counted beside the dump: rows of each table, files, bytes; empty where nothing could be."""
+    approximate: tuple[str, ...] = ()
+    """Names in `counts` whose number changed while the dump was made; the others are exact."""
 
 
 class Manifest(Record):
@@ -149,6 +157,46 @@ class Failure(Record):
     """The last lines, redacted and bounded."""
 
 
+RestoreState = Literal["running", "succeeded", "failed", "cancelled", "interrupted"]
+
+
+class Restoration(Record):
+    """One restore, from its start to its end; every change is a new one."""
+
+    id: str
+    run: str
+    """Id of the run that is restored."""
+    target: Key
+    """Whose run it is."""
+    container: str
+    """Name of the container that it is restored into."""
+    where: str
+    """The place there, in words."""
+    strategy: str
+    state: RestoreState
+    step: str = ""
+    """What is under way: `verifying`, `safety backup`, `applying <artifact>`, `comparing`, `undoing`."""
+    created: Time
+    finished: Time | None = None
+    seconds: float | None = None
+    bytes: int = 0
+    """Plain bytes applied so far."""
+    total: int
+    """Plain bytes of all artifacts."""
+    safety: str = ""
+    """Id of the run that backed up what was there, before it was replaced."""
+    compared: int = 0
+    """Numbers that were counted at the dump and found again."""
+    undone: bool = False
+    """It failed, and whatever it had done in the container was made good."""
+    warnings: tuple[str, ...] = ()
+    failure: Failure | None = None
+
+    @property
+    def final(self) -> bool:
+        return self.state != "running"
+
+
 class Report(Record):
     """One run, from `queued` to its end; every state change is a new one."""
 
@@ -156,7 +204,7 @@ class Report(Record):
     target: Key
     state: State
     trigger: str
-    """Who asked: `cli`, `api`, `schedule`, `export`."""
+    """Who asked: `cli`, `api`, `schedule`, `export`; `restore` for a backup of what a restore was about to replace."""
     created: Time
     strategy: str = ""
     reason: str = ""

@@ -4,8 +4,9 @@ The words are restic's: each `keep-` rule walks from the newest run to the oldes
 periods until it has had its number of them; a run stays if any rule wants it. Periods are those of the target's zone,
 and a run's time is that of its id, which no rebuilt catalog changes. Three things are ours:
 
-- Good, suspicious and damaged runs are three series, and the rules count in each of them alone. So no suspicious run
-  pushes a good one out, and what a person should look at stays for as long as a good run of that day would.
+- Good, suspicious and damaged runs are series, and the rules count in each of them alone. So no suspicious run pushes a
+  good one out, and what a person should look at stays for as long as a good run of that day would. Safety backups, made
+  of what a restore was about to replace, are a series too: what was broken must not push out what repaired it.
 - `max-age` has the last word, but the newest run of the best series stays in any case.
 - A wrong clock deletes nothing: with a run from the future nothing goes at all, and while `now` is not trusted nothing
   goes by `max-age`, which is the only rule that asks what time it is.
@@ -20,9 +21,9 @@ from zoneinfo import ZoneInfo
 
 from config.fields import written
 from config.target import Retention
-from controller.report import Report
+from controller.report import SAFETY, Report
 
-Series = Literal["good", "suspicious", "damaged"]
+Series = Literal["good", "safety", "suspicious", "damaged"]
 PERIODS: Mapping[str, Callable[[datetime], object]] = {
     "keep-last": lambda time: object(),  # Each run is a period of its own.
     "keep-hourly": lambda time: (time.toordinal(), time.hour, time.fold),
@@ -61,7 +62,7 @@ def decide(policy: Retention, runs: Iterable[Report], now: datetime, zone: ZoneI
     if stored and stored[0].time > now:
         return [Verdict(run, (FUTURE,)) for run in stored]
     wanted: dict[str, list[str]] = {run.id: [] for run in stored}
-    series: dict[Series, list[Report]] = {"good": [], "suspicious": [], "damaged": []}
+    series: dict[Series, list[Report]] = {"good": [], "safety": [], "suspicious": [], "damaged": []}
     for run in stored:
         series[series_of(run)].append(run)
     for one in series.values():
@@ -84,7 +85,9 @@ def decide(policy: Retention, runs: Iterable[Report], now: datetime, zone: ZoneI
 
 def series_of(run: Report) -> Series:
     """Where a stored run is counted."""
-    return "good" if run.good else "damaged" if run.damaged else "suspicious"
+    if run.good:
+        return "safety" if run.trigger == SAFETY else "good"
+    return "damaged" if run.damaged else "suspicious"
 
 
 def claims(policy: Retention, runs: Sequence[Report], zone: ZoneInfo) -> Iterator[tuple[str, Report]]:

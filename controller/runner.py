@@ -10,6 +10,8 @@ from typing import Any, BinaryIO
 
 from controller import marks, pipeline
 from controller.anomaly import reasons
+from controller.codecs import SUFFIX
+from controller.counts import Counted, settled
 from controller.engine.stream import ExecStream
 from controller.errors import IncompleteDump, SidecarError
 from controller.inside import Inside
@@ -19,7 +21,8 @@ from controller.report import Artifact, Manifest, Proof, Report, weakest
 from controller.store import Draft, Store
 from strategies.base import Dump, Exec, ExecCheck, Incomplete
 
-SUFFIX = {"zstd": ".zst", "gzip": ".gz", "none": ""}
+COUNTING = 60.0
+"""Seconds that a question for numbers may take."""
 DECODE = {"zstd": "zstd -dc {}", "gzip": "gzip -dc {}", "none": "cat {}"}
 
 
@@ -45,6 +48,8 @@ class Attempt:
         self.quiescing, self.orphans, self.good = quiescing, orphans, good
         self.settings, _ = inside.target.asked()
         self.warnings: list[str] = list(inside.survey.plan.warnings)
+        self.counted: dict[str, Counted] = {}
+        """By the dump's name."""
 
     def run(self) -> Manifest:
         """Raises `SidecarError`; whatever happens nothing unproved is left in the store, and `post` has run.
@@ -90,6 +95,7 @@ class Attempt:
         """Stream one dump into its partial."""
         name = dump.name + SUFFIX[self.settings.compression.codec]
         witnesses = {question: self.inside.ask(argv) for question, argv in dump.witnesses.items()}
+        counted = self.count(dump)
         before = self.job.report.bytes
         with draft.open(name) as file, self.inside.source(dump) as stream:
             self.job.reading(stream)
@@ -109,7 +115,19 @@ class Attempt:
         if digest.plain_size < least:
             hint = "Look at what the command printed, or lower backup.expect.min-size."
             raise IncompleteDump(f"{dump.name} has {digest.plain_size} bytes, at least {least} are expected", hint=hint)
+        if counted:
+            self.counted[dump.name] = settled(counted, self.count(dump))
         return Captured(dump, name, digest, sealed, witnesses)
+
+    def count(self, dump: Dump) -> Mapping[str, int]:
+        """Ask for the numbers of a dump whose own stream does not tell them; without an answer there is a warning."""
+        if dump.count is None or not self.settings.counts or counts_itself(dump):
+            return {}
+        try:
+            return self.inside.place.count(dump.count, COUNTING)
+        except SidecarError as error:
+            self.warnings.append(f"not-counted: {dump.name}: {error.message}")
+            return {}
 
     def prove(self, captured: Captured, draft: Draft) -> Artifact:
         """Re-read the partial from the disk and check it in full; raises `Damaged` or `IncompleteDump`."""
@@ -123,6 +141,7 @@ class Attempt:
             raise IncompleteDump(f"{dump.name} is not a whole dump: {error.message}", hint=hint) from error
         self.warnings += [f"{dump.name}: {warning}" for warning in found.warnings]
         argv = dump.source.argv if isinstance(dump.source, Exec) else ()
+        counted = self.counted.get(dump.name, Counted({}))
         return Artifact(
             name=captured.name,
             format=dump.format,
@@ -134,6 +153,9 @@ class Attempt:
             proof=proof,
             argv=tuple(map(self.inside.secrets.redact, argv)),
             restore=f"{DECODE[codec].format(captured.name)} | {dump.restore}" if dump.restore else "",
+            subject=dump.subject,
+            counts=dict(counted.numbers),
+            approximate=counted.approximate,
         )
 
     def consumer(self, captured: Captured) -> Callable[[BinaryIO], Sequence[str]] | None:
@@ -141,7 +163,15 @@ class Attempt:
         check = captured.dump.check
         if isinstance(check, ExecCheck):
             return partial(self.feed, check)
+        if counts_itself(captured.dump):
+            return partial(self.count_stream, captured.dump)
         return None if check is None else lambda stream: check(stream, captured.witnesses)
+
+    def count_stream(self, dump: Dump, stream: BinaryIO) -> Sequence[str]:
+        """Count what the stream holds, which checks it as well."""
+        assert dump.count
+        self.counted[dump.name] = Counted(dump.count.read(stream))
+        return ()
 
     def feed(self, check: ExecCheck, stream: BinaryIO) -> Sequence[str]:
         """Give the plain stream to a command in the target that reads all of it."""
@@ -179,6 +209,11 @@ class Attempt:
             warnings=tuple(map(self.inside.secrets.redact, self.warnings)),
             artifacts=artifacts,
         )
+
+
+def counts_itself(dump: Dump) -> bool:
+    """Whether what there is to count is in the dump's own stream, so that it costs nothing."""
+    return dump.count is not None and dump.count.source == dump.source
 
 
 def proof_of(dump: Dump, *, sealed: bool) -> Proof:

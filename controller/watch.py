@@ -115,6 +115,11 @@ class Watch:
         """IPv4 on the network shared with the orchestrator, as of the last look."""
         return self._scope.address if self._scope else None
 
+    @property
+    def place(self) -> Scope | None:
+        """Where the sidecar is and looks, as of the last look; None before it."""
+        return self._scope
+
     def targets(self) -> list[Target]:
         """By key."""
         with self._lock:

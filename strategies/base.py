@@ -298,6 +298,8 @@ class Strategy(ABC, Generic[OptionsType]):
     options: ClassVar[type[Options]]
     holds: ClassVar[bool] = False
     """Whether it can read a container that is paused or stopped, so that `backup.quiesce` makes sense."""
+    into_folders: ClassVar[bool] = False
+    """Whether a restore goes into a folder, so that `Wanted.into` and `Wanted.in_place` make sense."""
 
     @abstractmethod
     def probes(self, options: OptionsType) -> Mapping[str, Argv]:

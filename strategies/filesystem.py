@@ -33,6 +33,8 @@ from strategies.checks import count_tar, safe_tar, safe_tar_without_holes, whole
 
 Tar = Literal["gnu", "other"]
 KERNEL = ("/proc", "/sys")
+NO_UNDO = "no-undo: without tar in the container a restore that fails leaves what it has put"
+BESIDE = "not-compared: what was there before and is not in the backup lies beside it now"
 TARRED = "files.tar"
 """The one artifact of a target with a tar of its own."""
 
@@ -48,7 +50,7 @@ done
 # One line for each thing that lies at the paths already; an empty folder is no obstacle.
 OCCUPIED = """
 for path; do
-    if [ -d "$path" ]; then ls -A "$path" | while IFS= read -r name; do echo "$path/$name"; done
+    if [ -d "$path" ]; then ls -A "$path" | head -n 20 | while IFS= read -r name; do echo "$path/$name"; done
     elif [ -e "$path" ] || [ -L "$path" ]; then echo "$path"; fi
 done
 """
@@ -75,6 +77,7 @@ class Filesystem(Strategy[FilesystemOptions]):
 
     names = ("filesystem", "files")
     options = FilesystemOptions
+    into_folders = True
     holds = True
 
     def probes(self, options: FilesystemOptions) -> Mapping[str, Argv]:
@@ -102,22 +105,19 @@ class Filesystem(Strategy[FilesystemOptions]):
         folder, tar = _destination(wanted), _which_tar(facts)
         parts = [_part(stored, folder) for stored in wanted.artifacts]
         there = tuple(path for part in parts for path in part.paths) if wanted.in_place else (folder,)
-        steps: list[Step] = [] if tar is None or wanted.in_place else [_new_folder(folder, wanted)]
+        # Unless something may have been there before, a folder goes again when the restore fails.
+        undo = None if wanted.replace or wanted.in_place else ("rm", "-rf", folder)
+        steps: list[Step] = [] if tar is None or wanted.in_place else [Run(("mkdir", "-p", folder), undo)]
         for part in parts:
-            steps += [Put(part.name, part.folder)] if tar is None else _unpacked(tar, part)
-        # In place other files may lie beside those of the backup.
-        counting = (
-            [] if wanted.in_place and wanted.replace else [part for part in parts if tar or len(part.members) == 1]
-        )
+            steps += [Put(part.name, part.folder)] if tar is None else _unpacked(tar, part, undo)
+        counting = [] if wanted.replace else [part for part in parts if tar or len(part.members) == 1]
         return Restore(
             where=f"the {'paths' if wanted.in_place else 'folder'} {' '.join(there)}",
             guards={part.name: safe_tar_without_holes if tar == "other" else safe_tar for part in parts},
             occupied=tuple(map(Archive, there)) if tar is None else (Exec(("sh", "-c", OCCUPIED, "sh", *there)),),
             steps=tuple(steps),
             counts={part.name: _counted(tar, part) for part in counting},
-            warnings=("no-undo: without tar in the container a restore that fails leaves what it has put",)
-            if tar is None
-            else (),
+            warnings=((NO_UNDO,) if tar is None else ()) + ((BESIDE,) if wanted.replace else ()),
         )
 
 
@@ -217,18 +217,13 @@ def _destination(wanted: Wanted) -> str:
         raise Unsuitable(f"cannot restore into {wanted.into}: {error}", "Name another folder.", "bad-folder") from error
 
 
-def _new_folder(folder: str, wanted: Wanted) -> Step:
-    """It goes again when the restore fails, unless something may have been there before."""
-    return Run(("mkdir", "-p", folder), None if wanted.replace else ("rm", "-rf", folder))
-
-
-def _unpacked(tar: Tar, part: _Part) -> Iterable[Step]:
+def _unpacked(tar: Tar, part: _Part, undo: Argv | None) -> Iterable[Step]:
     if part.name != TARRED:
-        yield Run(("mkdir", "-p", part.folder))
+        yield Run(("mkdir", "-p", part.folder), undo)
     if tar == "other":
-        yield Feed(part.name, ("tar", "-x", "-p", "-f", "-", "-C", part.folder))
+        yield Feed(part.name, ("tar", "-x", "-p", "-f", "-", "-C", part.folder), undo)
     else:
-        yield Feed(part.name, ("tar", "--extract", "--file=-", f"--directory={part.folder}", *GNU_EXTRACT))
+        yield Feed(part.name, ("tar", "--extract", "--file=-", f"--directory={part.folder}", *GNU_EXTRACT), undo)
 
 
 def _counted(tar: Tar | None, part: _Part) -> Count:

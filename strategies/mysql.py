@@ -103,10 +103,10 @@ select routine_name from information_schema.routines where routine_schema = cast
 select event_name from information_schema.events where event_schema = cast({0} as binary) limit 20"""
 
 # Who is there already keeps the password, which the container's own environment may tell.
-KEEP = r"""/^GRANT /{
-s/ IDENTIFIED BY PASSWORD '[^']*'//
-s/ IDENTIFIED VIA [a-z0-9_]*\( USING '[^']*'\)\{0,1\}\( OR [a-z0-9_]*\( USING '[^']*'\)\{0,1\}\)*//
-}"""
+KEEP = (
+    r"/^GRANT /s/ IDENTIFIED BY PASSWORD '[^']*'//; /^GRANT /s/ IDENTIFIED VIA [a-z0-9_]*\( USING '[^']*'\)\{0,1\}"
+    r"\( OR [a-z0-9_]*\( USING '[^']*'\)\{0,1\}\)*//"
+)
 LOAD_USERS = f"{CONNECT}sed {shlex.quote(KEEP)} | {CLIENT} --binary-mode >/dev/null"
 CREATED = re.compile(rb"\nCREATE USER (?:IF NOT EXISTS )?`((?:[^`]|``)*)`@`((?:[^`]|``)*)`")
 USERS_FORMAT = "mysql_users"

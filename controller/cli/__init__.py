@@ -11,7 +11,7 @@ from rich.text import Text
 
 from config.problems import ConfigurationError
 from controller import app as program
-from controller.cli import alone, fresh, pruning, runs
+from controller.cli import alone, fresh, pruning, restoring, runs
 from controller.cli.terminal import Failed, err, show_problems
 from controller.errors import SidecarError
 
@@ -26,7 +26,7 @@ def serve() -> int:
 
 for command in (
     *(alone.check, runs.targets, alone.explain),
-    *(runs.run, runs.cancel, runs.runs, runs.artifacts, pruning.prune),
+    *(runs.run, runs.cancel, runs.runs, runs.artifacts, restoring.restore, pruning.prune),
     *(fresh.status, fresh.verify, fresh.accept),
     alone.version,
 ):

@@ -6,7 +6,7 @@ A thin front: each verb lives in its own file of this folder, so that a reader f
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 
-from controller.engine import archive, ask, ending, events, feed, holding
+from controller.engine import archive, ask, ending, events, feed, holding, put
 from controller.engine.api import Api
 from controller.engine.models import EngineVersion, ExecResult, Inspected, Listed, NetworkInfo
 from controller.engine.stream import ExecStream
@@ -219,3 +219,11 @@ class Engine:
     ) -> "AbstractContextManager[archive.ArchiveStream]":
         """The path as a tar by the engine's archive endpoint; iterate for chunks. See `ArchiveStream`."""
         return archive.ArchiveStream(self._api, container_id, path, deadline=deadline, stall=stall)
+
+    def exists(self, container_id: str, path: str) -> bool:
+        """Whether the path is there, as the archive endpoint sees it: without tmpfs, following no link at its end."""
+        return put.exists(self._api, container_id, path)
+
+    def put(self, container_id: str, folder: str, chunks: Iterable[bytes]) -> None:
+        """Unpack a tar in a folder by the archive endpoint; the folder is made, with those above it, where missing."""
+        put.put(self._api, container_id, folder, chunks)

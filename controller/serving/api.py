@@ -26,6 +26,7 @@ from controller.serving.keys import TargetKey, parsed
 from controller.serving.parcel import of_artifact, of_runs
 from controller.serving.pruning import pruning
 from controller.serving.refusal import DOCUMENTED, Refused, answer_errors, run_failed
+from controller.serving.restores import restores
 from controller.serving.trust import trust
 from controller.targets import Target
 from controller.verify import REMEDY
@@ -91,7 +92,10 @@ def build(sidecar: Sidecar, exports: Exports) -> FastAPI:
     answer_errors(app, sidecar.loaded.secrets.redact)
     app.include_router(health(sidecar))
     bearer = [Depends(HTTPBearer(auto_error=False, description="The sidecar's token."))]
-    guarded = (contract(sidecar, exports), targets(sidecar), runs(sidecar, exports), pruning(sidecar), trust(sidecar))
+    guarded = (
+        *(contract(sidecar, exports), targets(sidecar), runs(sidecar, exports)),
+        *(pruning(sidecar), restores(sidecar), trust(sidecar)),
+    )
     for router in guarded:
         app.include_router(router, dependencies=bearer)
     return app

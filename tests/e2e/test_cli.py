@@ -128,7 +128,7 @@ def test_explain_shows_values_their_places_and_what_a_run_would_do(sidecar: Side
     assert "label backup.strategy" in done.stdout
     assert "mariadb-dump" in done.stdout
     plan = parsed(sidecar, "explain", sidecar.key("mariadb"))["plan"]
-    assert [dump["name"] for dump in plan["dumps"]] == ["odd%20name%601.sql", "shop.sql"]
+    assert [dump["name"] for dump in plan["dumps"]] == ["odd%20name%601.sql", "shop.sql", "users.grants"]
 
 
 @pytest.mark.parametrize("command", ["run", "explain"])

@@ -237,14 +237,15 @@ def seen_in_mariadb(container: str, password: str) -> dict[str, str]:
     return {what: mariadb(container, groups + sql, password) for what, sql in SEEN_IN_MARIADB.items()}
 
 
-def test_mariadb_comes_back_with_rows_blobs_routines_events_triggers_and_views(
+def test_mariadb_comes_back_with_rows_blobs_routines_events_triggers_views_and_users(
     sidecar: Sidecar, app: App, password: str, tmp_path: Path
 ) -> None:
+    mariadb(f"{sidecar.project}-mariadb-1", "CREATE OR REPLACE USER cashier IDENTIFIED BY 'one'", password)
     before = seen_in_mariadb(f"{sidecar.project}-mariadb-1", password)
     report = sidecar.backup("mariadb")
     folder = sidecar.fetch(report, tmp_path)
     assert report["proof"] == "full"
-    assert len(report["artifacts"]) == 2, "shop and the odd one"
+    assert len(report["artifacts"]) == 3, "shop, the odd one, users"
 
     fresh = app.start(
         *("fresh", {}, "--tmpfs", "/var/lib/mysql", "--env", "MARIADB_ROOT_PASSWORD=another one"),
@@ -257,6 +258,7 @@ def test_mariadb_comes_back_with_rows_blobs_routines_events_triggers_and_views(
         restored(folder, artifact(folder, facts["name"]), fresh)
 
     after = seen_in_mariadb(fresh, "another one")
+    assert mariadb(fresh, "SELECT user FROM mysql.user WHERE user = 'cashier'", "another one") == "cashier"
     assert after["items"].startswith("4001\t")
     assert after["every byte"] == "000A0D1A225C27FF00"
     assert after == before

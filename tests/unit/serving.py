@@ -13,6 +13,7 @@ import httpx
 from config.loading import Loaded, load
 from config.problems import Problem
 from controller.catalog import Catalog
+from controller.engine.client import Engine
 from controller.engine.models import Listed, NetworkEndpoint
 from controller.errors import UnknownTarget
 from controller.holds import Holds
@@ -22,8 +23,11 @@ from controller.marks import succeeded
 from controller.promises import Promises
 from controller.prune import Pruner
 from controller.report import Artifact, Failure, Key, Manifest, Report
+from controller.restore import Decider
+from controller.restoring import Restores
 from controller.serving.server import Server
 from controller.store import Store
+from controller.survey import Surveyor
 from controller.targets import PROJECT, SERVICE, Scope, Target, find, nearest
 from controller.verify import Verifier
 from strategies import discover
@@ -50,6 +54,17 @@ class World:
         self.jobs = Jobs(self.execute, self.catalog, 4)
         self.holds = Holds()
         self.pruner = Pruner(self.store, self.catalog, self.holds, self.targets, folder / "work", clock=utc_now)
+        self.decider = Decider(
+            Engine(f"unix://{folder}/no-engine.sock"),
+            store=self.store,
+            catalog=self.catalog,
+            surveyor=Surveyor(Engine(f"unix://{folder}/no-engine.sock"), discover()),
+            strategies=discover(),
+            secrets=self.loaded.secrets,
+            targets=self.targets,
+            scope=lambda: Scope(frozenset({"n1"}), None, None),
+        )
+        self.restores = Restores(self.decider, self.jobs, self.holds, folder / "work/restores")
         self.due: dict[Key, datetime] = {}
         self.verifier = Verifier(
             self.store,
@@ -152,6 +167,7 @@ class World:
 
     def close(self) -> None:
         self.go.set()
+        self.restores.stop()
         self.jobs.stop()
         self.catalog.close()
         self.store.release()

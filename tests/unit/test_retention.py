@@ -135,6 +135,14 @@ def test_runs_that_are_not_good_push_no_good_one_out(marks: dict[str, object]) -
     assert [one.run for one in found if one.stays and one.run.good] == good[:4]
 
 
+def test_a_backup_of_what_a_restore_replaced_pushes_out_no_good_run_of_its_day() -> None:
+    saved = [run(one.time + timedelta(hours=1), trigger="restore") for one in nightly(3)]
+    good = nightly(6)
+    found = decided(policy(keep_daily=4), [*saved, *good])
+    assert [one.run for one in found if one.stays and one.run.trigger != "restore"] == good[:4]
+    assert all(one.stays for one in found if one.run.trigger == "restore")
+
+
 def test_suspicious_runs_are_counted_among_themselves_until_somebody_accepts_one() -> None:
     bad = [run(one.time + timedelta(hours=1), suspicious=("small",)) for one in nightly(6)]
     assert len(staying(policy(keep_daily=4), [*bad, *nightly(6)])) == 8
@@ -193,6 +201,7 @@ marks = some.fixed_dictionaries(
     {},
     optional={
         "suspicious": some.just(("small",)),
+        "trigger": some.sampled_from(["schedule", "restore"]),
         "accepted": some.booleans(),
         "damaged": some.sampled_from(("", "rot")),
         "state": some.sampled_from(("succeeded", "failed", "missed")),
@@ -279,7 +288,7 @@ def test_each_period_that_counts_keeps_its_newest_run(runs: list[Report], zone: 
             newest[slot] = max(newest.get(slot, one), one, key=lambda item: item.id)
     wanted = {
         newest[slot].id
-        for series in ("good", "suspicious", "damaged")
+        for series in ("good", "safety", "suspicious", "damaged")
         for slot in sorted((slot for slot in newest if slot[0] == series), key=lambda slot: slot[1])[-count:]
     }
     assert {one.id for one in kept(policy(keep_daily=count), runs, zone)} == wanted

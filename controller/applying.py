@@ -1,0 +1,159 @@
+"""A restore's plan, carried out in one container: verify everything, apply, compare, or undo.
+
+Apart from `restore`, which decides what goes where: a drill applies the same plan to a throw-away container.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from controller import counts, pipeline
+from controller.codecs import SUFFIX
+from controller.errors import CountsDiffer, Damaged, SidecarError, UnsafeArtifact
+from controller.place import Place, tool
+from controller.report import Artifact
+from strategies.base import Feed, Put, Restore, Run, Step, Stored, Unsafe
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """An artifact of the run that is restored, and where it lies."""
+
+    artifact: Artifact
+    path: Path
+
+    @property
+    def stored(self) -> Stored:
+        """What the strategy may know of it."""
+        name = self.artifact.name.removesuffix(SUFFIX[self.artifact.compression])
+        return Stored(name, self.artifact.format, self.artifact.subject)
+
+    @property
+    def compression(self) -> pipeline.Compression:
+        return pipeline.Compression(self.artifact.compression)  # type: ignore[arg-type]  # a manifest is text
+
+    @property
+    def expected(self) -> pipeline.Captured:
+        one = self.artifact
+        return pipeline.Captured(one.plain_size, one.plain_sha256, one.size, one.sha256)
+
+
+@dataclass(slots=True)
+class Applying:
+    """One restore into one place. `check` is asked before each piece and may raise; `told` hears what is under way."""
+
+    place: Place
+    restore: Restore
+    sources: Mapping[str, Source]
+    """By the dump's name."""
+    check: Callable[[], None] = lambda: None
+    told: Callable[[str], None] = lambda step: None
+    progress: Callable[[int], None] = lambda size: None
+    """Called with the plain bytes applied so far."""
+    warnings: list[str] = field(default_factory=list)
+    compared: int = 0
+    """Numbers that were found again."""
+    undone: bool = False
+    _begun: list[Step] = field(default_factory=list)
+    _applied: int = 0
+
+    def verify(self) -> None:
+        """Read every artifact to its end before anything is applied; raises `Damaged`, `UnsafeArtifact`."""
+        self.told("verifying")
+        for name, source in self.sources.items():
+            guard = self.restore.guards.get(name)
+            try:
+                pipeline.verify(source.path, source.expected, source.compression, self._guarding(guard))
+            except Unsafe as error:
+                hint = "Nothing was applied. Look at it with --to-file."
+                raise UnsafeArtifact(f"{source.artifact.name}: {error}", hint=hint) from error
+
+    def run(self) -> None:
+        """Apply, compare, clear up; raises `SidecarError` after what can be undone has been."""
+        try:
+            for step in self.restore.steps:
+                self.check()
+                self._begun.append(step)
+                self._apply(step)
+            self._compare()
+        except BaseException:
+            self._undo()
+            raise
+        for argv in self.restore.finish:
+            self.place.ask(argv)
+
+    def _guarding(self, guard: Callable[[BinaryIO], object] | None) -> pipeline.Consume:
+        def consume(stream: BinaryIO) -> tuple[str, ...]:
+            if guard is not None:
+                guard(stream)
+            while stream.read(1 << 20):
+                self.check()
+            return ()
+
+        return consume
+
+    def _apply(self, step: Step) -> None:
+        if isinstance(step, Run):
+            self.told(f"running {tool(step.argv)}")
+            self.place.ask(step.argv)
+            return
+        self.told(f"applying {step.artifact}")
+        with pipeline.open_plain(self.sources[step.artifact].path, self.sources[step.artifact].compression) as stream:
+            chunks = self._chunks(stream, self.sources[step.artifact].artifact)
+            if isinstance(step, Put):
+                self.place.put(step.folder, chunks)
+            else:
+                self.place.feed(step.argv, chunks)
+
+    def _chunks(self, stream: BinaryIO, artifact: Artifact) -> Iterator[bytes]:
+        """The plain stream, again with its digest, since the file may be another than that which was verified."""
+        digest = hashlib.sha256()
+        while chunk := stream.read(1 << 20):
+            self.check()
+            digest.update(chunk)
+            yield chunk
+            self._applied += len(chunk)
+            self.progress(self._applied)
+        if digest.hexdigest() != artifact.plain_sha256:
+            raise Damaged(f"{artifact.name} was changed while it was restored", hint="Look at who writes to the store.")
+
+    def _compare(self) -> None:
+        """Count what is there now; raises `CountsDiffer` with every name that differs."""
+        self.told("comparing")
+        differences: list[str] = []
+        for name, count in self.restore.counts.items():
+            artifact = self.sources[name].artifact
+            if not artifact.counts:
+                self.warnings.append(f"not-compared: nothing was counted when {artifact.name} was made")
+                continue
+            found = counts.compared(artifact, self.place.count(count))
+            self.warnings += [f"approximate: {artifact.name}: {warning}" for warning in found.warnings]
+            differences += [f"{artifact.name}: {difference}" for difference in found.differences]
+            self.compared += len(artifact.counts)
+        if differences:
+            told = "; ".join(differences[:20]) + (f"; and {len(differences) - 20} more" if differences[20:] else "")
+            hint = "The artifact is not what the server held when it was made; take another run."
+            raise CountsDiffer(f"what was restored is not what was counted at the dump: {told}", hint=hint)
+
+    def _undo(self) -> None:
+        """Make good what the steps that were begun have done, the last one first."""
+        self.told("undoing")
+        self.warnings += self.place.end()
+        undos = [step.undo for step in reversed(self._begun) if isinstance(step, Run | Feed) and step.undo]
+        failed = False
+        for argv in undos:
+            try:
+                self.place.ask(argv)
+            except SidecarError as error:
+                failed = True
+                self.warnings.append(f"not-undone: {error.message}")
+        kept = [step for step in self._begun if not (isinstance(step, Run | Feed) and step.undo)]
+        self.warnings += [f"kept: what `{called(step)}` has done stays" for step in kept]
+        self.undone = not failed and not kept
+
+
+def called(step: Step) -> str:
+    """How messages call a step."""
+    return tool(step.argv) if isinstance(step, Run) else step.artifact
