@@ -6,7 +6,6 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from config.layers import flatten
-from config.resolve import NOT_YET
 from config.target import TargetLayer, TargetSettings, leaves
 from config.wording import dotted
 
@@ -27,10 +26,7 @@ _LAST = (
 
 
 def label_table(strategies: Mapping[str, type[BaseModel]] | None = None, prefix: str = "backup.") -> str:
-    """Rows of label, what it does and its default; `strategies` are the models of the options by canonical name.
-
-    Labels that this release does not act on are left out.
-    """
+    """Rows of label, what it does and its default; `strategies` are the models of the options by canonical name."""
     rows = [*_FIRST, *_settings(), *_options(strategies or {}), *_LAST]
     lines = [f"| `{prefix}{key}` | {_cell(what)} | {_cell(default)} |" for key, what, default in rows]
     return "\n".join(["| label | what it does | default |", "| --- | --- | --- |", *lines]) + "\n"
@@ -40,9 +36,8 @@ def _settings() -> Iterator[tuple[str, str, str]]:
     defaults = dict(flatten(TargetSettings().model_dump(mode="json", by_alias=True)))
     # The strategy first: it is the one label besides `enable` that people need.
     for path, field in sorted(leaves(TargetLayer), key=lambda leaf: leaf[0] != ("strategy",)):
-        if path[0] not in NOT_YET and dotted(path) not in NOT_YET:
-            name = "env.NAME" if path == ("env",) else dotted(path)
-            yield name, _first_paragraph(field), _shown(defaults.get(path))
+        name = "env.NAME" if path == ("env",) else dotted(path)
+        yield name, _first_paragraph(field), _shown(defaults.get(path))
 
 
 def _options(strategies: Mapping[str, type[BaseModel]]) -> Iterator[tuple[str, str, str]]:

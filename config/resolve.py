@@ -23,8 +23,6 @@ from config.target import Commands, TargetLayer, TargetSettings
 from config.validation import problems_from
 from config.wording import dotted, quoted, suggest
 
-NOT_YET = frozenset({"drill"})
-"""Keys and sections that are understood, but not acted on in this release."""
 _DOLLAR_HINT = "Write one `$`: only Compose halves `$$`, and only in a compose file."
 _VARIABLE_HINT = "Let the shell in the target expand a variable of its own."
 _SECTIONS = frozenset(field.alias for field in TargetLayer.model_fields.values())
@@ -79,7 +77,7 @@ class _Resolving:
         layers = [self._usual(), *labels, self._own()]
         layers = [self._canonical(layer) for layer in layers]
         for layer in layers:
-            self.problems += [*self._not_yet(layer), *self._replaced(layer)]
+            self.problems += [*self._replaced(layer), *self._forbidden(layer)]
         merged = merge(layers)
         strategy = self._strategy(merged)
         settings = self._validated(merged, strategy)
@@ -171,18 +169,22 @@ class _Resolving:
 
     # --- findings
 
-    def _not_yet(self, layer: Layer) -> Iterator[Problem]:
-        for path, item in layer.items():
-            if path[0] in NOT_YET or dotted(path) in NOT_YET:
-                message = f"`{dotted(path)}` is not supported in this release yet"
-                yield Problem("not-yet", self._place(item), message, "Remove it.")
-
     def _replaced(self, layer: Layer) -> Iterator[Problem]:
         named = layer.get(("strategy",))
         if named is not None and brings_command(layer) and named.value != COMMAND:
             message = f"`commands.backup` replaces the strategy {_shown_name(named.value)}, whose checks do not run"
             hint = "Remove one of the two, or name the strategy `command`."
             yield Problem("strategy-replaced", self._place(layer["commands", "backup"]), message, hint, "warning")
+
+    def _forbidden(self, layer: Layer) -> Iterator[Problem]:
+        """Drills where the operator has not allowed their containers; backups go on."""
+        if self.loaded.settings.policy.create_containers:
+            return
+        hint = "Have the operator set `policy.create-containers: true` in config.yaml, or remove it."
+        for path, item in layer.items():
+            if path[0] == "drill":
+                message = f"`{dotted(path)}` has no effect, since no throw-away container may be created"
+                yield Problem("containers-forbidden", self._place(item), message, hint, "warning")
 
     def _strategy(self, merged: Layer) -> str | None:
         named = merged.get(("strategy",))
@@ -273,10 +275,8 @@ class _Resolving:
     # --- what is shown
 
     def _built_in(self) -> dict[str, tuple[str, str]]:
-        """But for what nothing acts on yet, which would read like a promise."""
         defaults = flatten(TargetSettings().model_dump(mode="json", by_alias=True))
-        there = ((path, value) for path, value in defaults if path[0] not in NOT_YET and dotted(path) not in NOT_YET)
-        return {dotted(path): (_text(value), "built-in") for path, value in there}
+        return {dotted(path): (_text(value), "built-in") for path, value in defaults}
 
     def _shown(self, merged: Layer, strategy: str | None) -> dict[str, tuple[str, str]]:
         used = (item for item in merged.items() if item[0][0] != "options" or item[0][1] == strategy)

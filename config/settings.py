@@ -31,6 +31,7 @@ __all__ = [
     "Compression",
     "DefaultStrategy",
     "Drill",
+    "Drills",
     "Expect",
     "Orchestrator",
     "Paths",
@@ -111,6 +112,17 @@ class Policy(Model):
     """Runs at a time; each takes about a core and 16 MiB of memory."""
     create_containers: bool = False
     """Whether drills may create throw-away containers; off, because it is the engine's most powerful right."""
+
+
+class Drills(Model):
+    """Rehearsals of restores in throw-away containers; only under `policy.create-containers`."""
+
+    memory: Size = 1 << 30
+    """Memory that a throw-away container may take; the lower limit of its target holds for it too."""
+    cpus: Annotated[float, Field(gt=0, le=256)] = 1.0
+    """Processors that it may take."""
+    timeout: Duration = timedelta(hours=1)
+    """Longest time for a whole drill."""
 
 
 def _url(value: str) -> str:
@@ -217,6 +229,8 @@ class Settings(Model):
     """Settings of one target by key, after its labels: the operator has the last word."""
     policy: Policy = Policy()
     """What the operator allows."""
+    drills: Drills = Drills()
+    """Rehearsals of restores."""
     api: Api = Api()
     """The HTTP interface."""
     orchestrator: Orchestrator | None = None

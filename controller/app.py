@@ -16,6 +16,8 @@ from config.problems import ConfigurationError, Problem
 from controller import disk, folders, log, marks, privileges
 from controller.anomaly import HISTORY
 from controller.catalog import Catalog
+from controller.drill import Driller
+from controller.drills import Drills
 from controller.engine.client import Engine
 from controller.errors import SidecarError, Stopping, StoreError
 from controller.executor import Executor
@@ -105,13 +107,27 @@ class Sidecar:
             give_way=self._give_way,
             clock=now,
         )
+        self.identity = identity(paths.workdir)
+        driller = Driller(
+            self.engine,
+            self.store,
+            surveyor,
+            strategies,
+            self.target,
+            self.secrets,
+            self.holds,
+            self.settings.drills,
+            self.identity,
+        )
+        allowed = self.settings.policy.create_containers
+        self.drills = Drills(driller, self.catalog, self.store, paths.workdir / "drills", allowed=allowed)
         self._loops = (
             Loop("schedule", self._scheduler.look, seconds=1),
+            Loop("drill", lambda: self.drills.look(self.targets(), now()), seconds=5),
             Loop("prune", self.pruner.look, seconds=10),
             Loop("promises", self.promises.look, seconds=2),
             Loop("scrub", self.verifier.look, seconds=5),
         )
-        self.identity = identity(paths.workdir)
         self.instance = f"{os.uname().nodename}-{os.getpid()}"
         self.version = version("backup-sidecar")
         self.socket = paths.workdir / SOCKET
@@ -179,6 +195,7 @@ class Sidecar:
         for loop in self._loops:
             loop.stop()
         self.restores.stop()
+        self.drills.stop()
         self.jobs.stop(grace=max(0.0, until - time.monotonic()))
         if self._heartbeat:
             self._heartbeat.stop()
@@ -213,6 +230,7 @@ class Sidecar:
         """The engine is there, and the list is new: make up for what could not be undone or ended before."""
         self._quiescing.recover()
         self._orphans.end_all(self.targets())
+        self.drills.sweep(self.engine, self.identity)
 
     def _ended(self, report: Report) -> None:
         """What was cut by the end of the sidecar, and by nobody else, is still to be done."""

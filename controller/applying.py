@@ -55,6 +55,8 @@ class Applying:
     warnings: list[str] = field(default_factory=list)
     compared: int = 0
     """Numbers that were found again."""
+    found: dict[str, Mapping[str, int]] = field(default_factory=dict)
+    """By the dump's name: the numbers that were found after the restore."""
     undone: bool = False
     _begun: list[Step] = field(default_factory=list)
     _applied: int = 0
@@ -128,7 +130,8 @@ class Applying:
             if not artifact.counts:
                 self.warnings.append(f"not-compared: nothing was counted when {artifact.name} was made")
                 continue
-            found = counts.compared(artifact, self.place.count(count))
+            self.found[name] = self.place.count(count)
+            found = counts.compared(artifact, self.found[name])
             self.warnings += [f"approximate: {artifact.name}: {warning}" for warning in found.warnings]
             differences += [f"{artifact.name}: {difference}" for difference in found.differences]
             self.compared += len(artifact.counts)

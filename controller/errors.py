@@ -4,7 +4,8 @@ SidecarError
 ├── EngineError
 │   ├── EngineUnreachable    engine-unreachable   transient
 │   ├── EngineLost           engine-lost          transient
-│   └── EngineRefused        engine-refused
+│   ├── EngineRefused        engine-refused
+│   └── ImageGone            image-gone
 ├── TargetError
 │   ├── TargetGone           target-gone
 │   ├── TargetDied           target-died
@@ -33,6 +34,9 @@ SidecarError
 ├── CountsDiffer             counts-differ
 ├── RestoreUnderWay          restore-in-progress
 ├── UnknownRestore           unknown-restore
+├── ContainersForbidden      containers-forbidden
+├── Unsupported              unsupported
+├── DrillFailed              (container-ended, not-ready, check-failed)
 ├── Stopping                 stopping             transient
 ├── CannotListen             cannot-listen
 └── Busy                     run-in-progress
@@ -80,6 +84,12 @@ class EngineRefused(EngineError):
     """The engine, or a proxy before it, forbids a request that is needed."""
 
     code = "engine-refused"
+
+
+class ImageGone(EngineError):
+    """The engine does not have an image, or no longer."""
+
+    code = "image-gone"
 
 
 class TargetError(SidecarError):
@@ -250,6 +260,26 @@ class UnknownRestore(SidecarError):
     """No restore has this id."""
 
     code = "unknown-restore"
+
+
+class ContainersForbidden(SidecarError):
+    """The operator has not allowed that throw-away containers are created."""
+
+    code = "containers-forbidden"
+
+
+class Unsupported(SidecarError):
+    """A drill cannot be done with this target, whatever is in the backup."""
+
+    code = "unsupported"
+
+
+class DrillFailed(SidecarError):
+    """The rehearsal did not succeed; `code` says at which step."""
+
+    def __init__(self, message: str, *, hint: str, code: str) -> None:
+        super().__init__(message, hint=hint)
+        self.code = code  # type: ignore[misc]  # the step names it
 
 
 class Stopping(SidecarError):

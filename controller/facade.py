@@ -8,6 +8,7 @@ from typing import Protocol
 from config.loading import Loaded
 from config.problems import Problem
 from controller.catalog import Catalog
+from controller.drills import Drills
 from controller.holds import Holds
 from controller.jobs import Job, Jobs
 from controller.promises import Promises
@@ -33,6 +34,9 @@ class Sidecar(Protocol):
 
     @property
     def jobs(self) -> Jobs: ...
+
+    @property
+    def drills(self) -> Drills: ...
 
     @property
     def holds(self) -> Holds:

@@ -37,7 +37,10 @@ class Metrics(Collector):
         duration = gauge("backup_run_duration_seconds", "How long the last good run took.")
         size = gauge("backup_artifact_bytes", "Stored size of the last good run's artifacts.")
         due = gauge("backup_next_due_timestamp_seconds", "When the next run is due, in Unix time.")
+        drilled = gauge("backup_last_drill_timestamp_seconds", "When the last good drill ended, in Unix time.")
         for target in self._sidecar.targets():
+            if (drill := self._sidecar.drills.last_good(target.key)) and drill.finished:
+                drilled.add_metric([str(target.key)], drill.finished.timestamp())
             if good := self._sidecar.catalog.last_good(target.key):
                 labels = [str(target.key)]
                 success.add_metric(labels, good.finished.timestamp() if good.finished else 0)
@@ -45,7 +48,7 @@ class Metrics(Collector):
                 size.add_metric(labels, good.size or 0)
             if moment := self._sidecar.next_due(target.key):
                 due.add_metric([str(target.key)], moment.timestamp())
-        yield from (success, duration, size, due, self._problems(), self._counted(), self._reconnects())
+        yield from (success, duration, size, due, drilled, self._problems(), self._counted(), self._reconnects())
         yield from self._freshness()
 
     def _freshness(self) -> Iterator[Metric]:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from config.labels import LabelPart, parse
 from config.loading import Loaded
 from config.problems import Problem
-from config.resolve import NOT_YET, Resolved, resolve
+from config.resolve import Resolved, resolve
 from config.target import TargetSettings
 from config.validation import problems_from
 from controller.engine.models import Listed, NetworkInfo
@@ -228,11 +228,8 @@ def raw_options(settings: TargetSettings) -> dict[str, Any]:
 
 
 def shown(settings: TargetSettings) -> dict[str, Any]:
-    """Settings as JSON by the labels' names, without secret values and without what nothing acts on yet."""
+    """Settings as JSON by the labels' names, without secret values."""
     values: dict[str, Any] = settings.model_dump(mode="json", by_alias=True)
-    for path in NOT_YET:
-        section, _, key = path.partition(".")
-        (values.get(section, {}) if key else values).pop(key or section, None)
     values["env"] = {name: "***" if SENSITIVE.search(name) else value for name, value in settings.env.items()}
     return values
 

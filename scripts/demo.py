@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""The whole mission with real data: an orchestrator pulls a backup of each target of an app, plain tools restore them.
+"""The whole mission with real data: an orchestrator pulls a backup of each target of an app, plain tools restore it,
+and the sidecar drills it.
 
 Brings up `examples/compose/shop`, restores into fresh containers and compares with the source, whose writers stand
 still meanwhile. BREAK=row or BREAK=mode plants a difference in the restored copy, which has to be found. `--down`
@@ -45,20 +46,23 @@ def keys() -> dict[str, str]:
 def show(rows: Sequence[Row]) -> None:
     """The table, and beneath it what differs."""
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
-    for head in ("target", "run", "size", "time", "rate", "proof", "restored"):
+    for head in ("target", "run", "size", "time", "rate", "proof", "restored", "drilled"):
         table.add_column(head, justify="right" if head in ("size", "time", "rate") else "left", no_wrap=True)
     for row in rows:
         restored = Text(
             f"differs: {len(row.differences)} of {row.compared}" if row.differences else f"the same: {row.compared}"
         )
         restored.stylize("bold red" if row.differences else "green")
-        table.add_row(row.target, row.run, *row.figures, row.proof, restored)
+        drilled = Text(row.drilled, style="green" if row.drill["state"] == "passed" else "bold red")
+        table.add_row(row.target, row.run, *row.figures, row.proof, restored, drilled)
     console.print()
     console.print(table)
     console.print()
     for row in rows:
         for line in row.told[:MOST]:
             console.print(Text(f"{row.target}  {line}", style="red"))
+        if row.drill["failure"]:
+            console.print(Text(f"{row.target}  drill: {row.drill['failure']['message']}", style="red"))
         if len(row.told) > MOST:
             console.print(Text(f"{row.target}  and {len(row.told) - MOST} more", style="red"))
 
@@ -73,12 +77,12 @@ def up(broken: str) -> int:
     with tempfile.TemporaryDirectory(prefix="shop-demo.") as folder:
         rows = Rehearsal(project, Path(folder), broken, say).run()
     show(rows)
-    bad = [row.target for row in rows if row.differences or row.proof != "full"]
+    bad = [row.target for row in rows if row.differences or row.proof != "full" or row.drill["state"] != "passed"]
     end = f"in {time.monotonic() - begun:.0f} s"
     if bad:
         console.print(Text(f"NOT what it was: {', '.join(bad)} ({end})", style="bold red"))
         return 1
-    console.print(Text(f"Every target is backed up, proved, restored and compared {end}.", style="bold green"))
+    console.print(Text(f"Every target is backed up, proved, restored, compared and drilled {end}.", style="bold green"))
     return 0
 
 

@@ -300,6 +300,8 @@ class Strategy(ABC, Generic[OptionsType]):
     """Whether it can read a container that is paused or stopped, so that `backup.quiesce` makes sense."""
     into_folders: ClassVar[bool] = False
     """Whether a restore goes into a folder, so that `Wanted.into` and `Wanted.in_place` make sense."""
+    serves: ClassVar[bool] = True
+    """Whether the data is behind a program of the target, which a drill has to start before it can restore."""
 
     @abstractmethod
     def probes(self, options: OptionsType) -> Mapping[str, Argv]:

@@ -79,6 +79,7 @@ class Filesystem(Strategy[FilesystemOptions]):
     options = FilesystemOptions
     into_folders = True
     holds = True
+    serves = False
 
     def probes(self, options: FilesystemOptions) -> Mapping[str, Argv]:
         return {

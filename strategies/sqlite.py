@@ -116,6 +116,7 @@ class Sqlite(Strategy[SqliteOptions]):
 
     names = ("sqlite", "sqlite3")
     options = SqliteOptions
+    serves = False
 
     def probes(self, options: SqliteOptions) -> Mapping[str, Argv]:
         return {"client": ("sqlite3", "--version"), "databases": ("sh", "-c", LOOK, "sh", *options.paths)}
@@ -126,7 +127,7 @@ class Sqlite(Strategy[SqliteOptions]):
 
     def restore(self, container: Container, facts: Facts, options: SqliteOptions, wanted: Wanted) -> Restore:
         _demand_client(container, facts)
-        paths = {stored.name: (wanted.into or "").rstrip("/") + stored.subject for stored in wanted.artifacts}
+        paths = {stored.name: stored.subject for stored in wanted.artifacts}
         return Restore(
             f"the databases {some(sorted(paths.values()))}",
             occupied=(Exec(("sh", "-c", OCCUPIED, "sh", *paths.values())),),

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from config.problems import ConfigurationError
 from controller import app as program
-from controller.cli import alone, fresh, pruning, restoring, runs
+from controller.cli import alone, drill, fresh, pruning, restoring, runs
 from controller.cli.terminal import Failed, err, show_problems
 from controller.errors import SidecarError
 
@@ -28,6 +28,7 @@ for command in (
     *(alone.check, runs.targets, alone.explain),
     *(runs.run, runs.cancel, runs.runs, runs.artifacts, restoring.restore, pruning.prune),
     *(fresh.status, fresh.verify, fresh.accept),
+    *(drill.drill, drill.proof),
     alone.version,
 ):
     cli.command()(command)

@@ -21,8 +21,11 @@ def status(as_json: AsJson = False) -> int:
         show_json(found)
     else:
         show(
-            [(one["key"], one["state"], *last(one["last_good"]), one["reason"]) for one in found["targets"]],
-            *("TARGET", "STATE", "LAST GOOD", "SIZE", "WHY"),
+            [
+                (one["key"], one["state"], *last(one["last_good"]), drilled(one["last_good_drill"]), one["reason"])
+                for one in found["targets"]
+            ],
+            *("TARGET", "STATE", "LAST GOOD", "SIZE", "LAST GOOD DRILL", "WHY"),
         )
         for run in found["damaged"]:
             out.print(Text(f"run {run['run']} of {run['key']} is damaged: {run['reason']}", style="red"))
@@ -69,6 +72,10 @@ def verified(report: dict[str, Any]) -> Text:
     if report["damaged"]:
         return Text(f"{report['key']}  {report['id']}  damaged: {report['damaged']}", style="red")
     return Text(f"{report['key']}  {report['id']}  every byte is what was written  {amount(report['size'])}")
+
+
+def drilled(good: dict[str, Any] | None) -> str:
+    return str(good["finished"]) if good else "never"
 
 
 def last(good: dict[str, Any] | None) -> tuple[str, str]:

@@ -6,7 +6,7 @@ A thin front: each verb lives in its own file of this folder, so that a reader f
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 
-from controller.engine import archive, ask, ending, events, feed, holding, put
+from controller.engine import archive, ask, ending, events, feed, holding, put, throwaway
 from controller.engine.api import Api
 from controller.engine.models import EngineVersion, ExecResult, Inspected, Listed, NetworkInfo
 from controller.engine.stream import ExecStream
@@ -227,3 +227,31 @@ class Engine:
     def put(self, container_id: str, folder: str, chunks: Iterable[bytes]) -> None:
         """Unpack a tar in a folder by the archive endpoint; the folder is made, with those above it, where missing."""
         put.put(self._api, container_id, folder, chunks)
+
+    def throwaway(
+        self,
+        like: str,
+        image: str,
+        labels: Mapping[str, str],
+        limits: "throwaway.Limits",
+        *,
+        idle: Sequence[str] = (),
+    ) -> str:
+        """Create a throw-away container like `like` and give its id. See `throwaway.create`."""
+        return throwaway.create(self._api, like, image, labels, limits, idle=idle)
+
+    def start_throwaway(self, container_id: str) -> None:
+        """Raises `EngineError` when the engine cannot start it."""
+        throwaway.start(self._api, container_id)
+
+    def remove_throwaway(self, container_id: str) -> None:
+        """With its volumes; one that is gone is fine, any other container is refused (`EngineError`)."""
+        throwaway.remove(self._api, container_id)
+
+    def named_binds(self, container_id: str) -> tuple[str, ...]:
+        """Paths that are bound into a container and stand in its command line or in its environment."""
+        return throwaway.named_binds(self._api, container_id)
+
+    def last_words(self, container_id: str, *, lines: int = 5) -> str:
+        """The end of a throw-away container's log."""
+        return throwaway.last_words(self._api, container_id, lines)

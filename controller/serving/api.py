@@ -19,6 +19,7 @@ from controller.errors import Damaged, UnknownRun
 from controller.facade import Sidecar
 from controller.metrics import Metrics
 from controller.report import Key, Report, State, rfc3339
+from controller.serving import drills
 from controller.serving.delivery import BYTES, PART, Delivery, echoed
 from controller.serving.exports import RETRY_AFTER, Exports
 from controller.serving.idempotency import Idempotency
@@ -93,7 +94,7 @@ def build(sidecar: Sidecar, exports: Exports) -> FastAPI:
     app.include_router(health(sidecar))
     bearer = [Depends(HTTPBearer(auto_error=False, description="The sidecar's token."))]
     guarded = (
-        *(contract(sidecar, exports), targets(sidecar), runs(sidecar, exports)),
+        *(drills.drills(sidecar), contract(sidecar, exports), targets(sidecar), runs(sidecar, exports)),
         *(pruning(sidecar), restores(sidecar), trust(sidecar)),
     )
     for router in guarded:

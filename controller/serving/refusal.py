@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 
 from controller.errors import (
     Busy,
+    ContainersForbidden,
     EngineError,
     InUse,
     LastGood,
@@ -37,6 +38,7 @@ STATUS: Mapping[type[SidecarError], int] = {
     NotEmpty: 409,
     RestoreUnderWay: 409,
     UnknownRestore: 404,
+    ContainersForbidden: 403,
     TargetError: 409,
     EngineError: 503,
     Stopping: 503,

@@ -6,6 +6,7 @@ from fastapi import APIRouter
 
 from controller import marks, views
 from controller.facade import Sidecar
+from controller.report import Key
 from controller.serving.refusal import Refused
 
 
@@ -14,7 +15,10 @@ def trust(sidecar: Sidecar) -> APIRouter:
 
     @routes.get("/v1/status", summary="Whether every target has a backup as young as was promised, and if not, why")
     def status() -> dict[str, Any]:
-        return sidecar.promises.status().as_dict()
+        found = sidecar.promises.status().as_dict()
+        for target in found["targets"]:
+            target["last_good_drill"] = views.outcome(sidecar.drills.last_good(Key.parse(target["key"])))
+        return found
 
     @routes.post("/v1/runs/{run}/verify", summary="Re-read what a run has stored; answers when that is done")
     def verify_run(run: str) -> dict[str, Any]:

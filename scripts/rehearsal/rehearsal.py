@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,8 @@ class Row:
     differences: list[Difference]
     told: list[str]
     """The differences in words."""
+    drill: Mapping[str, Any]
+    """How the sidecar's own rehearsal of the run ended, as it tells it."""
 
     @property
     def run(self) -> str:
@@ -62,6 +64,14 @@ class Row:
         counts = [int(thing["count(*)"]) for thing in self.source.values() if "count(*)" in thing]
         return f"{len(counts)} tables, {sum(counts):,} rows" if counts else f"{len(self.source):,} paths"
 
+    @property
+    def drilled(self) -> str:
+        """`passed: 14 counts`, or why it did not."""
+        failure = self.drill["failure"]
+        if failure:
+            return f"{self.drill['state']}: {failure['code']}"
+        return f"{self.drill['state']}: {len(self.drill['compared'])} counts"
+
 
 class Rehearsal:
     """What the steps share."""
@@ -75,14 +85,15 @@ class Rehearsal:
         return f"{self.project.name}/{service}"
 
     def run(self) -> list[Row]:
-        """Back up, restore and compare each target."""
+        """Back up, restore and compare each target, and let the sidecar drill it."""
         with self.fresh_containers() as copies:
             self.say("waiting for the sidecar's lease at the orchestrator, with every target ready")
             self.orchestrator.wait_for([self.key(service) for service in KINDS], LEASE)
             with self.writers_stand_still():
                 reports = {service: self.backup(service) for service in KINDS}
                 self.say("restoring each into a fresh container with plain tools, and comparing it with its source")
-                return self.rows(reports, copies)
+                rows = self.rows(reports, copies)
+        return [replace(row, drill=self.drill(row)) for row in rows]
 
     def rows(self, reports: Mapping[str, Mapping[str, Any]], copies: Mapping[str, Container]) -> list[Row]:
         """All targets at a time, while the sources are looked at as well."""
@@ -140,7 +151,15 @@ class Rehearsal:
         told = [
             line for difference in found for line in (str(difference), *self.rows_behind(service, difference, copy))
         ]
-        return Row(self.key(service), report, source, found, told)
+        return Row(self.key(service), report, source, found, told, {})
+
+    def drill(self, row: Row) -> Mapping[str, Any]:
+        """Let the sidecar restore the run into a throw-away container of its own, and compare."""
+        self.say(f"the sidecar drills {row.target}")
+        argv = ("backup-sidecar", "drill", row.target, "--run", row.run, "--json", "||", "true")
+        said = self.project.compose("exec", "-T", "sidecar", "sh", "-c", " ".join(argv))
+        found: Mapping[str, Any] = json.loads(said)
+        return found
 
     def rows_behind(self, service: str, difference: Difference, copy: Container) -> Iterator[str]:
         """The first rows, or lines of a definition, that are not the same."""

@@ -160,7 +160,6 @@ def test_a_container_without_compose_labels_is_no_target_of_the_projects_sidecar
 BAD_LABELS = [
     ("unknown-label", {"stratgy": "filesystem", **NOTE}, "backup.stratgy", "strategy"),
     ("unknown-strategy", {"strategy": "postgers"}, "backup.strategy", "postgres"),
-    ("not-yet", {**NOTE, "drill.schedule": "@daily"}, "backup.drill.schedule", "Remove"),
     ("bad-value", {**NOTE, "schedule": "0 3 * *"}, "backup.schedule", "five fields"),
     ("bad-value", {**NOTE, "retention.keep-last": "0"}, "backup.retention.keep-last", "7"),
     ("operator-only", {**NOTE, "artifacts": "/tmp"}, "backup.artifacts", "paths.artifacts"),

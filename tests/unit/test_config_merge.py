@@ -9,7 +9,7 @@ import pytest
 from config.labels import parse
 from config.loading import load
 from config.problems import Problem
-from config.resolve import NOT_YET, Resolved, resolve
+from config.resolve import Resolved, resolve
 from config.target import TargetSettings
 
 TOKEN = "gK4c0nT2vQ8yZp1LrX6w"
@@ -143,7 +143,7 @@ def test_commands_of_the_environment_count_as_the_files(merge: Merge) -> None:
 )
 def test_a_problem_names_label_and_remedy(merge: Merge, labels: dict[str, str], code: str, words: str) -> None:
     found = merge(**labels)
-    (problem,) = [one for one in found.problems if one.code != "not-yet"]
+    problem = only(found)
     assert found.settings is None
     assert problem.code == code
     assert words in problem.hint
@@ -156,21 +156,13 @@ def test_a_misspelt_strategy_section_of_the_file_is_the_targets_problem(merge: M
     assert (problem.code, problem.place) == ("unknown-key", "config.yaml:3 targets.shop/db.postgers.databases")
 
 
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        ("expect.max-shrink", "50%"),
-        ("expect.max-age", "1d"),
-        ("drill.schedule", "@weekly"),
-    ],
-)
-def test_what_is_not_there_yet_is_said(merge: Merge, key: str, value: str) -> None:
-    by_label = only(merge(strategy="postgres", **{key: value}))
-    assert (by_label.code, by_label.place) == ("not-yet", f"container shop-db-1, label backup.{key}")
-    section, _, inner = key.partition(".")
-    text = f"{section}: {{{inner}: '{value}'}}" if inner else f"{section}: '{value}'"
-    assert only(merge(f"defaults:\n  {text}\n", strategy="postgres")).place == f"config.yaml:2 defaults.{key}"
-    assert section in {known.split(".")[0] for known in NOT_YET}
+def test_a_drill_that_may_create_no_container_is_warned_of_and_backups_go_on(merge: Merge) -> None:
+    label = {"drill.check": "test -s /data/shop.db"}
+    found = merge(strategy="postgres", **label)
+    assert [(problem.code, problem.severity) for problem in found.problems] == [("containers-forbidden", "warning")]
+    assert "policy.create-containers" in found.problems[0].hint
+    assert settings(found).drill.check == "test -s /data/shop.db"
+    assert merge("policy: {create-containers: true}\n", strategy="postgres", **label).problems == ()
 
 
 def test_what_is_there_already_is_not_refused(merge: Merge) -> None:

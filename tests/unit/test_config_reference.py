@@ -9,7 +9,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from config.loading import load
 from config.reference import label_table
-from config.resolve import NOT_YET
 from config.settings import Settings
 from config.target import leaves
 
@@ -61,8 +60,3 @@ def test_the_label_table_has_labels_options_and_defaults() -> None:
     assert "| `backup.env.NAME` |" in table
     assert "backup.targets.<name>.<key>" in table
     assert "More that" not in table
-
-
-def test_the_label_table_promises_nothing_that_is_not_there_yet() -> None:
-    table = label_table()
-    assert not [key for key in NOT_YET if f"`backup.{key}" in table]

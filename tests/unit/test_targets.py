@@ -165,12 +165,6 @@ def test_a_stopped_container_is_absent_and_cannot_run(loaded: Loaded) -> None:
         found.demand_runnable()
 
 
-def test_what_is_not_there_yet_is_a_problem_and_never_silence(loaded: Loaded) -> None:
-    found = targets(loaded, container("db-1", labels=LABELS | {"backup.drill.schedule": "@weekly"}))["shop/db"]
-    assert found.state == "problem"
-    assert [problem.code for problem in found.problems] == ["not-yet"]
-
-
 def test_what_was_found_out_holds_only_for_the_same_container_and_settings(loaded: Loaded) -> None:
     new = targets(loaded, container("db-1"))["shop/db"]
     old = replace(new, state="ready")

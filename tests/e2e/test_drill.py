@@ -1,0 +1,416 @@
+"""Drills: what was backed up is restored into a throw-away container and compared, and nothing is left of it."""
+
+import json
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pytest
+import yaml
+
+from tests.e2e import stage
+from tests.e2e.stage import STORE, App, Json, Sidecar, docker, eventually, execute, within
+
+pytestmark = pytest.mark.e2e
+
+LABEL = "backup-sidecar.drill"
+Allowed = tuple[Sidecar, App]
+
+
+@pytest.fixture(scope="module")
+def allowed(sidecar_image: str, token: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Allowed]:
+    """A sidecar that may create containers, in a project of its own."""
+    folder = tmp_path_factory.mktemp("drills")
+    settings = {
+        "schema": 1,
+        "policy": {"create-containers": True},
+        "drills": {"memory": "512MiB", "timeout": "3m"},
+        "defaults": {"schedule": "none", "retention": {"keep-last": 100}},
+    }
+    (folder / "config.yaml").write_text(yaml.safe_dump(settings))
+    (folder / ".env").write_text(f"BACKUP_API_TOKEN={token}\n")
+    with stage.sidecar(f"sidecar-drill-{secrets.token_hex(3)}", folder, token) as (running, app):
+        yield running, app
+
+
+def drilled(sidecar: Sidecar, service: str, *arguments: str) -> Json:
+    """How a drill ended, as the command tells it."""
+    done = sidecar.cli("drill", sidecar.key(service), "--json", *arguments)
+    assert done.stdout, done.stderr
+    found: Json = json.loads(done.stdout)
+    assert (done.returncode == 0) == (found["state"] == "passed")
+    assert throwaways() == []
+    return found
+
+
+def throwaways(*more: str) -> list[str]:
+    return docker("ps", "--all", "--quiet", "--filter", f"label={LABEL}", *more).split()
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A strategy with real data: how its server starts, what fills it, and what takes one thing away."""
+
+    of: str
+    labels: dict[str, str]
+    fill: str
+    lose: str
+    lost: str
+    """What is missing then, as the comparison calls it."""
+    check: str
+    """A command that is true of the data."""
+    options: tuple[str, ...] = ()
+    command: tuple[str, ...] = stage.SLEEP
+    ready: str = "true"
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def start(self, app: App, service: str, check: str = "") -> str:
+        options = [*self.options, *(f"--env={name}={value}" for name, value in self.environment.items())]
+        labels = self.labels | ({"drill.check": check} if check else {})
+        container = app.target(service, labels, *options, of=self.of, command=self.command)
+        ready = ("docker", "exec", container, "sh", "-c", self.ready)
+        eventually(lambda: execute(*ready).returncode == 0, seconds=90, what=f"{service} is ready")
+        within(container, self.fill)
+        return container
+
+
+PASSWORD = 'it\'s "drilled" $x'
+SQL = "psql -q -v ON_ERROR_STOP=1 -U keeper"
+MARIADB = 'MYSQL_PWD="$MARIADB_ROOT_PASSWORD" mariadb -uroot'
+KINDS = {
+    "filesystem": Kind(
+        "DEBIAN",
+        {"strategy": "filesystem", "filesystem.paths": "/srv/data"},
+        "mkdir -p /srv/data/a; seq 100000 >/srv/data/a/numbers; ln -s a/numbers /srv/data/link; echo x >/srv/data/lost",
+        "rm /srv/data/lost",
+        "files",
+        "test $(cat /restore-*/srv/data/link | wc -l) = 100000",
+    ),
+    "busybox": Kind(
+        "BUSYBOX",
+        {"strategy": "filesystem", "filesystem.paths": "/srv/data"},
+        "mkdir -p /srv/data; seq 100000 >/srv/data/numbers; echo x >/srv/data/lost",
+        "rm /srv/data/lost",
+        "files",
+        "test $(cat /restore-*/srv/data/numbers | wc -l) = 100000",
+    ),
+    "sqlite": Kind(
+        "SQLITE",
+        {"strategy": "sqlite", "sqlite.paths": "/srv/shop.db"},
+        "sqlite3 /srv/shop.db 'PRAGMA journal_mode = wal; CREATE TABLE item AS SELECT value FROM "
+        "generate_series(1, 5000); CREATE TABLE lost AS SELECT 1 AS x'",
+        "sqlite3 /srv/shop.db 'DROP TABLE lost'",
+        "lost",
+        "test $(sqlite3 /srv/shop.db 'SELECT sum(value) FROM item') = 12502500",
+    ),
+    "redis": Kind(
+        "REDIS",
+        {"strategy": "redis"},
+        'for n in $(seq 3000); do echo "HSET user:$n name n$n"; done | redis-cli --pipe; redis-cli -n 3 SET lost x',
+        "redis-cli -n 3 DEL lost",
+        "keys in db3",
+        'test "$(redis-cli HGET user:77 name)" = n77',
+        command=("redis-server", "--save", "", "--requirepass", PASSWORD),
+        ready="redis-cli PING | grep PONG",
+        environment={"REDISCLI_AUTH": PASSWORD},
+    ),
+    "postgres": Kind(
+        "POSTGRES",
+        {"strategy": "postgres", "postgres.databases": "bank"},
+        f"{SQL} bank -c 'CREATE TABLE account AS SELECT generate_series(1, 5000) AS id; CREATE TABLE lost AS SELECT 1'",
+        f"{SQL} bank -c 'DROP TABLE lost'",
+        "rows of public.lost",
+        f'test "$({SQL} bank -At -c "SELECT sum(id) FROM account")" = 12502500',
+        command=("postgres", "-c", "fsync=off"),
+        ready="pg_isready -h 127.0.0.1",
+        environment={"POSTGRES_USER": "keeper", "POSTGRES_PASSWORD": PASSWORD, "POSTGRES_DB": "bank"},
+    ),
+    "mariadb": Kind(
+        "MARIADB",
+        {"strategy": "mariadb", "mysql.databases": "shop"},
+        f"{MARIADB} shop -e 'CREATE TABLE item AS SELECT seq AS id FROM seq_1_to_5000; CREATE TABLE lost AS SELECT 1'",
+        f"{MARIADB} shop -e 'DROP TABLE lost'",
+        "rows of lost",
+        f'test "$({MARIADB} -N shop -e "SELECT sum(id) FROM item")" = 12502500',
+        command=("mariadbd", "--innodb-flush-log-at-trx-commit=0"),
+        ready='MYSQL_PWD="$MARIADB_ROOT_PASSWORD" mariadb-admin -h127.0.0.1 -uroot ping',
+        environment={"MARIADB_ROOT_PASSWORD": PASSWORD, "MARIADB_DATABASE": "shop"},
+    ),
+}
+each = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in ("postgres", "mariadb") else []) for name in KINDS]
+)
+
+CUT = """
+import hashlib, json, pathlib, sys
+folder, how = pathlib.Path(sys.argv[1]), sys.argv[2]
+path = next(path for path in sorted(folder.iterdir()) if path.is_file() and path.suffix == ".zst")
+content = bytearray(path.read_bytes())
+if how == "flip":
+    content[len(content) // 2] ^= 1
+else:
+    del content[len(content) // 2:]
+path.write_bytes(content)
+"""
+SWAP = """
+import json, pathlib, shutil, sys
+first, second = map(pathlib.Path, sys.argv[1:3])
+manifest, other = (json.loads((folder / "manifest.json").read_text()) for folder in (first, second))
+for mine, theirs in zip(manifest["artifacts"], other["artifacts"]):
+    shutil.copy(second / theirs["name"], first / mine["name"])
+    mine |= {key: theirs[key] for key in ("size", "sha256", "plain_size", "plain_sha256")}
+(first / "manifest.json").write_text(json.dumps(manifest))
+"""
+
+
+def in_store(sidecar: Sidecar, program: str, *arguments: str) -> None:
+    """Run Python in the sidecar's container."""
+    docker("exec", "--interactive", sidecar.container, "python", "-", *arguments, input=program.encode())
+
+
+def folder_of(sidecar: Sidecar, service: str, report: Json) -> str:
+    return f"{STORE}/{sidecar.project}/{service}/{report['id']}"
+
+
+@each
+def test_what_was_backed_up_is_restored_compared_and_checked_and_what_is_wrong_with_it_is_named(
+    name: str, allowed: Allowed
+) -> None:
+    (sidecar, app), kind = allowed, KINDS[name]
+    container = kind.start(app, name, kind.check)
+    state = docker("inspect", "--format={{.State.StartedAt}} {{.RestartCount}}", container)
+    whole = sidecar.backup(name)
+
+    good = drilled(sidecar, name)
+
+    assert good["state"] == "passed", good
+    assert good["run"] == whole["id"]
+    assert kind.lost in {row["what"] for row in good["compared"]}
+    assert all(row["dumped"] == row["restored"] for row in good["compared"])
+    assert good["check"] is not None
+    assert good["image"] == docker("inspect", "--format={{.Image}}", container)
+
+    # A dump that lacks something, with a manifest whose digests are right.
+    within(container, kind.lose)
+    lacking = sidecar.backup(name)
+    in_store(sidecar, SWAP, folder_of(sidecar, name, whole), folder_of(sidecar, name, lacking))
+    bad = drilled(sidecar, name, "--run", whole["id"])
+    assert (bad["state"], bad["failure"]["code"]) == ("failed", "counts-differ"), bad
+    assert kind.lost in bad["failure"]["message"]
+
+    for how in ("flip", "cut"):
+        broken = sidecar.backup(name)
+        in_store(sidecar, CUT, folder_of(sidecar, name, broken), how)
+        bad = drilled(sidecar, name, "--run", broken["id"])
+        assert (bad["state"], bad["failure"]["code"]) == ("failed", "damaged"), (how, bad)
+
+    told = sidecar.target(name)
+    assert told["last_drill"]["id"] == bad["id"]
+    assert told["last_good_drill"]["id"] == good["id"]
+    assert f'backup_last_drill_timestamp_seconds{{target="{sidecar.key(name)}"}}' in sidecar.http.get("/metrics").text
+    assert docker("inspect", "--format={{.State.StartedAt}} {{.RestartCount}}", container) == state
+    assert PASSWORD not in json.dumps(told) + sidecar.log()
+
+
+def test_a_throwaway_container_is_like_its_target_without_any_of_its_reach(allowed: Allowed) -> None:
+    sidecar, app = allowed
+    options = (
+        "--publish",
+        "127.0.0.1::6379",
+        "--volume",
+        "/srv/extra",
+        "--shm-size",
+        "32m",
+        "--tmpfs",
+        "/scratch:size=1m",
+    )
+    options += ("--cap-drop", "ALL", "--cap-add", "CHOWN", "--cap-add", "SETUID", "--cap-add", "SETGID")
+    options += ("--restart", "always", "--mount", "type=bind,source=/etc/hostname,target=/srv/name,readonly")
+    options += ("--env", "REDIS_PASSWORD=never shown", "--label", "own=1", "--memory", "256m")
+    command = ("redis-server", "--save", "", "--requirepass", "never shown")
+    labels = {"strategy": "redis", "drill.check": "touch /tmp/reached; while [ ! -e /tmp/go ]; do sleep 0.1; done"}
+    app.target("like", labels, *options, of="REDIS", command=command)
+    sidecar.backup("like")
+
+    drill = sidecar.http.post(f"/v1/targets/{sidecar.key('like')}/drills").json()
+    (container,) = eventually(throwaways, seconds=30, what="a throw-away container")
+    eventually(lambda: execute("docker", "exec", container, "test", "-e", "/tmp/reached").returncode == 0, seconds=60)
+    found = json.loads(docker("inspect", container))[0]
+    listed = sidecar.targets()
+    docker("exec", container, "touch", "/tmp/go")
+    eventually(lambda: sidecar.http.get(f"/v1/drills/{drill['id']}").json()["state"] == "passed", seconds=30)
+
+    config, host = found["Config"], found["HostConfig"]
+    assert config["Labels"] == {LABEL: drill["id"], "backup-sidecar.owner": config["Labels"]["backup-sidecar.owner"]}
+    assert (config["Cmd"], config["Entrypoint"]) == ([*command], ["redis-entrypoint"])
+    assert "REDIS_PASSWORD=never shown" in config["Env"]
+    assert list(found["NetworkSettings"]["Networks"]) == ["none"]
+    assert [mount["Type"] for mount in found["Mounts"]] == ["volume"], "the image's own"
+    assert not host["Binds"]
+    assert not host["PortBindings"]
+    assert (host["RestartPolicy"]["Name"], host["Privileged"]) == ("no", False)
+    added = sorted(name.removeprefix("CAP_") for name in host["CapAdd"])
+    assert (added, host["CapDrop"]) == (["CHOWN", "SETGID", "SETUID"], ["ALL"])
+    assert (host["Memory"], host["NanoCpus"], host["ShmSize"]) == (256 << 20, 10**9, 32 << 20)
+    assert host["Tmpfs"] == {"/scratch": "size=1m"}
+    assert all(target["container"]["id"] != container for target in listed.values())
+    assert throwaways() == []
+    volume = found["Mounts"][0]["Name"]
+    assert execute("docker", "volume", "inspect", volume).returncode != 0
+    assert "never shown" not in sidecar.log() + json.dumps(sidecar.target("like"))
+
+
+def test_a_check_that_is_not_true_fails_the_drill_with_what_it_said(allowed: Allowed) -> None:
+    sidecar, app = allowed
+    app.target(
+        "unchecked", {"strategy": "filesystem", "filesystem.paths": "/etc", "drill.check": "echo no way; exit 4"}
+    )
+    sidecar.backup("unchecked")
+
+    found = drilled(sidecar, "unchecked")
+
+    assert (found["state"], found["failure"]["code"]) == ("failed", "check-failed")
+    assert "exit code 4: no way" in found["failure"]["message"]
+    shown = sidecar.cli("drill", sidecar.key("unchecked"))
+    assert shown.returncode == 1
+    assert "check-failed" in shown.stdout
+
+
+def test_a_drill_never_touches_its_target(allowed: Allowed) -> None:
+    sidecar, app = allowed
+    container = app.target("untouched", {"strategy": "filesystem", "filesystem.paths": "/etc"})
+    sidecar.backup("untouched")
+    since = docker("exec", sidecar.container, "date", "+%s.%N")
+
+    assert drilled(sidecar, "untouched")["state"] == "passed"
+
+    until = docker("exec", sidecar.container, "date", "+%s.%N")
+    asked = ("events", "--since", since, "--until", until, "--filter", f"container={container}")
+    assert docker(*asked, "--format", "{{.Action}}") == ""
+
+
+def test_a_sidecar_that_was_killed_in_the_middle_removes_its_container_at_the_next_start_and_no_other(
+    allowed: Allowed,
+) -> None:
+    sidecar, app = allowed
+    labels = {"strategy": "filesystem", "filesystem.paths": "/etc", "drill.check": "sleep 300"}
+    app.target("killed", labels)
+    sidecar.backup("killed")
+    others = ("--label", f"{LABEL}=other", "--label", "backup-sidecar.owner=other", "--label", f"{stage.LABEL}=x")
+    other = docker("run", "--detach", *others, stage.image("BUSYBOX"), "sleep", "infinity")
+    try:
+        sidecar.http.post(f"/v1/targets/{sidecar.key('killed')}/drills")
+        eventually(lambda: len(throwaways()) == 2, seconds=30, what="a throw-away container")
+        docker("kill", "--signal", "KILL", sidecar.container)
+        assert len(throwaways()) == 2
+        docker("start", sidecar.container)
+        eventually(lambda: throwaways("--no-trunc") == [other], seconds=30, what="only the other one's is left")
+        port = docker("port", sidecar.container, "8000/tcp").splitlines()[0].rpartition(":")[2]
+        sidecar.http.base_url = f"http://127.0.0.1:{port}"
+        eventually(lambda: stage.is_up(sidecar), seconds=30, what="the sidecar is ready")
+        assert "of a drill that died" in sidecar.log()
+    finally:
+        docker("rm", "--force", other)
+
+
+def test_what_needs_a_file_that_is_bound_into_it_says_so(allowed: Allowed) -> None:
+    sidecar, app = allowed
+    options = ("--mount", "type=bind,source=/etc/hostname,target=/etc/x.conf,readonly")
+    command = ("sh", "-c", "cat /etc/x.conf; exec sleep infinity")
+    commands = {"commands.backup": "echo data", "commands.restore": "cat >/tmp/restored"}
+    app.target("bound", commands, *options, command=command)
+    sidecar.backup("bound")
+
+    found = drilled(sidecar, "bound")
+
+    assert found["state"] == "unsupported"
+    assert found["failure"]["message"] == "unsupported: needs /etc/x.conf by bind mount"
+
+
+def test_a_container_that_does_not_start_alone_is_told_with_the_end_of_its_log(allowed: Allowed) -> None:
+    sidecar, app = allowed
+    main = "[ -e /data/here ] || [ $(hostname) = alone ] || { echo I need my data; exit 3; }; exec sleep infinity"
+    commands = {"commands.backup": "echo data", "commands.restore": "cat >/tmp/restored"}
+    app.target("alone", commands, command=("sh", "-c", main))
+    sidecar.backup("alone")
+
+    found = drilled(sidecar, "alone")
+
+    assert (found["state"], found["failure"]["code"]) == ("failed", "container-ended")
+    assert "exit code 3" in found["failure"]["message"]
+    assert "I need my data" in found["failure"]["message"]
+
+
+def test_a_command_is_drilled_by_its_own_restore_and_without_one_it_is_unsupported(allowed: Allowed) -> None:
+    sidecar, app = allowed
+    restore = {"commands.restore": "cat >/tmp/restored", "drill.check": "grep -qx 'my data' /tmp/restored"}
+    app.target("own", {"commands.backup": "echo my data", **restore})
+    app.target("oneway", {"commands.backup": "echo my data"})
+    sidecar.backup("own")
+    sidecar.backup("oneway")
+
+    assert drilled(sidecar, "own")["state"] == "passed"
+    found = drilled(sidecar, "oneway")
+
+    assert found["state"] == "unsupported"
+    assert "commands.restore" in found["failure"]["hint"]
+
+
+def test_a_run_of_an_image_that_is_gone_is_drilled_with_the_present_one_and_it_says_so(allowed: Allowed) -> None:
+    sidecar, app = allowed
+    labels = {"strategy": "filesystem", "filesystem.paths": "/etc"}
+    name = f"{sidecar.project}-updated"
+    app.target("updated", labels, name=name)
+    old = docker("commit", name)
+    docker("rm", "--force", name)
+    docker("run", "--detach", *own_labels(app, "updated", labels), "--name", name, old, "sleep", "infinity")
+    before = sidecar.backup("updated")
+    docker("rm", "--force", name)
+    docker("image", "rm", old)
+    app.target("updated", labels, name=name)
+    sidecar.wait("updated")
+
+    found = drilled(sidecar, "updated")
+
+    assert (found["state"], found["run"]) == ("passed", before["id"]), found
+    assert found["remarks"][0].startswith("other-image")
+    assert found["image"] == docker("inspect", "--format={{.Image}}", name) != old
+
+
+def own_labels(app: App, service: str, labels: dict[str, str]) -> list[str]:
+    told = {stage.PROJECT: app.project, stage.SERVICE: service, stage.LABEL: app.project, "backup.enable": "true"}
+    told |= {f"backup.{key}": value for key, value in labels.items()}
+    return ["--network", app.network, *(flag for pair in told.items() for flag in ("--label", "=".join(pair)))]
+
+
+def test_without_the_operators_leave_nothing_is_created(sidecar: Sidecar, app: App) -> None:
+    app.target("forbidden", {"strategy": "filesystem", "filesystem.paths": "/etc", "drill.check": "true"})
+    sidecar.backup("forbidden")
+
+    done = sidecar.cli("drill", sidecar.key("forbidden"))
+    answer = sidecar.http.post(f"/v1/targets/{sidecar.key('forbidden')}/drills")
+
+    assert done.returncode == 1
+    assert "policy.create-containers" in done.stderr
+    assert (answer.status_code, answer.json()["type"]) == (403, "containers-forbidden")
+    assert [problem["code"] for problem in sidecar.target("forbidden")["problems"]] == ["containers-forbidden"]
+    assert throwaways() == []
+
+
+def test_the_proof_of_a_run_is_a_chain_that_anybody_can_follow(allowed: Allowed) -> None:
+    sidecar, app = allowed
+    container = app.target("proof", {"strategy": "filesystem", "filesystem.paths": "/etc"})
+    report = sidecar.backup("proof")
+    before = sidecar.cli("proof", sidecar.key("proof"))
+    drilled(sidecar, "proof")
+
+    chain = json.loads(sidecar.cli("proof", sidecar.key("proof"), "--json").stdout)
+    shown = sidecar.cli("proof", sidecar.key("proof")).stdout
+
+    assert "never rehearsed" in before.stdout
+    assert (chain["run"], chain["proof"], chain["from"]["container"]) == (report["id"], "full", container)
+    assert chain["artifacts"][0]["sha256"] == report["artifacts"][0]["sha256"]
+    assert chain["drill"]["state"] == "passed"
+    assert {row["what"] for row in chain["drill"]["compared"]} >= {"files", "bytes", "folders"}
+    for fact in (report["id"], container, report["artifacts"][0]["sha256"], "proved    full", "restored  passed"):
+        assert fact in shown
