@@ -21,8 +21,9 @@ from controller.survey import Survey
 from controller.targets import PROJECT, SERVICE, Target
 from strategies.base import Archive, Argv, Dump, Incomplete, script
 
-POST = 300.0
-"""Seconds that `post` gets in any case, since it undoes what `pre` did also after the run's own deadline."""
+POST, POST_IN_A_HURRY = 300.0, 5.0
+"""Seconds that `post` gets in any case, since it undoes what `pre` did also after the run's own deadline; and when the
+sidecar is being stopped."""
 ENDING = 5.0
 """Seconds that a command in a target without a shell gets to end by itself, once nobody listens any more."""
 QUESTION = 60.0
@@ -85,7 +86,8 @@ class Inside:
 
     def post(self, outcome: str) -> None:
         """Run `commands.post` with `BACKUP_OUTCOME`, also for a run that was cancelled or is past its deadline."""
-        deadline = max(self.deadline, time.monotonic() + POST)
+        patience = POST_IN_A_HURRY if self.job.hurried else POST
+        deadline = max(0.0 if self.job.hurried else self.deadline, time.monotonic() + patience)
         self._commands("post", {"BACKUP_OUTCOME": outcome}, deadline, lambda _: None)
 
     def ask(self, argv: Sequence[str]) -> str:
@@ -150,6 +152,13 @@ class Inside:
         if self.opened and not left:
             raise CommandFailed("the target has no shell, so only its commands themselves were seen to end")
         return tuple(f"{name} (the target has no shell to end it by)" for name in left)
+
+    def killed_for_memory(self) -> bool:
+        """Whether the kernel has killed something in the container for memory since it was started.
+
+        A child that is killed under a shell, or in a pipe, leaves exit code 0 behind.
+        """
+        return self.engine.inspect(self.survey.container.id).oom
 
     def explained(self, error: SidecarError) -> SidecarError:
         """The cause behind a stream's end: `TargetReplaced` when another container has the target's place."""

@@ -72,6 +72,8 @@ class Job:
         self._report = Report(
             id=new_run_id(now), target=key, state="queued", reason="slot", trigger=trigger, created=now
         )
+        self.hurried = False
+        """The sidecar is being stopped."""
         self._cancelled, self._why = threading.Event(), ""
         self._stream: Cancellable | None = None
 
@@ -233,6 +235,7 @@ class Jobs:
         wait([job.future for job in self.active()], timeout=grace)
         left = self.active()
         for job in left:
+            job.hurried = True
             job.cancel("the sidecar was stopped")
         wait([job.future for job in left])
 

@@ -174,15 +174,24 @@ def _store_error(error: BaseException) -> BaseException:
     return StoreError(f"the store cannot be written: {error}", hint="Look at the store's disk and permissions.")
 
 
-def verify(path: Path, expected: Captured, compression: tuple[Codec, int], consume: Consume | None = None) -> Verified:
+def verify(
+    path: Path,
+    expected: Captured,
+    compression: tuple[Codec, int],
+    consume: Consume | None = None,
+    *,
+    check: Callable[[], None] = lambda: None,
+) -> Verified:
     """Read the stored file once and compare everything that was captured; hand the plain stream to `consume`.
+
+    `check` is called for each MiB or so; what it raises ends the reading.
 
     What `consume` does not read is read after it. Raises `Damaged` (digest, size, frame's end, bytes behind it), which
     goes before `IncompleteDump` and whatever else `consume` raises; `StoreError` for a file that cannot be read.
     """
     warnings: tuple[str, ...] = ()
     objection: Exception | None = None
-    with _Verification(path, compression[0]) as verification:
+    with _Verification(path, compression[0], check) as verification:
         try:
             if consume is not None:
                 warnings = tuple(consume(verification.reader))
@@ -199,8 +208,8 @@ def verify(path: Path, expected: Captured, compression: tuple[Codec, int], consu
 class _Verification:
     """One pass over a stored file, with both digests taken beside it in threads."""
 
-    def __init__(self, path: Path, codec: Codec) -> None:
-        self._path = path
+    def __init__(self, path: Path, codec: Codec, check: Callable[[], None]) -> None:
+        self._path, self._check = path, check
         try:
             file = path.open("rb", buffering=0)
         except OSError as error:
@@ -223,11 +232,13 @@ class _Verification:
     def _remembering(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
         """The chunks; what goes wrong with them is kept, since whoever reads may take it for something else."""
         try:
-            yield from chunks
+            for chunk in chunks:
+                self._check()
+                yield chunk
         except OSError as error:
             self._failure = StoreError(f"cannot read {self._path.name}: {error}")
             raise self._failure from error
-        except Damaged as error:
+        except SidecarError as error:
             self._failure = error
             raise
 

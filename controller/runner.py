@@ -1,6 +1,6 @@
 """One attempt of a run: pre, quiesce, dump, check, publish, post."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -13,7 +13,7 @@ from controller.anomaly import reasons
 from controller.codecs import SUFFIX
 from controller.counts import Counted, settled
 from controller.engine.stream import ExecStream
-from controller.errors import IncompleteDump, SidecarError
+from controller.errors import CommandFailed, IncompleteDump, SidecarError
 from controller.inside import Inside
 from controller.orphans import Orphans
 from controller.quiesce import Quiescing
@@ -89,7 +89,14 @@ class Attempt:
         """Every dump of the plan, read while the target is held still where that is wanted, and no longer."""
         container, run = self.inside.survey.container.id, self.job.report.id
         with self.quiescing.held(container, self.settings.quiesce, run, self.inside.deadline):
-            return [self.capture(dump, draft) for dump in self.inside.survey.plan.dumps]
+            killed = self.inside.killed_for_memory()
+            captured = [self.capture(dump, draft) for dump in self.inside.survey.plan.dumps]
+            if killed:
+                self.warnings.append("killed-before: a kill for memory would not have been seen, since there was one")
+            elif self.inside.killed_for_memory():
+                hint = "Raise the container's memory limit, or dump less at a time."
+                raise CommandFailed("the kernel killed something in the target for memory during the dump", hint=hint)
+            return captured
 
     def capture(self, dump: Dump, draft: Draft) -> Captured:
         """Stream one dump into its partial."""
@@ -135,7 +142,7 @@ class Attempt:
         proof = proof_of(dump, sealed=captured.sealed)
         path, consume = draft.partial(captured.name), self.consumer(captured)
         try:
-            found = pipeline.verify(path, digest, self.settings.compression, consume)
+            found = pipeline.verify(path, digest, self.settings.compression, consume, check=self.job.check)
         except IncompleteDump as error:
             hint = "Run the dump by hand in the container and look at what it prints."
             raise IncompleteDump(f"{dump.name} is not a whole dump: {error.message}", hint=hint) from error
@@ -178,14 +185,8 @@ class Attempt:
         head = stream.read(len(check.head))
         if head != check.head:
             raise Incomplete(f"it does not begin with {check.head!r}")
-        self.inside.feed(check.argv, chain([head], self.rest(stream)))
+        self.inside.feed(check.argv, chain([head], iter(partial(stream.read, 1 << 20), b"")))
         return ()
-
-    def rest(self, stream: BinaryIO) -> Iterator[bytes]:
-        """What is left of the stream, as long as nobody cancels the run."""
-        while chunk := stream.read(1 << 20):
-            self.job.check()
-            yield chunk
 
     def judged(self, manifest: Manifest) -> Manifest:
         """With what is odd about it, before it is published."""

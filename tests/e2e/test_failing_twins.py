@@ -153,6 +153,7 @@ def test_a_users_command_that_fails_but_exits_0_is_sealed_and_never_full(sidecar
     assert [artifact["proof"] for artifact in report["artifacts"]] == ["sealed"]
 
 
+@pytest.mark.fault(1, "target killed after at least 1 MiB", "fails `target-died` within 5 s, with exit code and state")
 @pytest.mark.parametrize("kind", CLIENTS)
 def test_a_container_that_is_killed_in_the_middle_fails_the_run(
     kind: Kind, sidecar: Sidecar, app: App, password: str
@@ -298,6 +299,7 @@ def test_a_command_that_says_nothing_fails_the_run(sidecar: Sidecar, app: App) -
     failed(sidecar, "silent", sidecar.run("silent"), "incomplete-dump")
 
 
+@pytest.mark.fault(2, "target removed during the dump", "fails `target-gone`; listed as absent")
 def test_a_container_that_is_removed_in_the_middle_fails_the_run(sidecar: Sidecar, app: App) -> None:
     container = app.target("gone", {"commands.backup": ENDLESS})
     sidecar.wait("gone")
@@ -310,6 +312,7 @@ def test_a_container_that_is_removed_in_the_middle_fails_the_run(sidecar: Sideca
     assert "gone" not in sidecar.states() or sidecar.states()["gone"] == "absent"
 
 
+@pytest.mark.fault(3, "its process 1 exits 0 during the dump", "fails all the same")
 def test_a_container_whose_main_program_ends_well_in_the_middle_fails_the_run(sidecar: Sidecar, app: App) -> None:
     main = ("sh", "-c", "while [ ! -e /tmp/enough ]; do sleep 0.1; done")
     container = app.target("ends", {"commands.backup": ENDLESS}, command=main)
@@ -322,6 +325,9 @@ def test_a_container_whose_main_program_ends_well_in_the_middle_fails_the_run(si
     failed(sidecar, "ends", sidecar.ended(run, seconds=5), "target-died")
 
 
+@pytest.mark.fault(
+    4, "Compose re-creates the target during the dump", "fails `target-replaced`; a retry uses the new one"
+)
 def test_a_container_that_is_replaced_in_the_middle_fails_the_run_and_the_new_one_is_backed_up(
     sidecar: Sidecar, app: App
 ) -> None:
@@ -388,10 +394,19 @@ TRAPPING = f"trap '' TERM; (trap '' TERM; sleep 300) & {ENDLESS}"
 @pytest.mark.parametrize(
     ("command", "labels", "code"),
     [
-        (TRAPPING, {"timeout": "2s"}, "timeout"),
-        ("trap '' TERM; echo begun; sleep 300 | cat", {"stall-timeout": "1s"}, "stalled"),
+        pytest.param(
+            *(TRAPPING, {"timeout": "2s"}, "timeout"),
+            id="timeout",
+            marks=pytest.mark.fault(18, "run beyond its timeout, the command traps TERM", "ended by KILL"),
+        ),
+        pytest.param(
+            *("trap '' TERM; echo begun; sleep 300 | cat", {"stall-timeout": "1s"}, "stalled"),
+            id="stall",
+            marks=pytest.mark.fault(
+                17, "command silent beyond the stall timeout", "fails `stalled`; no process is left"
+            ),
+        ),
     ],
-    ids=["timeout", "stall"],
 )
 def test_a_command_without_an_end_is_ended_and_leaves_no_process(
     command: str, labels: dict[str, str], code: str, sidecar: Sidecar, app: App
