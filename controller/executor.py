@@ -90,16 +90,12 @@ class Executor:
     def _patience(self, job: Job, changes: Mapping[str, Any]) -> float:
         """Seconds until the next attempt; 0 when there is none, because it could not help or there is no time."""
         failed: Failure | None = changes.get("failure")
-        if failed is None or not failed.transient or job.cancelled or job.deadline is None:
-            return 0.0
-        try:
-            settings, _ = self.target(job.key).asked()
-        except SidecarError:
-            return 0.0
         attempts = job.report.attempts
+        if failed is None or not failed.transient or job.cancelled or attempts > job.retries:
+            return 0.0
         patience = BACK_OFF[min(attempts, len(BACK_OFF)) - 1] * random.uniform(0.8, 1.2)  # noqa: S311  # Jitter.
-        enough = time.monotonic() + patience < job.deadline
-        return patience if enough and attempts <= settings.retries else 0.0
+        is_in_time = job.deadline is None or time.monotonic() + patience < job.deadline
+        return patience if is_in_time else 0.0
 
     @contextmanager
     def _entered(self, job: Job) -> Iterator[Inside]:
@@ -119,6 +115,8 @@ class Executor:
         """Wait, without a slot, while the target is held up; raises `TargetPaused` at the run's deadline."""
         while True:
             settings, _ = (target := self.target(job.key)).asked()
+            job.retries = settings.retries
+            job.update(strategy=target.strategy)
             container = self.engine.inspect(target.container.id)
             held_up = hindrance(container, settings)
             if held_up is None:
@@ -132,7 +130,6 @@ class Executor:
     def _enter(self, job: Job) -> Inside:
         target = self.target(job.key)
         settings, options = target.asked()
-        job.update(strategy=target.strategy)
         deadline = job.begin(settings.timeout.total_seconds())
         survey = self.surveyor.survey(target.container.id, settings, options)
         self.orphans.end(target)

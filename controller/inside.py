@@ -14,7 +14,16 @@ from controller.engine.archive import ArchiveStream
 from controller.engine.client import Engine
 from controller.engine.models import ExecResult
 from controller.engine.stream import ExecStream
-from controller.errors import CommandFailed, SidecarError, TargetDied, TargetGone, TargetReplaced
+from controller.errors import (
+    CommandFailed,
+    IncompleteDump,
+    SidecarError,
+    StreamError,
+    TargetDied,
+    TargetGone,
+    TargetReplaced,
+    TimedOut,
+)
 from controller.jobs import Job
 from controller.place import Place
 from controller.survey import Survey
@@ -161,10 +170,13 @@ class Inside:
         return self.engine.inspect(self.survey.container.id).oom
 
     def explained(self, error: SidecarError) -> SidecarError:
-        """The cause behind a stream's end: `TargetReplaced` when another container has the target's place."""
+        """The error with the container's name, or the cause behind it: another container has the target's place."""
         if isinstance(error, (TargetDied, TargetGone)) and (name := self._successor()):
-            hint = "It was re-created meanwhile; the next run uses the new container."
+            hint = "It was re-created meanwhile; the next attempt, or run, uses the new container."
             return TargetReplaced(f"{self.job.key} is now container {name}", hint=hint)
+        name = self.survey.container.name
+        if isinstance(error, (StreamError, TimedOut, CommandFailed, IncompleteDump)) and name not in error.message:
+            error.message += f" (container {name})"
         return error
 
     def _commands(

@@ -72,6 +72,8 @@ class Job:
         self._report = Report(
             id=new_run_id(now), target=key, state="queued", reason="slot", trigger=trigger, created=now
         )
+        self.retries = 0
+        """What its target's settings allow, once they are known: a target may be away between two attempts."""
         self.hurried = False
         """The sidecar is being stopped."""
         self._cancelled, self._why = threading.Event(), ""

@@ -9,7 +9,7 @@ falls between our death and our next start is undone with ours.
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -54,15 +54,20 @@ class Quiescing:
         Raises the engine's errors, and `TargetResumed` when somebody let it run meanwhile. Letting go raises nothing:
         what fails is logged, shown as a problem, and tried again at every look at the engine.
         """
-        before = None if how == "none" else self._engine.inspect(container_id)
-        if how == "none" or before is None or before.paused or not before.running:
+        if how == "none":
             yield
             return
-        path = self._path(before.id)
+        before = self._engine.inspect(container_id)
+        if before.paused or not before.running:  # By somebody else, who will let it run again.
+            yield
+            self._demand_held(before.id, "pause" if before.paused else "stop")
+            return
+        path = self._folder / f"{before.id}.json"
         with self._lock:
             self._held.add(before.id)
         try:
-            journal.write(path, {"container": before.id, "name": before.name, "hold": how, "run": run, "at": now()})
+            fact = {"container": before.id, "name": before.name, "hold": how, "run": run}
+            journal.write(path, fact | {"at": rfc3339(datetime.now(UTC))})
             self._engine.act(before.id, how, deadline=deadline)
             yield
             self._demand_held(before.id, how)
@@ -94,19 +99,23 @@ class Quiescing:
         """Undo one hold, then forget it; gives what went wrong."""
         fact: dict[str, Any] = {}
         try:
-            fact = journal.read(path) or {}
-            if fact and self._is_held(container := self._engine.inspect(fact["container"]), fact["hold"]):
-                self._engine.act(container.id, UNDO[fact["hold"]])
-                logger.bind(run=fact["run"]).info("container {} runs again ({})", container.name, UNDO[fact["hold"]])
-        except TargetGone:
-            pass
+            if fact := journal.read(path) or {}:
+                self._undo(fact)
+            journal.remove(path)
         except SidecarError as error:
             self._note(path, fact, error)
             return error
-        journal.remove(path)
         with self._lock:
             self._problems.pop(path.stem, None)
         return None
+
+    def _undo(self, fact: Mapping[str, Any]) -> None:
+        """Nothing is to be done where the container runs, or is gone."""
+        with suppress(TargetGone):
+            container = self._engine.inspect(fact["container"])
+            if self._is_held(container, fact["hold"]):
+                self._engine.act(container.id, UNDO[fact["hold"]])
+                logger.bind(run=fact["run"]).info("container {} runs again", container.name)
 
     def _note(self, path: Path, fact: Mapping[str, Any], error: SidecarError) -> None:
         name, undo = fact.get("name", path.stem), UNDO.get(fact.get("hold", "pause"), "unpause")
@@ -123,10 +132,3 @@ class Quiescing:
     @staticmethod
     def _is_held(container: Inspected, how: Hold) -> bool:
         return container.paused if how == "pause" else not container.running
-
-    def _path(self, container_id: str) -> Path:
-        return self._folder / f"{container_id}.json"
-
-
-def now() -> str:
-    return rfc3339(datetime.now(UTC))

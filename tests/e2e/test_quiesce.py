@@ -152,6 +152,7 @@ def test_a_run_that_is_ended_lets_its_target_go_at_once(quiesce: str, end: str, 
     assert sidecar.stored("ended") == []
 
 
+@pytest.mark.slow
 def test_a_target_that_somebody_lets_run_while_it_is_read_fails_the_run(sidecar: Sidecar, app: App) -> None:
     container = still(app, "resumed", "stop")
     within(container, "truncate -s 600M /data/large")
