@@ -179,7 +179,8 @@ class Crc64:
     def value(self) -> int:
         order = (self._blocks[(self._first + index) % 64] for index in range(64))
         table, value = self._table(), 0
-        for byte in b"".join(block.to_bytes(self.BLOCK, "little") for block in order) + self._rest:
+        remaining = b"".join(block.to_bytes(self.BLOCK, "little") for block in order) + self._rest
+        for byte in remaining.lstrip(b"\0"):  # Zeros at the beginning change nothing.
             value = table[(value ^ byte) & 0xFF] ^ value >> 8
         return value
 

@@ -138,7 +138,11 @@ KINDS = {
     ),
 }
 each = pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in ("postgres", "mariadb") else []) for name in KINDS]
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if name in ("redis", "postgres", "mariadb") else [])
+        for name in KINDS
+    ],
 )
 
 CUT = """
