@@ -6,7 +6,6 @@ environment, deadline and marker an exec gets.
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 from config.secrets import Secrets
@@ -82,7 +81,7 @@ class Inside:
             environment=settings.env,
         )
 
-    def source(self, dump: Dump) -> AbstractContextManager[ExecStream | ArchiveStream]:
+    def source(self, dump: Dump) -> ExecStream | ArchiveStream:
         """The stream of a dump, not yet opened."""
         container, source = self.survey.container.id, dump.source
         if isinstance(source, Archive):

@@ -104,8 +104,9 @@ class Attempt:
         witnesses = {question: self.inside.ask(argv) for question, argv in dump.witnesses.items()}
         counted = self.count(dump)
         before = self.job.report.bytes
-        with draft.open(name) as file, self.inside.source(dump) as stream:
-            self.job.reading(stream)
+        stream = self.inside.source(dump)
+        self.job.reading(stream)  # Before it is opened, since that may take as long as the engine likes.
+        with draft.open(name) as file, stream:
             digest = pipeline.capture(
                 stream,
                 file,

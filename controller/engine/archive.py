@@ -6,6 +6,7 @@ whatever happens, and a stalled one early.
 
 import contextlib
 import http.client
+import socket
 import time
 from collections.abc import Iterator
 from types import TracebackType
@@ -14,7 +15,6 @@ from urllib.parse import urlencode
 
 from controller.engine.api import Api
 from controller.engine.translate import refusal, translated
-from controller.engine.wire import TICK
 from controller.errors import (
     Cancelled,
     EngineError,
@@ -28,6 +28,8 @@ from controller.errors import (
 )
 
 CHUNK = 1 << 20
+SHORTEST = 0.05
+"""Seconds that a read may wait at least."""
 
 
 class ArchiveStream:
@@ -43,19 +45,17 @@ class ArchiveStream:
         self._api, self._container_id, self._path = api, container_id, path
         self._deadline, self._stall = deadline, stall
         self._connection: http.client.HTTPConnection | None = None
+        self._socket: socket.socket | None = None
         self._reason: SidecarError | None = None
         self._size = 0
 
     def __enter__(self) -> Self:
-        waits = [wait for wait in (self._stall, self._until_deadline()) if wait is not None]
-        self._connection = self._api.http(timeout=max(TICK, min(waits, default=60.0)))
-        query = urlencode({"path": self._path})
+        self.check()
+        self._connection = self._api.http()
+        self._socket = self._connection.sock
         try:
             with translated("reading an archive", self._container_id):
-                self._connection.request("GET", self._api.path(f"/containers/{self._container_id}/archive?{query}"))
-                self._response = self._connection.getresponse()
-                if self._response.status != 200:
-                    raise self._refused(self._response.status, self._response.read(4096).decode("utf-8", "replace"))
+                self._ask()
         except BaseException:
             self.close()
             raise
@@ -67,25 +67,56 @@ class ArchiveStream:
         self.close()
 
     def __iter__(self) -> Iterator[bytes]:
-        while True:
-            try:
-                chunk = self._response.read(CHUNK)
-            except TimeoutError as error:
-                raise self._reason or self._waited() from error
-            except (OSError, http.client.HTTPException, ValueError, AttributeError) as error:
-                raise self._reason or self._cut(error) from error
-            self.check()
-            if not chunk:
-                return
-            self._size += len(chunk)
-            yield chunk
+        taken = bytearray()
+        while piece := self._piece(CHUNK - len(taken)):
+            self._size += len(piece)
+            taken += piece
+            if len(taken) == CHUNK:
+                yield bytes(taken)
+                taken.clear()
+        self.check()
+        if taken:
+            yield bytes(taken)
+
+    def _ask(self) -> None:
+        assert self._connection is not None
+        query = urlencode({"path": self._path})
+        try:
+            self._be_patient()
+            self._connection.request("GET", self._api.path(f"/containers/{self._container_id}/archive?{query}"))
+            self._response = self._connection.getresponse()
+        except TimeoutError as error:
+            raise self._reason or self._waited() from error
+        except (OSError, http.client.HTTPException) as error:
+            if self._reason is not None:
+                raise self._reason from error
+            raise
+        if self._response.status != 200:
+            raise self._refused(self._response.status, self._response.read(4096).decode("utf-8", "replace"))
+
+    def _piece(self, limit: int) -> bytes:
+        """What has come, but no more than the limit; nothing at the end."""
+        try:
+            self._be_patient()
+            return self._response.read1(limit)
+        except TimeoutError as error:
+            raise self._reason or self._waited() from error
+        except (OSError, http.client.HTTPException, ValueError, AttributeError) as error:
+            raise self._reason or self._cut(error) from error
+
+    def _be_patient(self) -> None:
+        """Let the next read wait until the stall time-out or the deadline, whichever comes first."""
+        self.check()
+        waits = [wait for wait in (self._stall, self._until_deadline()) if wait is not None]
+        assert self._socket is not None, "an ArchiveStream is used in a with statement"
+        self._socket.settimeout(max(SHORTEST, min(waits)) if waits else None)
 
     def cancel(self, reason: SidecarError | None = None) -> None:
         """From any thread: close the connection first; whoever iterates gets `reason`, else `Cancelled`."""
         self._reason = self._reason or reason or Cancelled("the run was cancelled")
-        if self._connection is not None and self._connection.sock is not None:
+        if self._socket is not None:
             with contextlib.suppress(OSError):
-                self._connection.sock.shutdown(2)
+                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
     def check(self) -> None:
         """Raise what stands against going on: a cancellation, the deadline."""
@@ -103,9 +134,11 @@ class ArchiveStream:
         return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
 
     def _waited(self) -> SidecarError:
-        if self._until_deadline() == 0:
+        left = self._until_deadline()
+        if left is not None and left <= SHORTEST:
             return TimedOut("the deadline has passed", hint="Raise backup.timeout.")
-        return Stalled(f"the archive sent no byte for {self._stall or 0:g} s, after {self._size} bytes")
+        hint = "Raise backup.stall-timeout if the disk is as slow as that; look whether it hangs."
+        return Stalled(f"the archive sent no byte for {self._stall or 0:g} s, after {self._size} bytes", hint=hint)
 
     def _cut(self, error: BaseException) -> SidecarError:
         seen = f"the archive of {self._path} was cut after {self._size} bytes: {str(error) or type(error).__name__}"

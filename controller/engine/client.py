@@ -4,7 +4,6 @@ A thin front: each verb lives in its own file of this folder, so that a reader f
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
 
 from controller.engine import archive, ask, ending, events, feed, holding, put, throwaway
 from controller.engine.api import Api
@@ -216,7 +215,7 @@ class Engine:
 
     def archive(
         self, container_id: str, path: str, *, deadline: float | None = None, stall: float | None = None
-    ) -> "AbstractContextManager[archive.ArchiveStream]":
+    ) -> "archive.ArchiveStream":
         """The path as a tar by the engine's archive endpoint; iterate for chunks. See `ArchiveStream`."""
         return archive.ArchiveStream(self._api, container_id, path, deadline=deadline, stall=stall)
 

@@ -1,15 +1,19 @@
 """The engine is killed, restarted, frozen and replaced in the middle of a dump; it is one of the tests' own."""
 
 import secrets
+import socket
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
 
 from tests.e2e import stage
-from tests.e2e.stage import Sidecar, docker, eventually
+from tests.e2e.stage import Sidecar, docker, eventually, image
+from tests.faultproxy import EVENTS, Fault, FaultProxy
 from tests.faults.conftest import config_folder, metric
 from tests.faults.second_engine import NEWEST, OLDEST, SecondEngine, make_images
 
@@ -67,17 +71,26 @@ def options() -> tuple[str, ...]:
     return ()
 
 
-@pytest.fixture
-def stand(version: str, options: tuple[str, ...], sidecar_image: str, token: str, tmp_path: Path) -> Iterator[Stand]:
+@contextmanager
+def standing(version: str, folder: Path, token: str, *options: str, fault: Fault | None = None) -> Iterator[Stand]:
+    """With a fault the sidecar's way to the engine leads through the fault proxy."""
     project = f"second-{secrets.token_hex(3)}"
-    config = config_folder(tmp_path / "config", token, scope={"project": "any"})
-    mounts = ("--volume", f"{tmp_path}:/engine", "--env", "DOCKER_HOST=unix:///engine/docker.sock")
-    with SecondEngine(version, tmp_path, project) as engine:
+    config = config_folder(folder / "config", token, scope={"project": "any"})
+    own = folder / "docker.sock"
+    with SecondEngine(version, folder, project) as engine, FaultProxy(folder, fault, engine=str(own)) as proxy:
         engine.start(*options)
         engine.app()
         engine.target("db", DUMP, retries="0")
+        address = f"DOCKER_HOST=unix:///engine/{(proxy.path if fault else own).name}"
+        mounts = ("--volume", f"{folder}:/engine", "--env", address)
         with stage.sidecar(project, config, token, *mounts, network="bridge") as (sidecar, _):
-            yield Stand(engine, sidecar, tmp_path)
+            yield Stand(engine, sidecar, folder)
+
+
+@pytest.fixture
+def stand(version: str, options: tuple[str, ...], sidecar_image: str, token: str, tmp_path: Path) -> Iterator[Stand]:
+    with standing(version, tmp_path, token, *options) as found:
+        yield found
 
 
 @pytest.mark.fault(10, "the engine is killed during a dump", "fails `engine-lost` within 5 s; the next run succeeds")
@@ -193,3 +206,43 @@ def test_an_engine_that_comes_back_as_an_older_one_is_spoken_to_in_its_version(
 
     assert report["state"] == "succeeded"
     record_property("seen", f"{NEWEST} became {OLDEST}; the next run succeeded")
+
+
+RESYNC = 60
+BURST = 3000
+
+
+@pytest.mark.fault(13, "3,000 events in a burst, the consumer slow", "within one resync our list equals the engine's")
+def test_a_burst_of_events_that_is_not_taken_in_time_leaves_nothing_out(
+    sidecar_image: str, token: str, tmp_path: Path, record_property: Told
+) -> None:
+    numbers = range(8)
+    with standing(NEWEST, tmp_path, token, fault=Fault(match=EVENTS, delay=2)) as stand:
+        for number in numbers:
+            stand.engine.target(f"old-{number}", "echo data")
+        stand.sidecar.wait("old-7")
+
+        renamed = stand.engine.docker("create", image("BUSYBOX"))
+        rename(stand.engine, renamed, BURST)
+        for number in numbers:
+            stand.engine.target(f"new-{number}", "echo data")
+            stand.engine.docker("rm", "--force", f"{stand.engine.project}-old-{number}")
+        began = time.monotonic()
+
+        expected = {"db": "ready"} | {f"new-{number}": "ready" for number in numbers}
+        eventually(lambda: stand.sidecar.states() == expected, seconds=RESYNC + 5, what="the lists are equal")
+        record_property("seen", f"equal after {time.monotonic() - began:.1f} s")
+        record_property("cases", BURST)
+
+
+def rename(engine: SecondEngine, container: str, times: int) -> None:
+    """So many events, as fast as the engine makes them."""
+    connection = HTTPConnection("engine")
+    connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.sock.connect(str(engine.folder / "docker.sock"))
+    for number in range(times):
+        connection.request("POST", f"/containers/{container}/rename?name=busy-{number % 2}")
+        answer = connection.getresponse()
+        assert answer.status == 204, answer.read()
+        answer.read()
+    connection.close()
