@@ -55,6 +55,7 @@ class Table:
         terminalreporter.section("faults")
         terminalreporter.write(text)
         if self._target:
+            self._target.parent.mkdir(exist_ok=True)
             self._target.write_text(TITLE + text)
 
     def markdown(self) -> str:
