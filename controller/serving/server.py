@@ -25,7 +25,7 @@ OPEN = {"/healthz", "/readyz", "/freshz"}
 """Paths that need no token."""
 MOST_BODY = 64 << 10
 """Bytes of a request's body."""
-GONE_AFTER = 30
+GONE_AFTER = 25
 """Seconds after which a peer that takes nothing, or is silently gone, is cut off."""
 GRACE = 5
 """Seconds that downloads get when the server stops."""

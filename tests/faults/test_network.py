@@ -181,7 +181,7 @@ def test_a_download_that_is_cut_is_seen_resumed_and_leaves_its_slot(
         if goes:
             clients.close()
         eventually(
-            lambda: slots(sidecar)[0] <= before[0] and slots(sidecar)[1] <= before[1] + 1, seconds=32, what="free"
+            lambda: slots(sidecar)[0] <= before[0] and slots(sidecar)[1] <= before[1] + 1, seconds=30, what="free"
         )
         free = time.monotonic() - since
 
