@@ -55,7 +55,7 @@ class Executor:
             job.again(changes["failure"])
             changes = self._attempt(job, patience)
         seconds = time.monotonic() - job.begun if job.begun else 0.0
-        report = job.update(reason="", **changes, finished=datetime.now(UTC), seconds=round(seconds, 3))
+        report = job.ending(reason="", **changes, finished=datetime.now(UTC), seconds=round(seconds, 3))
         if report.stored:
             self._keep(report)
         return report

@@ -90,6 +90,10 @@ class Job:
             self._report = self._report.model_copy(update=changes)
             return self._report
 
+    def ending(self, **changes: object) -> Report:
+        """The final report, which nobody is shown until the queue has let the run go: then another can be started."""
+        return self.report.model_copy(update=changes)
+
     def begin(self, timeout: float) -> float:
         """Let the run's time begin, unless it has; gives its deadline, of `time.monotonic()`."""
         if self.begun is None or self.deadline is None:
@@ -247,6 +251,7 @@ class Jobs:
         self.keep(report)
         with self._lock:
             del self._active[str(job.key)]
+        job.update(**dict(report))
         self._tell(report)
         job.future.set_result(report)
 

@@ -120,9 +120,9 @@ class World:
         while not self.go.wait(0.05) and not job.cancelled:
             pass
         if job.cancelled:
-            return job.update(state="cancelled", finished=datetime.now(UTC), seconds=0.5)
+            return job.ending(state="cancelled", finished=datetime.now(UTC), seconds=0.5)
         if self.failure:
-            return job.update(state="failed", failure=self.failure, finished=datetime.now(UTC), seconds=0.5)
+            return job.ending(state="failed", failure=self.failure, finished=datetime.now(UTC), seconds=0.5)
         with self.store.draft(job.key, job.report.id) as draft:
             for name, data in self.content.items():
                 with draft.open(name) as file:
@@ -131,7 +131,7 @@ class World:
             draft.publish(manifest)
         done = succeeded(manifest)
         fields = ("state", "strategy", "started", "finished", "seconds", "bytes", "size", "proof", "artifacts")
-        return job.update(**{name: getattr(done, name) for name in fields})
+        return job.ending(**{name: getattr(done, name) for name in fields})
 
     def rehearse(self, drill: Drill, job: Job) -> Drill:
         self.go.wait()

@@ -1,0 +1,33 @@
+"""A run that is shown as ended has let its target go."""
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+from controller.catalog import Catalog
+from controller.jobs import Job, Jobs
+from controller.report import Key, Report
+
+KEY = Key(project="shop", service="db")
+
+
+class SlowCatalog(Catalog):
+    """On a disk that takes its time."""
+
+    def put(self, report: Report) -> None:
+        time.sleep(0.1)
+        super().put(report)
+
+
+def test_a_target_whose_run_is_shown_as_ended_can_be_run_again_at_once(tmp_path: Path) -> None:
+    def execute(job: Job) -> Report:
+        with job.turn():
+            return job.ending(state="succeeded", finished=datetime.now(UTC))
+
+    jobs = Jobs(execute, SlowCatalog(tmp_path / "catalog.sqlite"), 2)
+    first = jobs.start(KEY, "cli").report.id
+    while not jobs.report(first).final:
+        time.sleep(0.001)
+
+    assert jobs.start(KEY, "cli").report.id != first
+    jobs.stop(grace=5)
