@@ -105,8 +105,10 @@ class Contest:
         """A whole run: asking the target anew, every dump of the plan, fsync, all proofs, manifest."""
         store = TimedStore(self._lab.folder / "artifacts")
         engine = self._lab.engine
-        beside = (Quiescing(engine, self._lab.folder / "quiesced"), Orphans(engine))
-        executor = Executor(engine, store, self._surveyor, lambda _: self._target, self._loaded.secrets, *beside)
+        beside = (Quiescing(engine, self._lab.folder / "quiesced"), Orphans(engine), lambda _: ())
+        executor = Executor(
+            engine, store, self._surveyor, lambda _: self._target, lambda: self._loaded.secrets, *beside
+        )
         subprocess.run(("sync", "--file-system", self._lab.folder), check=True)
         begun = time.monotonic()
         report: Report = executor(Job(self._key, "bench"))

@@ -30,6 +30,7 @@ from controller.orphans import Orphans
 from controller.promises import Promises
 from controller.prune import Pruner
 from controller.quiesce import Quiescing
+from controller.reload import Reloader
 from controller.report import Failure, Key, Report
 from controller.restore import Decider
 from controller.restoring import Restores
@@ -56,25 +57,31 @@ class Sidecar:
 
     def __init__(self, loaded: Loaded) -> None:
         """Raises `StoreError` when the store cannot be used."""
-        self.loaded, self.settings, self.secrets = loaded, loaded.settings, loaded.secrets
-        self.redact = loaded.secrets.redact
-        paths = self.settings.paths
+        settings, paths = loaded.settings, loaded.settings.paths
+        self._reloader = Reloader(loaded, config_folder(), checked, self._reloaded)
         strategies = discover()
         self.store = Store(paths.artifacts)
         self.store.acquire()
         self._passing = disk.passing(paths.artifacts)
         self.catalog = Catalog(paths.workdir / "catalog.sqlite")
-        self.engine = Engine(pool=self.settings.policy.max_concurrent_runs + 8)
+        self.engine = Engine(pool=settings.policy.max_concurrent_runs + 8)
         surveyor = Surveyor(self.engine, strategies)
         self._quiescing = Quiescing(self.engine, paths.workdir / "quiesced")
         self._orphans = Orphans(self.engine)
         executor = Executor(
-            self.engine, self.store, surveyor, self.target, self.secrets, self._quiescing, self._orphans, self._good
+            self.engine,
+            self.store,
+            surveyor,
+            self.target,
+            lambda: self.loaded.secrets,
+            self._quiescing,
+            self._orphans,
+            self._good,
         )
-        self.jobs = Jobs(executor, self.catalog, self.settings.policy.max_concurrent_runs)
+        self.jobs = Jobs(executor, self.catalog, settings.policy.max_concurrent_runs)
         self.jobs.on_end(finished)
         self.watch = Watch(
-            self.engine, surveyor, loaded, strategies, remembered=self._is_remembered, looked=self._looked
+            self.engine, surveyor, lambda: self.loaded, strategies, remembered=self._is_remembered, looked=self._looked
         )
         self.holds = Holds()
         self.pruner = Pruner(self.store, self.catalog, self.holds, self.targets, paths.workdir, clock=now)
@@ -85,12 +92,12 @@ class Sidecar:
             catalog=self.catalog,
             surveyor=surveyor,
             strategies=strategies,
-            secrets=self.secrets,
+            secrets=lambda: self.loaded.secrets,
             targets=self.targets,
             scope=lambda: self.watch.place,
         )
         self.restores = Restores(decider, self.jobs, self.holds, paths.workdir / "restores")
-        orchestrated = self.settings.orchestrator is not None
+        orchestrated = settings.orchestrator is not None
         self._scheduler = Scheduler(
             self.targets, self.start, self.jobs.record, paths.workdir, orchestrated=orchestrated, clock=now
         )
@@ -103,7 +110,7 @@ class Sidecar:
             self.catalog,
             self.holds,
             paths.workdir,
-            settings=lambda: self.settings.verify,
+            settings=lambda: self.loaded.settings.verify,
             give_way=self._give_way,
             clock=now,
         )
@@ -114,25 +121,35 @@ class Sidecar:
             surveyor,
             strategies,
             self.target,
-            self.secrets,
+            lambda: self.loaded.secrets,
             self.holds,
-            self.settings.drills,
+            settings.drills,
             self.identity,
         )
-        allowed = self.settings.policy.create_containers
+        allowed = settings.policy.create_containers
         self.drills = Drills(driller, self.catalog, self.store, paths.workdir / "drills", allowed=allowed)
         self._loops = (
             Loop("schedule", self._scheduler.look, seconds=1),
             Loop("drill", lambda: self.drills.look(self.targets(), now()), seconds=5),
             Loop("prune", self.pruner.look, seconds=10),
             Loop("promises", self.promises.look, seconds=2),
+            Loop("reload", self._reloader.look, seconds=1),
             Loop("scrub", self.verifier.look, seconds=5),
         )
         self.instance = f"{os.uname().nodename}-{os.getpid()}"
         self.version = version("backup-sidecar")
         self.socket = paths.workdir / SOCKET
         self._server = Server(self)
-        self._heartbeat = Heartbeat(self) if self.settings.orchestrator else None
+        self._heartbeat = Heartbeat(self) if settings.orchestrator else None
+
+    @property
+    def loaded(self) -> Loaded:
+        """What holds now."""
+        return self._reloader.loaded
+
+    def redact(self, text: str) -> str:
+        """Take the secrets that hold now out of a text."""
+        return self.loaded.secrets.redact(text)
 
     def targets(self) -> list[Target]:
         """By key."""
@@ -168,7 +185,7 @@ class Sidecar:
     def problems(self) -> tuple[Problem, ...]:
         """What concerns no single target."""
         own = (self._passing,) if self._passing else ()
-        return (*self.loaded.problems, *own, *self.watch.problems, *self._quiescing.problems)
+        return (*self._reloader.problems, *own, *self.watch.problems, *self._quiescing.problems)
 
     @property
     def own_address(self) -> str | None:
@@ -232,6 +249,13 @@ class Sidecar:
         self._orphans.end_all(self.targets())
         self.drills.sweep(self.engine, self.identity)
 
+    def _reloaded(self) -> None:
+        """What keeps something of its own takes over the operator's new words."""
+        settings = self.loaded.settings
+        log.configure(settings.log.level, settings.log.format, self.redact)
+        self.jobs.resize(settings.policy.max_concurrent_runs)
+        self.watch.wake()
+
     def _ended(self, report: Report) -> None:
         """What was cut by the end of the sidecar, and by nobody else, is still to be done."""
         if report.state == "cancelled" and self.jobs.stopping:
@@ -284,6 +308,15 @@ def config_folder() -> Path:
 def configuration() -> Loaded:
     """Read the operator's folder; raises `ConfigurationError`."""
     return load(config_folder(), os.environ, discover().keys())
+
+
+def checked() -> Loaded:
+    """What the operator's folder says, for a process that runs; raises `ConfigurationError`."""
+    loaded = configuration()
+    loaded = replace(loaded, problems=(*loaded.problems, *folders.problems(loaded)))
+    if any(problem.severity == "error" for problem in loaded.problems):
+        raise ConfigurationError(loaded.problems)
+    return loaded
 
 
 def serve(stop: threading.Event) -> int:

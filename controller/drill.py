@@ -101,7 +101,7 @@ class Driller:
     surveyor: Surveyor
     strategies: Mapping[str, Strategy[Any]]
     target: Callable[[Key], Target]
-    secrets: Secrets
+    secrets: Callable[[], Secrets]
     holds: Holds
     limits: Limits
     owner: str
@@ -109,7 +109,7 @@ class Driller:
 
     def __call__(self, drill: Drill, job: Job) -> Drill:
         """Do the whole drill and give its outcome; never raises."""
-        begun, redact = time.monotonic(), self.secrets.redact
+        begun, redact = time.monotonic(), self.secrets().redact
         attempt = Attempt(self, drill, job, begun + self.limits.timeout.total_seconds())
         changes: dict[str, Any]
         try:
@@ -134,7 +134,7 @@ class Attempt:
 
     def __init__(self, parts: Driller, drill: Drill, job: Job, deadline: float) -> None:
         self.parts, self.drill, self.job, self.deadline = parts, drill, job, deadline
-        self.redact = parts.secrets.redact
+        self.redact = parts.secrets().redact
         self.found: dict[str, Any] = {"started": datetime.now(UTC)}
         """Fields of the outcome, as they become known."""
 
@@ -247,7 +247,7 @@ class Attempt:
         settings, options = target.asked()
         survey = self.parts.surveyor.ask(container, settings, options)
         resolved = target.resolved
-        secrets = self.parts.secrets.with_also((*survey.sensitive, *(resolved.sensitive if resolved else ())))
+        secrets = self.parts.secrets().with_also((*survey.sensitive, *(resolved.sensitive if resolved else ())))
         self.redact = secrets.redact
         trusted = bool(resolved and resolved.origins.get("restore") == "file")
         place = Place(

@@ -42,7 +42,7 @@ class Executor:
     store: Store
     surveyor: Surveyor
     target: Callable[[Key], Target]
-    secrets: Secrets
+    secrets: Callable[[], Secrets]
     quiescing: Quiescing
     orphans: Orphans
     good: Callable[[Key], Sequence[Report]]
@@ -69,7 +69,7 @@ class Executor:
 
     def _attempt(self, job: Job, patience: float = 0.0) -> dict[str, Any]:
         """One attempt after so many seconds; gives what it changes in the report."""
-        redact, warnings = self.secrets.redact, []
+        redact, warnings = self.secrets().redact, []
         try:
             if patience:
                 job.wait(patience, "retry")
@@ -134,7 +134,7 @@ class Executor:
         survey = self.surveyor.survey(target.container.id, settings, options)
         self.orphans.end(target)
         written = target.resolved.sensitive if target.resolved else ()
-        secrets = self.secrets.with_also((*survey.sensitive, *written))
+        secrets = self.secrets().with_also((*survey.sensitive, *written))
         return Inside(self.engine, job, target, survey, secrets, deadline)
 
 

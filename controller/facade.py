@@ -24,7 +24,13 @@ class Sidecar(Protocol):
     """Safe to use from several threads; nothing here waits for the engine."""
 
     @property
-    def loaded(self) -> Loaded: ...
+    def loaded(self) -> Loaded:
+        """What holds now; to be asked anew each time, since it may change."""
+        ...
+
+    def redact(self, text: str) -> str:
+        """Take the secrets that hold now out of a text."""
+        ...
 
     @property
     def store(self) -> Store: ...

@@ -32,8 +32,15 @@ class Turns:
     """So many at a time, in the order of their numbers; whoever is held up by something else holds up nobody."""
 
     def __init__(self, limit: int) -> None:
-        self._free, self._changed = limit, threading.Condition()
+        self._limit, self._free, self._changed = limit, limit, threading.Condition()
         self._waiting: set[int] = set()
+
+    def resize(self, limit: int) -> None:
+        """Let so many at a time; whoever has a turn keeps it."""
+        with self._changed:
+            self._free += limit - self._limit
+            self._limit = limit
+            self._changed.notify_all()
 
     @contextmanager
     def taken(self, number: int, check: Callable[[], None]) -> Iterator[None]:
@@ -41,7 +48,7 @@ class Turns:
         with self._changed:
             self._waiting.add(number)
             try:
-                while not self._free or number != min(self._waiting):
+                while self._free <= 0 or number != min(self._waiting):
                     self._changed.wait(TICK)
                     check()
                 self._free -= 1
@@ -181,6 +188,10 @@ class Jobs:
             self._active[str(key)] = job
             threading.Thread(target=self._work, args=(job,), name=f"run {job.report.id}", daemon=True).start()
         return job
+
+    def resize(self, limit: int) -> None:
+        """Let so many run at a time; those that are running go on."""
+        self._turns.resize(limit)
 
     def hold(self, keys: Iterable[Key], holder: str) -> None:
         """Keep targets from being run, by all but their holder, the id of a restore; raises as `start` does."""

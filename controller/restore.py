@@ -101,7 +101,7 @@ class Decider:
         catalog: Catalog,
         surveyor: Surveyor,
         strategies: Mapping[str, Strategy[Any]],
-        secrets: Secrets,
+        secrets: Callable[[], Secrets],
         targets: Callable[[], list[Target]],
         scope: Callable[[], Scope | None],
     ) -> None:
@@ -124,7 +124,8 @@ class Decider:
         folder = self._store.folder(manifest.target, manifest.run)
         found = [Source(artifact, folder / artifact.name) for artifact in manifest.artifacts]
         survey = self._surveyor.ask(destination.container.id, destination.settings, destination.options)
-        secrets = self._secrets.with_also((*survey.sensitive, *destination.written))
+        known = self._secrets()
+        secrets = known.with_also((*survey.sensitive, *destination.written))
         settings = destination.settings
         place = Place(
             engine=self._engine,
@@ -135,7 +136,7 @@ class Decider:
             run=name,
             redact=secrets.redact,
             deadline=time.monotonic() + LONGEST,
-            environment={**(self._secrets if destination.trusted else {}), **settings.env},
+            environment={**(known if destination.trusted else {}), **settings.env},
         )
         wanted = Wanted(
             run=manifest.run,

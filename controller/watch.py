@@ -52,7 +52,7 @@ class Watch:
         self,
         engine: Engine,
         surveyor: Surveyor,
-        loaded: Loaded,
+        loaded: Callable[[], Loaded],
         strategies: Strategies,
         *,
         remembered: Callable[[Key], bool],
@@ -96,6 +96,10 @@ class Watch:
         for thread in self._threads:
             thread.join(timeout=5)
 
+    def wake(self) -> None:
+        """Look again now: the operator's words have changed."""
+        self._dirty.set()
+
     @property
     def watching(self) -> bool:
         """Events are flowing, the list was made since, and the engine still answers."""
@@ -136,8 +140,9 @@ class Watch:
     def look(self) -> None:
         """Make the list anew. Raises `EngineError`."""
         listed = self._engine.containers()
-        place = scope(self._loaded, self._own_id, listed, self._engine.networks())
-        found = find(self._loaded, place, listed, self._strategies)
+        loaded = self._loaded()
+        place = scope(loaded, self._own_id, listed, self._engine.networks())
+        found = find(loaded, place, listed, self._strategies)
         for problem in place.problems:
             if self._scope is None or problem not in self._scope.problems:
                 logger.bind(code=problem.code).error("{}", problem)

@@ -6,7 +6,7 @@ import typer
 from rich.text import Text
 
 from controller import app as program
-from controller.cli.terminal import AsJson, amount, answered, as_key, client, out, show, show_json
+from controller.cli.terminal import AsJson, amount, answered, as_key, client, out, show, show_json, show_problems
 from controller.report import RUN_ID
 
 Which = Annotated[str, typer.Argument(metavar="KEY|RUN", help="A target, for all its stored runs, or one run's id.")]
@@ -29,6 +29,7 @@ def status(as_json: AsJson = False) -> int:
         )
         for run in found["damaged"]:
             out.print(Text(f"run {run['run']} of {run['key']} is damaged: {run['reason']}", style="red"))
+        show_problems(found["problems"])
         out.print(Text(found["verdict"], style="green" if found["safe"] else "red"))
     return program.OK if found["safe"] else program.SOME
 

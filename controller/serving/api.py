@@ -90,7 +90,7 @@ def build(sidecar: Sidecar, exports: Exports) -> FastAPI:
         redirect_slashes=False,
         responses=DOCUMENTED,
     )
-    answer_errors(app, sidecar.loaded.secrets.redact)
+    answer_errors(app, sidecar.redact)
     app.include_router(health(sidecar))
     bearer = [Depends(HTTPBearer(auto_error=False, description="The sidecar's token."))]
     guarded = (
@@ -131,7 +131,6 @@ def health(sidecar: Sidecar) -> APIRouter:
 def contract(sidecar: Sidecar, exports: Exports) -> APIRouter:
     """Contract v1, for all targets and for one."""
     routes = APIRouter(tags=["contract v1"])
-    within = sidecar.loaded.settings.api.respond_within.total_seconds()
     export_route: dict[str, Any] = {
         "summary": "Run a backup and send it",
         "response_class": Response,
@@ -144,7 +143,7 @@ def contract(sidecar: Sidecar, exports: Exports) -> APIRouter:
         if query.may_answer_later and not export.parcel.done():
             headers = {"Preference-Applied": "respond-async", "Location": later.status_url, "Retry-After": RETRY_AFTER}
             return JSONResponse(later.model_dump(), 202, headers)
-        parcel = await exports.answer(export, within)
+        parcel = await exports.answer(export, sidecar.loaded.settings.api.respond_within.total_seconds())
         if parcel is None:
             hint = "Ask again, or fetch download_url once status_url says that it succeeded."
             facts = later.model_dump() | {"run": later.job_id}

@@ -5,6 +5,7 @@ import hmac
 import socket
 import threading
 import time
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 
 from starlette.datastructures import Headers
@@ -34,9 +35,8 @@ GRACE = 5
 class Authenticated:
     """Lets requests with the bearer token through, and those for health."""
 
-    def __init__(self, app: ASGIApp, token: str, redact: Redact) -> None:
-        self._app, self._redact = app, redact
-        self._expected = f"Bearer {token}".encode()
+    def __init__(self, app: ASGIApp, token: Callable[[], str], redact: Redact) -> None:
+        self._app, self._token, self._redact = app, token, redact
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] in OPEN or self._is_known(Headers(scope=scope)):
@@ -49,7 +49,8 @@ class Authenticated:
 
     def _is_known(self, headers: Headers) -> bool:
         scheme, _, token = headers.get("authorization", "").partition(" ")
-        return hmac.compare_digest(f"{scheme.capitalize()} {token.strip()}".encode("latin-1"), self._expected)
+        expected = f"Bearer {self._token()}".encode()
+        return hmac.compare_digest(f"{scheme.capitalize()} {token.strip()}".encode("latin-1"), expected)
 
 
 class Limited:
@@ -97,8 +98,8 @@ class Server:
         loaded = sidecar.loaded
         self.host, self.port, self.socket = loaded.settings.api.host, loaded.settings.api.port, sidecar.socket
         self._exports = Exports(sidecar)
-        local = Limited(build(sidecar, self._exports), loaded.secrets.redact)
-        network = Authenticated(local, loaded.api_token, loaded.secrets.redact)
+        local = Limited(build(sidecar, self._exports), sidecar.redact)
+        network = Authenticated(local, lambda: sidecar.loaded.api_token, sidecar.redact)
         self._servers = (silent(network), silent(local))
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None

@@ -15,10 +15,10 @@ def trust(sidecar: Sidecar) -> APIRouter:
 
     @routes.get("/v1/status", summary="Whether every target has a backup as young as was promised, and if not, why")
     def status() -> dict[str, Any]:
-        found = sidecar.promises.status().as_dict()
+        found: dict[str, Any] = views.redacted(sidecar.promises.status().as_dict(), sidecar.redact)
         for target in found["targets"]:
             target["last_good_drill"] = views.outcome(sidecar.drills.last_good(Key.parse(target["key"])))
-        return found
+        return found | {"problems": [problem.as_dict() for problem in sidecar.problems]}
 
     @routes.post("/v1/runs/{run}/verify", summary="Re-read what a run has stored; answers when that is done")
     def verify_run(run: str) -> dict[str, Any]:

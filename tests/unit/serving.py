@@ -63,7 +63,7 @@ class World:
             catalog=self.catalog,
             surveyor=Surveyor(Engine(f"unix://{folder}/no-engine.sock"), discover()),
             strategies=discover(),
-            secrets=self.loaded.secrets,
+            secrets=lambda: self.loaded.secrets,
             targets=self.targets,
             scope=lambda: Scope(frozenset({"n1"}), None, None),
         )
@@ -96,6 +96,9 @@ class World:
         self.failure: Failure | None = None
         self.go = threading.Event()
         self.go.set()
+
+    def redact(self, text: str) -> str:
+        return self.loaded.secrets.redact(text)
 
     def targets(self) -> list[Target]:
         containers = [listed(service, labels) for service, labels in self.services.items()]

@@ -166,7 +166,7 @@ def test_a_drill_that_may_create_no_container_is_warned_of_and_backups_go_on(mer
 
 
 def test_what_is_there_already_is_not_refused(merge: Merge) -> None:
-    found = merge(strategy="postgres", quiesce="none", **{"expect.min-size": "1MiB"})
+    found = merge(strategy="postgres", quiesce="none", **{"expect.min-size": "1MiB", "expect.max-age": "1d"})
     assert settings(found).expect.min_size == 1 << 20
 
 

@@ -1,0 +1,126 @@
+"""Am I safe? As a user asks it: status with each verdict, rot in the real store, a run that looks wrong."""
+
+import json
+import secrets
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e import stage
+from tests.e2e.stage import App, Sidecar, eventually, within
+
+pytestmark = pytest.mark.e2e
+
+CONFIG = """\
+schema: 1
+defaults: {schedule: none, compression: none}
+verify: {every: 1s}
+"""
+
+
+@pytest.fixture(scope="module")
+def place(sidecar_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Sidecar, App]]:
+    """A sidecar of its own, which reads again whatever it has not read for a second."""
+    folder, token = tmp_path_factory.mktemp("fresh"), secrets.token_hex(16)
+    (folder / "config.yaml").write_text(CONFIG)
+    (folder / ".env").write_text(f"BACKUP_API_TOKEN={token}\n")
+    with stage.sidecar(f"sidecar-fresh-{secrets.token_hex(3)}", folder, token) as running:
+        yield running
+
+
+@pytest.fixture
+def fresh(place: tuple[Sidecar, App]) -> Sidecar:
+    return place[0]
+
+
+@pytest.fixture
+def app(place: tuple[Sidecar, App]) -> Iterator[App]:
+    """What one test starts; what it promised is let go with it."""
+    running, shared = place
+    with App(shared.project, shared.network) as joined:
+        yield joined
+    running.forgets(joined.started)
+
+
+def verdicts(sidecar: Sidecar) -> dict[str, str]:
+    """State by service, as `status` tells it."""
+    rows = sidecar.cli("status").stdout.splitlines()
+    return {row.split()[0].partition("/")[2]: row.split()[1] for row in rows if "/" in row.split()[0]}
+
+
+def test_status_tells_each_verdict_and_exits_0_or_3(fresh: Sidecar, app: App) -> None:
+    assert fresh.cli("status").returncode == 3
+    app.target("young", {"commands.backup": "echo data", "expect.max-age": "1h"})
+    fresh.backup("young")
+
+    safe = fresh.cli("status")
+
+    assert safe.returncode == 0, safe.stdout
+    assert safe.stdout.splitlines()[-1] == "safe: every target is fresh (1)"
+    assert fresh.http.get("/freshz", headers={"Authorization": ""}).status_code == 200
+
+    app.target("old", {"commands.backup": "echo data", "expect.max-age": "2s"})
+    app.target("free", {"commands.backup": "echo data"})
+    app.target("empty", {"commands.backup": "echo data", "schedule": "@yearly"})
+    fresh.backup("old")
+    fresh.backup("free")
+    fresh.wait("empty")
+    wanted = {"young": "fresh", "old": "stale", "free": "unknown", "empty": "never"}
+    eventually(lambda: verdicts(fresh) == wanted, what="each verdict is told")
+
+    unsafe = fresh.cli("status")
+
+    assert unsafe.returncode == 3
+    assert unsafe.stdout.splitlines()[-1] == "not safe: 1 stale, 1 never, 1 unknown, 1 fresh"
+    answer = fresh.http.get("/freshz", headers={"Authorization": ""})
+    assert (answer.status_code, "young" in answer.text) == (503, False)
+    assert f'backup_target_fresh{{target="{fresh.key("old")}"}} 0.0' in fresh.http.get("/metrics").text
+    assert fresh.http.get("/healthz").is_success
+
+
+def test_the_scrub_finds_a_flipped_byte_and_the_run_is_healed_when_the_bytes_are_back(fresh: Sidecar, app: App) -> None:
+    app.target("rotten", {"commands.backup": "echo data", "expect.max-age": "1h"})
+    report = fresh.backup("rotten")
+    artifact = next(path for path in fresh.stored("rotten") if path.endswith(report["artifacts"][0]["name"]))
+
+    within(fresh.container, f"cp {artifact} /tmp/copy; printf D | dd of={artifact} bs=1 conv=notrunc")
+
+    damaged = eventually(lambda: fresh.report(report["id"])["damaged"], seconds=20, what="the scrub has found it")
+    assert report["artifacts"][0]["sha256"] in damaged
+    answer = fresh.http.get(f"/v1/runs/{report['id']}/artifacts")
+    assert (answer.status_code, answer.json()["type"]) == (500, "damaged")
+    told = fresh.cli("status")
+    assert told.returncode == 3
+    assert f"run {report['id']} of {fresh.key('rotten')} is damaged" in told.stdout
+    assert verdicts(fresh)["rotten"] == "never"
+    assert "is damaged" in fresh.log()
+
+    within(fresh.container, f"cat /tmp/copy > {artifact}")
+    healed = fresh.cli("verify", fresh.key("rotten"))
+
+    assert healed.returncode == 0, healed.stdout
+    assert "every byte is what was written" in healed.stdout
+    assert verdicts(fresh)["rotten"] == "fresh"
+    assert fresh.http.get(f"/v1/runs/{report['id']}/artifacts").content == b"data\n"
+
+
+def test_a_run_that_shrank_pushes_no_good_one_out_until_it_is_accepted(fresh: Sidecar, app: App) -> None:
+    labels = {"commands.backup": "cat /tmp/rows", "expect.max-shrink": "50%", "expect.max-age": "1h"}
+    container = app.target("rows", labels)
+    within(container, "head -c 100000 /dev/zero >/tmp/rows")
+    whole = fresh.backup("rows")
+    within(container, "head -c 1000 /dev/zero >/tmp/rows")
+
+    odd = fresh.backup("rows")
+
+    assert odd["suspicious"][0].startswith("shrunk:")
+    assert fresh.target("rows")["last_good"]["id"] == whole["id"]
+    assert "suspicious" in fresh.log()
+    manifest = next(path for path in fresh.stored("rows") if odd["id"] in path and path.endswith("manifest.json"))
+    assert json.loads(within(fresh.container, f"cat {manifest}"))["suspicious"] == odd["suspicious"]
+
+    assert fresh.cli("accept", odd["id"]).returncode == 0
+
+    assert fresh.target("rows")["last_good"]["id"] == odd["id"]
+    assert not fresh.backup("rows")["suspicious"]
+    assert fresh.cli("accept", whole["id"]).returncode == 1
