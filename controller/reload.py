@@ -89,9 +89,9 @@ def needs_restart(old: Loaded, new: Loaded) -> Iterator[Problem]:
 
 def unreadable(folder: Path) -> Iterator[Problem]:
     """Files that this process could read only while it was root, so that no change of them can be taken over."""
-    for name in (FILE, ENV_FILE):
-        path = folder / name
-        if path.exists() and not os.access(path, os.R_OK):
+    files = [folder / name for name in (FILE, ENV_FILE)] if os.access(folder, os.X_OK) else [folder]
+    for path in files:
+        if os.access(path, os.F_OK) and not os.access(path, os.R_OK | (os.X_OK if path == folder else 0)):
             hint = f"Let uid {os.getuid()} read it, or restart the sidecar after each change."
             message = f"cannot be read by uid {os.getuid()}, so a change of it is not seen"
-            yield Problem("reload-off", f"file {path}", message, hint, "warning")
+            yield Problem("reload-off", str(path), message, hint, "warning")

@@ -17,6 +17,7 @@ class Operator:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.token = folder, secrets.token_hex(16)
+        self.folder.mkdir()  # By its mode the sidecar, which is not root, can read it.
         self.sidecar: Sidecar
         self.app: App
 
@@ -39,13 +40,11 @@ class Operator:
 
 @pytest.fixture(scope="module")
 def operator(sidecar_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
-    found = Operator(tmp_path_factory.mktemp("reload"))
+    found = Operator(tmp_path_factory.mktemp("reload") / "config")
     found.write("defaults: {timeout: 50m}")
     found.change_token(found.token)
-    with stage.sidecar(f"sidecar-reload-{secrets.token_hex(3)}", found.folder, found.token) as (
-        found.sidecar,
-        found.app,
-    ):
+    project = f"sidecar-reload-{secrets.token_hex(3)}"
+    with stage.sidecar(project, found.folder, found.token) as (found.sidecar, found.app):
         yield found
 
 

@@ -1,5 +1,6 @@
 """A changed configuration holds within two looks, a wrong one is refused, and what cannot change says so."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -117,3 +118,11 @@ def test_fewer_runs_at_a_time_cut_none_that_is_running() -> None:
         turns.resize(2)
         with turns.taken(3, lambda: None):
             assert turns._free == 0
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may read everything")
+def test_a_file_that_only_root_could_read_is_named(folder: Folder) -> None:
+    (folder.folder / ".env").chmod(0)
+    reloader = Reloader(folder.reloader.loaded, folder.folder, folder.read, folder.count)
+
+    assert [problem.code for problem in reloader.problems] == ["reload-off"]
