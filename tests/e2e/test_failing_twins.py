@@ -63,9 +63,9 @@ class Kind:
         return app.target(service, self.labels | more, *options, of=self.of)
 
     def replace_client(self, container: str, script: str) -> None:
-        """Put a program in the client's place; `"$REAL"` is the real one. What only asks for the version gets it."""
+        """Put a program in the client's place; `"$REAL"` is the real one. What only asks what it can do is told."""
         found = within(container, f"command -v {self.client}")
-        head = f'#!/bin/sh\nREAL={found}.real\ncase "$*" in --version | *null*) exec "$REAL" "$@";; esac\n'
+        head = f'#!/bin/sh\nREAL={found}.real\ncase "$*" in *--version | *null*) exec "$REAL" "$@";; esac\n'
         move = (
             f"mv $(readlink -f {found}) {found}.real; cat >/tmp/client; chmod 755 /tmp/client; cp /tmp/client {found}"
         )
