@@ -15,7 +15,7 @@ from config.loading import Loaded, load
 from config.problems import ConfigurationError, Problem
 from controller import disk, folders, log, marks, privileges
 from controller.anomaly import HISTORY
-from controller.catalog import Catalog
+from controller.catalog import GONE, Catalog
 from controller.drill import Driller
 from controller.drills import Drills
 from controller.engine.client import Engine
@@ -225,12 +225,16 @@ class Sidecar:
         """What a dead process left: partial runs go, manifests are entered, other runs under way are `interrupted`."""
         for run in self.store.sweep():
             logger.bind(run=run).warning("removed the partial run of a process that died")
+        present = set()
         for found in self.store.manifests():
             if isinstance(found, StoreError):
                 logger.bind(code=found.code).error("{}", found)
             else:
+                present.add(found.run)
                 self.catalog.adopt(marks.report(self.store, found))
                 self.pruner.finish(found)
+        for run in self.catalog.reconcile(present):
+            logger.bind(run=run, code="damaged").error("run {} is lost: {}", run, GONE)
         self.restores.recover()
         for report in self.catalog.runs(states=("queued", "running"), limit=10_000):
             hint = "Start it again."

@@ -5,7 +5,7 @@ What the disk does not take, since it is full for example, is kept in memory and
 
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import datetime
 from itertools import chain
@@ -40,6 +40,9 @@ MIGRATIONS = (
 
 MARKS = ("damaged", "accepted", "verified")
 """Fields of a report that are set after the run has ended."""
+
+GONE = "its folder is not in the store, or its manifest cannot be read"
+"""What is wrong with a run that the store does not hold: another volume is mounted, or somebody removed it."""
 
 LATE = """
     PRAGMA temp_store = MEMORY;
@@ -132,6 +135,20 @@ class Catalog:
         if adopted != known:
             with suppress(StoreFull):  # It is told from memory.
                 self.put(adopted)
+
+    def reconcile(self, present: Collection[str]) -> list[str]:
+        """Let runs that the store does not hold count as damaged, until it does again; gives the ids of the former.
+
+        `present` are the ids of every published run.
+        """
+        stored = list(self._select("WHERE proved != ''"))
+        gone = [report for report in stored if report.id not in present and not report.damaged]
+        back = [report for report in stored if report.id in present and report.damaged == GONE]
+        for reports, damaged in ((gone, GONE), (back, "")):
+            for report in reports:
+                with suppress(StoreFull):  # It is told from memory.
+                    self.put(report.model_copy(update={"damaged": damaged}))
+        return [report.id for report in gone]
 
     def _select(self, clause: str, *values: object) -> Iterator[Report]:
         with self._using("read") as connection:

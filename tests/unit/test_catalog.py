@@ -201,6 +201,20 @@ def test_a_mark_that_the_catalog_missed_is_adopted_and_what_it_knows_stays(tmp_p
     assert (known.trigger, known.accepted, known.damaged) == ("api", True, "another digest")
 
 
+def test_a_run_that_the_store_does_not_hold_is_no_backup_until_it_does_again(catalog: Catalog) -> None:
+    lost, kept = report(0), report(-1)
+    for one in (lost, kept, report(1, "failed")):
+        catalog.put(one)
+
+    assert catalog.reconcile({kept.id}) == [lost.id]
+    assert catalog.last_good(KEY) == kept
+    assert [one.id for one in catalog.damaged()] == [lost.id]
+    assert catalog.reconcile({kept.id}) == []
+
+    assert catalog.reconcile({kept.id, lost.id}) == []
+    assert catalog.last_good(KEY) == lost
+
+
 def test_a_mark_that_is_removed_is_gone(tmp_path: Path) -> None:
     store = Store(tmp_path / "artifacts")
     plain = published(store)
