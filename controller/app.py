@@ -45,7 +45,7 @@ from strategies import discover
 
 FOLDER = Path("/etc/sidecar")
 """Where the operator's `config.yaml` and `.env` are mounted, unless `SIDECAR_CONFIG` names another folder."""
-SOCKET = "sidecar.sock"
+SOCKET, CATALOG = "sidecar.sock", "catalog.sqlite"
 GRACE = 10.0
 """Seconds that runs under way get to end by themselves when the sidecar is stopped."""
 OK, FAILED, USAGE, SOME, CONFIGURATION, INTERRUPTED = 0, 1, 2, 3, 78, 130
@@ -63,7 +63,7 @@ class Sidecar:
         self.store = Store(paths.artifacts)
         self.store.acquire()
         self._passing = disk.passing(paths.artifacts)
-        self.catalog = Catalog(paths.workdir / "catalog.sqlite")
+        self.catalog = Catalog(paths.workdir / CATALOG)
         self.engine = Engine(pool=settings.policy.max_concurrent_runs + 8)
         surveyor = Surveyor(self.engine, strategies)
         self._quiescing = Quiescing(self.engine, paths.workdir / "quiesced")

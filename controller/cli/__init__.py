@@ -1,7 +1,8 @@
 """The commands, for people and for programs.
 
 `serve` owns store, catalog and streams; the acting commands are clients of its API over the unix socket in the work
-folder, also by `docker exec`. `check`, `explain` and `version` work alone. One file of this folder for each group.
+folder, also by `docker exec`. `check`, `explain`, `version`, `catalog rebuild` and `restore --to-file` work alone. One
+file of this folder for each group.
 """
 
 import threading
@@ -11,7 +12,7 @@ from rich.text import Text
 
 from config.problems import ConfigurationError
 from controller import app as program
-from controller.cli import alone, drill, fresh, pruning, restoring, runs
+from controller.cli import alone, catalog, drill, fresh, pruning, restoring, runs
 from controller.cli.terminal import Failed, err, show_problems
 from controller.errors import SidecarError
 
@@ -28,7 +29,7 @@ for command in (
     *(alone.check, runs.targets, alone.explain),
     *(runs.run, runs.cancel, runs.runs, runs.artifacts, restoring.restore, pruning.prune),
     *(fresh.status, fresh.verify, fresh.accept),
-    *(drill.drill, drill.proof),
+    *(drill.drill, drill.proof, catalog.catalog),
     alone.version,
 ):
     cli.command()(command)

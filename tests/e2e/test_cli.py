@@ -1,6 +1,7 @@
 """The commands as a person or a script uses them, by `docker exec` in the running sidecar."""
 
 import json
+import secrets
 import signal
 import subprocess
 import time
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.e2e import stage
 from tests.e2e.stage import LABEL, SIDECAR_IMAGE, App, Sidecar, docker, eventually, said
 
 pytestmark = pytest.mark.e2e
@@ -180,3 +182,28 @@ def test_check_of_a_broken_configuration_exits_78_and_names_every_error(wrong: s
     assert done.returncode == 78
     for piece in ("config.yaml:2", "Did you mean `strategy`", "config.yaml:3", "BACKUP_API_TOKEN"):
         assert piece in done.stderr
+
+
+def test_a_lost_catalog_is_made_anew_while_the_sidecar_is_stopped(
+    sidecar_image: str, token: str, tmp_path: Path
+) -> None:
+    config = tmp_path / "config"
+    config.mkdir()
+    (config / ".env").write_text(f"BACKUP_API_TOKEN={token}\n")
+    name, store = f"sidecar-rebuild-{secrets.token_hex(3)}", ("--volume", "/var/lib/sidecar")
+    with stage.sidecar(name, config, token, *store) as (own, app):
+        app.target("kept", {"commands.backup": "echo kept", "schedule": "none"})
+        own.backup("kept")
+        before = json.loads(own.cli("runs", "--json").stdout)
+        refused = own.cli("catalog", "rebuild")
+        assert (refused.returncode, "another sidecar is using the store" in refused.stderr) == (1, True)
+
+        docker("stop", own.container)
+        alone = ("run", "--rm", "--volumes-from", own.container)
+        docker(*alone, "--entrypoint", "rm", sidecar_image, "/var/lib/sidecar/work/catalog.sqlite")
+        told = docker(*alone, sidecar_image, "catalog", "rebuild")
+        docker("start", own.container)
+
+        assert "entered 1 runs from their manifests" in told
+        eventually(lambda: own.cli("runs").returncode == 0, what="it serves again")
+        assert json.loads(own.cli("runs", "--json").stdout) == before

@@ -1,0 +1,44 @@
+"""Making the index of runs anew; works alone, while no sidecar uses the store."""
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from controller import app as program
+from controller import privileges
+from controller.cli.terminal import AsJson, err, out, show_json
+from controller.rebuild import rebuild
+from controller.store import Store
+
+
+class What(StrEnum):
+    """What can be done with the catalog."""
+
+    rebuild = "rebuild"
+
+
+def catalog(what: Annotated[What, typer.Argument(metavar="rebuild")], as_json: AsJson = False) -> int:
+    """Make the index of runs anew from the manifests in the store, while no sidecar uses it."""
+    del what  # There is one thing to do.
+    paths = program.configuration().settings.paths
+    privileges.drop((paths.workdir, paths.artifacts, paths.tmp))
+    store = Store(paths.artifacts)
+    store.acquire()
+    try:
+        made = rebuild(store, paths.workdir / program.CATALOG)
+    finally:
+        store.release()
+    if as_json:
+        old = str(made.old) if made.old else None
+        show_json({"runs": made.runs, "lost": made.lost, "unreadable": list(made.unreadable), "old": old})
+    else:
+        lost = "an unknown number of" if made.lost is None else made.lost
+        out.print(f"entered {made.runs} runs from their manifests")
+        out.print(f"lost {lost} runs that left no artifacts: failed, missed, cancelled and pruned ones")
+        if made.old:
+            out.print(f"the old catalog is {made.old}")
+        for reason in made.unreadable:
+            err.print(Text(f"error: {reason}", style="red"))
+    return program.FAILED if made.unreadable else program.OK
