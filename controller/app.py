@@ -336,10 +336,9 @@ def serve(stop: threading.Event) -> int:
     loaded = replace(loaded, problems=(*loaded.problems, *folders.problems(loaded)))
     for problem in loaded.problems:
         logger.bind(code=problem.code).log(problem.severity.upper(), "{}", problem)
-    if any(problem.severity == "error" for problem in loaded.problems):
-        return CONFIGURATION
     if reason := privileges.closed_socket():
         logger.bind(code="engine-refused").error("{}", reason)
+    if reason or any(problem.severity == "error" for problem in loaded.problems):
         return CONFIGURATION
     try:
         sidecar = Sidecar(loaded)
