@@ -128,9 +128,9 @@ def test_end_reaches_what_left_the_group_and_ignores_term(engine: Engine, target
     marked = ("exec", "-d", "-e", "BACKUP_RUN=stray", "-e", "LINES=a\nb", target)
     docker(*marked, "sh", "-c", "trap '' TERM; sleep 4324; sleep 4325")
     docker(*marked, "sleep", "4326")
-    assert engine.end(target, "stray", shell="sh") == ()
+    assert engine.end(target, "stray") == ()
     assert sleepers(target) == {"1000"}
-    assert engine.end(target, "never-was", shell="sh") == ()
+    assert engine.end(target, "never-was") == ()
 
 
 def test_the_shell_is_found(engine: Engine, shell: str, target: str) -> None:

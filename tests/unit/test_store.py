@@ -3,7 +3,7 @@
 import errno
 import os
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from controller import disk
 from controller.errors import StoreError, StoreFull, UnknownRun
-from controller.report import Artifact, Key, Manifest, encode, new_run_id, weakest
+from controller.report import RUN_ID, Artifact, Key, Manifest, encode, new_run_id, weakest
 from controller.store import MANIFEST, Store, store_error
 
 KEY = Key(project="shop", service="db")
@@ -359,6 +359,9 @@ def test_a_run_is_proved_as_far_as_its_least_proved_artifact() -> None:
 
 
 def test_run_ids_sort_by_time() -> None:
-    early, late = new_run_id(datetime(2026, 1, 1, tzinfo=UTC)), new_run_id(datetime(2026, 1, 2, tzinfo=UTC))
-    assert early < late
-    assert early != new_run_id(datetime(2026, 1, 1, tzinfo=UTC))
+    first = datetime(2026, 1, 1, tzinfo=UTC)
+    times = [first, first + timedelta(microseconds=1), first + timedelta(microseconds=999_999), first.replace(day=2)]
+    ids = [new_run_id(time) for time in times]
+    assert sorted(ids) == ids
+    assert len({new_run_id(first) for _ in range(50)}) > 1
+    assert all(RUN_ID.fullmatch(found) for found in ids)
