@@ -92,8 +92,10 @@ class Rehearsal:
             with self.writers_stand_still():
                 reports = {service: self.backup(service) for service in KINDS}
                 self.say("restoring each into a fresh container with plain tools, and comparing it with its source")
-                rows = self.rows(reports, copies)
-        return [replace(row, drill=self.drill(row)) for row in rows]
+                with ThreadPoolExecutor(1) as beside:
+                    drills = {self.key(service): beside.submit(self.drill, service, reports) for service in reports}
+                    rows = self.rows(reports, copies)
+        return [replace(row, drill=drills[row.target].result()) for row in rows]
 
     def rows(self, reports: Mapping[str, Mapping[str, Any]], copies: Mapping[str, Container]) -> list[Row]:
         """All targets at a time, while the sources are looked at as well."""
@@ -153,10 +155,10 @@ class Rehearsal:
         ]
         return Row(self.key(service), report, source, found, told, {})
 
-    def drill(self, row: Row) -> Mapping[str, Any]:
+    def drill(self, service: str, reports: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
         """Let the sidecar restore the run into a throw-away container of its own, and compare."""
-        self.say(f"the sidecar drills {row.target}")
-        argv = ("backup-sidecar", "drill", row.target, "--run", row.run, "--json", "||", "true")
+        self.say(f"meanwhile the sidecar drills {self.key(service)}")
+        argv = ("backup-sidecar", "drill", self.key(service), "--run", reports[service]["id"], "--json", "||", "true")
         said = self.project.compose("exec", "-T", "sidecar", "sh", "-c", " ".join(argv))
         found: Mapping[str, Any] = json.loads(said)
         return found
