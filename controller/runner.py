@@ -1,6 +1,7 @@
 """One attempt of a run: pre, quiesce, dump, check, publish, post."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -102,7 +103,7 @@ class Attempt:
         """Stream one dump into its partial."""
         name = dump.name + SUFFIX[self.settings.compression.codec]
         witnesses = {question: self.inside.ask(argv) for question, argv in dump.witnesses.items()}
-        counted = self.count(dump)
+        moment, counted = self.moment(dump), self.count(dump)
         before = self.job.report.bytes
         stream = self.inside.source(dump)
         self.job.reading(stream)  # Before it is opened, since that may take as long as the engine likes.
@@ -124,7 +125,8 @@ class Attempt:
             hint = "Look at what the command printed, or lower backup.expect.min-size."
             raise IncompleteDump(f"{dump.name} has {digest.plain_size} bytes, at least {least} are expected", hint=hint)
         if counted:
-            self.counted[dump.name] = settled(counted, self.count(dump))
+            unchanged = moment and moment == self.moment(dump)
+            self.counted[dump.name] = Counted(counted) if unchanged else settled(counted, self.count(dump))
         return Captured(dump, name, digest, sealed, witnesses)
 
     def count(self, dump: Dump) -> Mapping[str, int]:
@@ -136,6 +138,14 @@ class Attempt:
         except SidecarError as error:
             self.warnings.append(f"not-counted: {dump.name}: {error.message}")
             return {}
+
+    def moment(self, dump: Dump) -> str:
+        """What tells cheaply whether the numbers of a dump may have changed; empty where nothing does."""
+        if dump.count is None or dump.count.still is None or not self.settings.counts:
+            return ""
+        with suppress(SidecarError):
+            return self.inside.ask(dump.count.still)
+        return ""
 
     def prove(self, captured: Captured, draft: Draft) -> Artifact:
         """Re-read the partial from the disk and check it in full; raises `Damaged` or `IncompleteDump`."""

@@ -206,6 +206,9 @@ class Count:
     """Read-only; gives what `read` counts."""
     read: Callable[[BinaryIO], Mapping[str, int]] = counted
     """Reads a stream of the source to its end; of the dump's own stream it demands whatever `Dump.check` does."""
+    still: Argv | None = None
+    """A cheap question, asked before the first count and after the dump: where its answer is the same, nothing that is
+    counted has changed meanwhile, and one count is enough."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,6 +83,9 @@ union all select count(*)::text, 'constraints' from pg_catalog.pg_constraint
 union all select count(*)::text, 'extensions' from pg_catalog.pg_extension
 union all select count(*)::text, 'large objects' from pg_catalog.pg_largeobject_metadata"""  # noqa: S608  # All of it is ours.
 
+# Whatever writes to the server gets a transaction id, and no other transaction does (PostgreSQL, 67.1).
+STILL = "select txid_current_snapshot()"
+
 ROLES = "select 1, 'role ' || translate(rolname, E'\\n\\t', '  ') from pg_catalog.pg_roles where rolname !~ '^pg_'"
 
 OBJECTS = f"""with {OWN}
@@ -187,7 +190,8 @@ def _globals(user: str, options: PostgresOptions, *flags: str) -> Dump:
 
 def _count(name: str, options: PostgresOptions) -> Count:
     settings = {"client_encoding": "UTF8", "options": f"-c statement_timeout={COUNTING}"}
-    return Count(Exec(_connected("psql", options, *ASKING, f"--command={COUNTS}", _database(name, **settings))))
+    count = _connected("psql", options, *ASKING, f"--command={COUNTS}", _database(name, **settings))
+    return Count(Exec(count), still=_connected("psql", options, *ASKING, f"--command={STILL}", _database(name)))
 
 
 def _count_roles(options: PostgresOptions) -> Count:

@@ -121,6 +121,23 @@ def test_a_client_that_stops_half_way_with_exit_code_0_fails_the_run(
     failed(sidecar, "twin", sidecar.run("twin"), "incomplete-dump")
 
 
+def test_only_what_changes_during_a_dump_is_counted_as_approximate(sidecar: Sidecar, app: App, password: str) -> None:
+    kind = KINDS["postgres"]
+    container = kind.target(app, "twin", sidecar, password)
+    psql = 'PGPASSWORD="$POSTGRES_PASSWORD" psql --quiet --username=keeper --dbname=bank --command='
+    within(container, f'{psql}"create table moved (n int)"')
+    try:
+        still = sidecar.backup("twin")
+        kind.replace_client(container, f'"$REAL" "$@" && {psql}"insert into moved values (1)" >&2')
+        moving = sidecar.backup("twin")
+    finally:
+        within(container, f'{psql}"drop table moved"')
+
+    (quiet,), (busy,) = ([one for one in run["artifacts"] if one["format"] == "pg_custom"] for run in (still, moving))
+    assert (quiet["approximate"], busy["approximate"]) == ([], ["rows of public.moved"])
+    assert quiet["counts"] == busy["counts"]
+
+
 @INCOMPLETE
 @pytest.mark.parametrize(
     ("kind", "client", "script", "told"),
