@@ -211,7 +211,7 @@ class Decider:
 
 
 def began(report: Report) -> datetime:
-    """Ids of the same second have no order."""
+    """Ids that earlier releases gave within one second have no order."""
     return report.started or report.created
 
 
