@@ -123,13 +123,13 @@ def test_a_client_that_stops_half_way_with_exit_code_0_fails_the_run(
 
 def test_only_what_changes_during_a_dump_is_counted_as_approximate(sidecar: Sidecar, app: App, password: str) -> None:
     kind = KINDS["postgres"]
-    container = kind.target(app, "twin", sidecar, password)
+    container = kind.target(app, "moving", sidecar, password)
     psql = 'PGPASSWORD="$POSTGRES_PASSWORD" psql --quiet --username=keeper --dbname=bank --command='
     within(container, f'{psql}"create table moved (n int)"')
     try:
-        still = sidecar.backup("twin")
+        still = sidecar.backup("moving")
         kind.replace_client(container, f'"$REAL" "$@" && {psql}"insert into moved values (1)" >&2')
-        moving = sidecar.backup("twin")
+        moving = sidecar.backup("moving")
     finally:
         within(container, f'{psql}"drop table moved"')
 
