@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import PurePosixPath
 from typing import Any, Literal, NoReturn
 
 from loguru import logger
@@ -49,6 +50,8 @@ LOOK_EVERY = 0.5
 NOT_READY = {"not-ready", "refused"}
 """Codes of strategies for what passes while a server starts for the first time."""
 SHELLS = {"sh", "bash", "dash", "ash", "busybox"}
+INITS = {"docker-init", "tini", "dumb-init", "catatonit"}
+"""Programs that only stand above the main one."""
 IDLE = ("sh", "-c", "while :; do sleep 60; done")
 
 DrillState = Literal["queued", "running", "passed", "failed", "unsupported", "cancelled"]
@@ -211,8 +214,8 @@ class Attempt:
             now = time.monotonic()
             self.demand_running(container)
             try:
-                applying = self.decide(container, target, strategy, manifest)
                 settling = self.is_settling(container)
+                applying = self.decide(container, target, strategy, manifest)
             except (TargetUnsuitable, TargetDied, CommandFailed, TimedOut) as error:
                 if isinstance(error, TargetUnsuitable) and error.code not in NOT_READY:
                     raise Unsupported(f"unsupported: {error.message}", hint=error.hint) from error
@@ -238,9 +241,18 @@ class Attempt:
         raise DrillFailed(f"the throw-away container {why}; its log ends: {words}", hint=hint, code=code)
 
     def is_settling(self, container: str) -> bool:
-        """Whether its main program is a shell that may become something else."""
-        answer = self.parts.engine.ask(container, ("cat", "/proc/1/comm"))
-        return answer.stdout.strip() in SHELLS
+        """Whether its main program is a shell that may become something else; asked before the server is, since what a
+        server says that is about to be stopped holds no longer."""
+        name = self.program(container, "1")
+        if name in INITS:
+            children = self.parts.engine.ask(container, ("cat", "/proc/1/task/1/children")).stdout.split()
+            name = self.program(container, children[0]) if children else ""
+        return name in SHELLS
+
+    def program(self, container: str, process: str) -> str:
+        """By its command line, since the `comm` of a script is the script's own name."""
+        answer = self.parts.engine.ask(container, ("cat", f"/proc/{process}/cmdline"))
+        return PurePosixPath(answer.stdout.split("\0")[0]).name
 
     def decide(self, container: str, target: Target, strategy: Strategy[Any], manifest: Manifest) -> Applying:
         """The restore into it; raises `TargetUnsuitable` while that is not possible."""
