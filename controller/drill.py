@@ -242,7 +242,8 @@ class Attempt:
 
     def is_settling(self, container: str) -> bool:
         """Whether its main program is a shell that may become something else; asked before the server is, since what a
-        server says that is about to be stopped holds no longer."""
+        server says that is about to be stopped holds no longer.
+        """
         name = self.program(container, "1")
         if name in INITS:
             children = self.parts.engine.ask(container, ("cat", "/proc/1/task/1/children")).stdout.split()
