@@ -74,8 +74,8 @@ class Watch:
         self._streaming = self._listed = False
         self._answered = 0.0
         """When the engine last answered the looking thread."""
-        self._trouble = ""
-        """Code of what is wrong with the engine, as it was logged."""
+        self._troubles: set[tuple[str, str]] = set()
+        """Codes and hints of what is wrong with the engine, as they were logged."""
         self.reconnects = 0
         """How often events flowed again after they had been cut."""
         self._pool = ThreadPoolExecutor(SURVEYORS, thread_name_prefix="survey")
@@ -264,19 +264,19 @@ class Watch:
         self._dirty.set()
 
     def _lost(self, error: SidecarError, failures: int) -> None:
-        """Log what is wrong with the engine, once, and wait before the next attempt."""
+        """Log each thing that is wrong with the engine, once, and wait before the next attempt."""
         if self._stopping.is_set():
             return
-        if error.code != self._trouble:
-            self._trouble = error.code
+        if (trouble := (error.code, error.hint)) not in self._troubles:
+            self._troubles.add(trouble)
             logger.bind(code=error.code).warning("cannot watch the engine: {}", error)
         self._stopping.wait(RECONNECT[min(failures, len(RECONNECT) - 1)])
 
     def _recovered(self) -> None:
         """Once all is well again: say so, and ask at once those targets that wait to be asked."""
-        if not self._trouble or not self.watching:
+        if not self._troubles or not self.watching:
             return
-        self._trouble = ""
+        self._troubles.clear()
         logger.bind(reconnects=self.reconnects).info("the engine is being watched again")
         with self._lock:
             for asking, retry in self._retries.items():

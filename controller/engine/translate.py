@@ -44,9 +44,6 @@ def translated(doing: str, container: str = "") -> Iterator[None]:
         yield
     except SidecarError:
         raise
-    except docker.errors.APIError as error:
-        status = error.status_code if error.response is not None else 500
-        raise refusal(int(status or 500), str(error.explanation or error), doing, container) from error
     except (
         docker.errors.DockerException,
         docker.errors.StreamParseError,
@@ -56,7 +53,16 @@ def translated(doing: str, container: str = "") -> Iterator[None]:
         OSError,
         ValueError,
     ) as error:
-        raise failure(error, doing) from error
+        raise _answered(error, doing, container) or failure(error, doing) from error
+
+
+def _answered(error: Exception, doing: str, container: str) -> SidecarError | None:
+    """The error for an answer of the engine, which docker-py wraps when it asks for the version; None without one."""
+    answer = next((cause for cause in _causes(error) if isinstance(cause, docker.errors.APIError)), None)
+    if answer is None:
+        return None
+    status = answer.status_code if answer.response is not None else 500
+    return refusal(int(status or 500), str(answer.explanation or answer), doing, container)
 
 
 def refusal(status: int, text: str, doing: str, container: str = "") -> SidecarError:

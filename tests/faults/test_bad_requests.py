@@ -22,6 +22,15 @@ ARTIFACT = "/v1/runs/{run}/artifacts/backup.zst"
 FILES, PROJECT = "/v1/runs/{run}/artifacts", "/v1/targets/{project}"
 NOBODY = "20260101T000000Z-00000000"
 ABSOLUTE = "%2Fetc%2Fpasswd"
+BUSY = "/v1/targets/{project}/busy/runs"
+JSON = {"Content_Type": "application/json"}
+BODIES = {
+    "is no JSON": b"{",
+    "is of a wrong type": b'"words"',
+    "is nested too deep": b"[" * 30_000,
+    "holds NaN": b'{"timeout": NaN}',
+    "holds an unknown field": b'{"timeuot": "1h"}',
+}
 EVIL = {"..": "..", "`%2e`": "%2e%2e", "`%00`": "%00", "10 KB": "x" * 10_000}
 
 
@@ -79,6 +88,10 @@ ROWS = [
     row("a wrong type in the query", "GET", "/v1/runs?limit=many", 422, "bad-value"),
     row("NaN in the query", "GET", "/v1/runs?limit=NaN", 422, "bad-value"),
     row("a body that is too large", "POST", RUNS, 413, "too-large", body=bytes(70_000)),
+    *(
+        row(f"a body that {what}, where none is read", "POST", BUSY, 409, "run-in-progress", body=body, **JSON)
+        for what, body in BODIES.items()
+    ),
     *(row(f"run id: {what}", "GET", f"/v1/runs/{evil}", 404, "unknown-run") for what, evil in EVIL.items()),
     *(row(f"artifact: {what}", "GET", f"{FILES}/{evil}", 404, "unknown-run") for what, evil in EVIL.items()),
     *(row(f"key: {what}", "POST", f"{PROJECT}/{evil}/runs", 404, "unknown-target") for what, evil in EVIL.items()),
@@ -91,7 +104,7 @@ ROWS = [
     row("a thousand Ranges", "GET", ARTIFACT, 200, "", Range="bytes=" + ",".join(["0-1"] * 1000)),
     row("stale If-Range", "GET", ARTIFACT, 200, "", Range="bytes=0-1", If_Range='"other"'),
     row("disabled target", "POST", "/v1/targets/{project}/sleeping/runs", 409, "not-enabled"),
-    row("target under way", "POST", "/v1/targets/{project}/busy/runs", 409, "run-in-progress"),
+    row("target under way", "POST", BUSY, 409, "run-in-progress"),
     row("unknown target", "POST", "/v1/targets/{project}/goood/runs", 404, "unknown-target"),
     row("wrong method", "DELETE", "/v1/targets", 405, "wrong-method"),
     row("unknown address", "GET", "/nowhere", 404, "unknown-route"),

@@ -254,6 +254,15 @@ def test_a_store_that_cannot_be_reached_ends_with_78(sidecar_image: str, token: 
     assert "Traceback" not in told
 
 
+def rot(sidecar: Sidecar, service: str, report: Json) -> str:
+    """Flip a bit in the middle of a run's artifact; gives the digest that it has from now on."""
+    name = report["artifacts"][0]["name"]
+    path = next(path for path in sidecar.stored(service) if path.endswith(f"{report['id']}/{name}"))
+    flip = f"d=open({path!r},'r+b'); d.seek(300_000); b=d.read(1)[0]; d.seek(300_000); d.write(bytes([b^1]))"
+    docker("exec", "--user", "0", sidecar.container, "/opt/backup-sidecar/bin/python", "-c", flip)
+    return within(sidecar.container, f"sha256sum {path}").split()[0]
+
+
 @pytest.mark.fault(23, "one byte of a stored artifact rots", "download refused")
 def test_a_byte_that_rots_is_never_delivered_as_a_whole_artifact(
     small: tuple[Sidecar, App], record_property: Any
@@ -263,9 +272,7 @@ def test_a_byte_that_rots_is_never_delivered_as_a_whole_artifact(
     report = sidecar.backup("rotten")
     artifact = report["artifacts"][0]
     place = f"/v1/runs/{report['id']}/artifacts/{artifact['name']}"
-    path = next(path for path in sidecar.stored("rotten") if path.endswith(artifact["name"]))
-    flip = f"d=open({path!r},'r+b'); d.seek(300_000); b=d.read(1)[0]; d.seek(300_000); d.write(bytes([b^1]))"
-    docker("exec", "--user", "0", sidecar.container, "/opt/backup-sidecar/bin/python", "-c", flip)
+    rot(sidecar, "rotten", report)
 
     for address, headers in ((place, {}), (place, {"Range": "bytes=0-"}), (f"/v1/runs/{report['id']}/artifacts", {})):
         with pytest.raises(httpx.RemoteProtocolError):
@@ -276,3 +283,28 @@ def test_a_byte_that_rots_is_never_delivered_as_a_whole_artifact(
     assert hashlib.sha256(joined).hexdigest() != artifact["sha256"]
     assert "download cut" in sidecar.log()
     record_property("seen", "a download of the whole is cut before its last bytes; parts carry the digest of the whole")
+
+
+@pytest.mark.fault(
+    23, "one byte of the newest run rots", "verify says `damaged` with both digests; retention keeps the last good one"
+)
+def test_a_run_that_rots_is_told_with_both_digests_and_pushes_no_good_one_out(small: tuple[Sidecar, App]) -> None:
+    sidecar, app = small
+    labels = {"commands.backup": "head -c 600000 /dev/urandom", "compression": "none"}
+    container = app.target("rots", {**labels, "retention.keep-last": "2"})
+    good, rotten = sidecar.backup("rots"), sidecar.backup("rots")
+    found = rot(sidecar, "rots", rotten)
+
+    done = sidecar.cli("verify", sidecar.key("rots"))
+
+    assert done.returncode == 1
+    damage = sidecar.report(rotten["id"])["damaged"]
+    assert found in damage
+    assert rotten["artifacts"][0]["sha256"] in damage
+    assert sidecar.target("rots")["last_good"]["id"] == good["id"]
+
+    docker("rm", "--force", container)
+    app.target("rots", {**labels, "retention.keep-last": "1"})
+    sidecar.wait("rots")
+    assert sidecar.cli("prune", sidecar.key("rots")).returncode == 0
+    whole(sidecar, good)
