@@ -365,7 +365,7 @@ def test_a_run_of_an_image_that_is_gone_is_drilled_with_the_present_one_and_it_s
     labels = {"strategy": "filesystem", "filesystem.paths": "/etc"}
     name = f"{sidecar.project}-updated"
     app.target("updated", labels, name=name)
-    # A pause, which is the default, and the start of an exec at the same moment block each other (Docker 26.1, runc 1.1).
+    # A pause, the default, and the start of an exec at the same moment block each other (Docker 26.1, runc 1.1).
     old = docker("commit", "--pause=false", name)
     docker("rm", "--force", name)
     docker("run", "--detach", *own_labels(app, "updated", labels), "--name", name, old, "sleep", "infinity")
