@@ -6,6 +6,7 @@ one, how many cases by `record_property("cases", 42)`. Several tests may share a
 table as Markdown.
 """
 
+import re
 from collections import defaultdict
 from pathlib import Path
 
@@ -13,11 +14,26 @@ import pytest
 
 TITLE = """# What it survives
 
-Made by `make faults`, from tests that break the real engine, the real disk and the real network on purpose. The numbers
-are those of the statements that the tests are named after; what has no number is a bad input.
+Made by `make faults`, from tests that break the real engine, the real disk and the real network on purpose. Each row is
+a statement that tests are named after; what was seen is what they measured, or what a user is told.
 
 """
-LATER = {
+FAULTS = """## Faults
+
+| # | fault | expected | seen | cases |
+| --- | --- | --- | --- | --- |
+"""
+INPUTS = """
+## Bad inputs
+
+| input | expected | seen | cases |
+| --- | --- | --- | --- |
+"""
+Row = tuple[int, str, str]
+"""Number, fault and expectation; the number is 0 for a bad input."""
+LONGEST = 240
+RUN = re.compile(r"\b\d{8}T\d{6}Z-[0-9a-f]{8}\b")
+LATER: dict[Row, str] = {
     (28, "command repeated, replayed, expired; clocks apart", "one run; refusal names the reason"): "commands",
     (0, "config.yaml: bad recipient", "exit 78, with line and remedy"): "encryption",
 }
@@ -43,7 +59,7 @@ class Table:
 
     def __init__(self, target: Path | None) -> None:
         self._target = target
-        self._rows: defaultdict[tuple[int, str, str], list[pytest.TestReport]] = defaultdict(list)
+        self._rows: defaultdict[Row, list[pytest.TestReport]] = defaultdict(list)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]):
@@ -64,16 +80,27 @@ class Table:
             self._target.write_text(TITLE + text)
 
     def markdown(self) -> str:
-        lines = ["| # | fault | expected | seen | cases |", "| --- | --- | --- | --- | --- |"]
-        for number, fault, expected in sorted({*self._rows, *LATER}):
-            if needed := LATER.get((number, fault, expected)):
-                lines.append(f"| {number or ''} | {fault} | {expected} | later, with {needed} | 0 |")
-                continue
-            reports = self._rows[number, fault, expected]
-            told = [dict(report.user_properties) for report in reports]
-            cases = sum(int(facts.get("cases", 1)) for facts in told)
-            seen = dict.fromkeys(str(facts["seen"]) for facts in told if facts.get("seen"))
-            bad = sum(not report.passed for report in reports)
-            verdict = f"**{bad} of {len(reports)} tests failed**" if bad else "; ".join(seen) or "as expected"
-            lines.append(f"| {number or ''} | {fault} | {expected} | {verdict} | {cases} |")
-        return "\n".join(lines) + "\n"
+        """The numbered statements first, then the bad inputs."""
+        rows = sorted({*self._rows, *LATER})
+        faults = "".join(f"| {row[0]} {self._row(row)}" for row in rows if row[0])
+        inputs = "".join(self._row(row) for row in rows if not row[0])
+        return f"{FAULTS}{faults}{INPUTS}{inputs}"
+
+    def _row(self, row: Row) -> str:
+        _, fault, expected = row
+        if needed := LATER.get(row):
+            return f"| {fault} | {expected} | later, with {needed} | 0 |\n"
+        reports = self._rows[row]
+        told = [dict(report.user_properties) for report in reports]
+        cases = sum(int(facts.get("cases", 1)) for facts in told)
+        seen = dict.fromkeys(_plain(facts["seen"]) for facts in told if facts.get("seen"))
+        bad = sum(not report.passed for report in reports)
+        verdict = f"**{bad} of {len(reports)} tests failed**" if bad else "; ".join(seen) or "as expected"
+        return f"| {fault} | {expected} | {verdict} | {cases} |\n"
+
+
+def _plain(seen: object) -> str:
+    """A cell: on one line, of bearable length, and without what differs from one time to the next."""
+    told = RUN.sub("<run>", " ".join(str(seen).split()))
+    shown = "".join(letter if letter.isprintable() else f"\\x{ord(letter):02x}" for letter in told).replace("|", "\\|")
+    return shown if len(shown) <= LONGEST else shown[:LONGEST] + "..."

@@ -39,6 +39,7 @@ class Process(Sidecar):
             "paths": paths,
             "scope": {"project": "any", "network": project},
             "api": {"host": "127.0.0.1", "port": port},
+            "defaults": {"schedule": "none", "retention": {"keep-last": 1000}},
         }
         (folder / "config").mkdir()
         (folder / "config" / "config.yaml").write_text(yaml.safe_dump(settings))

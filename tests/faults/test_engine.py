@@ -165,7 +165,7 @@ def test_an_engine_that_is_frozen_holds_nothing_up(seconds: int, stand: Stand, r
     report = stand.sidecar.ended(run)
 
     assert slowest < 5
-    kept = stand.sidecar.stored("db")
+    kept = [path for path in stand.sidecar.stored("db") if "/marks/" not in path]
     assert len(kept) == (2 if report["state"] == "succeeded" else 0)
     runs = stand.sidecar.http.get("/v1/runs", params={"target": stand.sidecar.key("db")}).json()["runs"]
     assert [(one["id"], one["state"]) for one in runs] == [(run, report["state"])]
