@@ -111,7 +111,8 @@ class Policy(Model):
     max_concurrent_runs: Annotated[int, Field(ge=1, le=100)] = 2
     """Runs at a time; each takes about a core and 16 MiB of memory."""
     create_containers: bool = False
-    """Whether drills may create throw-away containers; off, because it is the engine's most powerful right."""
+    """Whether throw-away containers may be created, for drills and to read SQLite where its client is missing; off,
+    because it is the engine's most powerful right."""
 
 
 class Drills(Model):

@@ -22,6 +22,7 @@ from controller.engine.client import Engine
 from controller.errors import SidecarError, Stopping, StoreError
 from controller.executor import Executor
 from controller.heartbeat import Heartbeat
+from controller.helpers import Helpers
 from controller.holds import Holds
 from controller.identity import identity
 from controller.jobs import Job, Jobs
@@ -65,7 +66,9 @@ class Sidecar:
         self._passing = disk.passing(paths.artifacts)
         self.catalog = Catalog(paths.workdir / CATALOG)
         self.engine = Engine(pool=settings.policy.max_concurrent_runs + 8)
-        surveyor = Surveyor(self.engine, strategies)
+        self.identity = identity(paths.workdir)
+        self._helpers = Helpers(self.engine, self.identity, allowed=settings.policy.create_containers)
+        surveyor = Surveyor(self.engine, strategies, self._helpers)
         self._quiescing = Quiescing(self.engine, paths.workdir / "quiesced")
         self._orphans = Orphans(self.engine)
         executor = Executor(
@@ -114,7 +117,6 @@ class Sidecar:
             give_way=self._give_way,
             clock=now,
         )
-        self.identity = identity(paths.workdir)
         driller = Driller(
             self.engine,
             self.store,
@@ -252,6 +254,7 @@ class Sidecar:
         self._quiescing.recover()
         self._orphans.end_all(self.targets())
         self.drills.sweep(self.engine, self.identity)
+        self._helpers.sweep()
 
     def _reloaded(self) -> None:
         """What keeps something of its own takes over the operator's new words."""

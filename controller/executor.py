@@ -6,7 +6,7 @@ Apart from the attempt itself, which knows nothing of queue and clock.
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -102,10 +102,10 @@ class Executor:
         """The run's turn, once commands can run in its target, which is asked anew: it may have changed."""
         while True:
             self._until_able(job)
-            with job.turn():
+            with job.turn(), ExitStack() as stack:
                 inside: Inside | None = None
                 with suppress(TargetPaused):  # While the run waited for its turn.
-                    inside = self._enter(job)
+                    inside = self._enter(job, stack)
                 if inside:
                     yield inside
                     return
@@ -127,11 +127,11 @@ class Executor:
                 raise TargetPaused(f"container {container.name} was {held_up} until the run's deadline", hint=hint)
             job.wait(min(LOOK, left), held_up)
 
-    def _enter(self, job: Job) -> Inside:
+    def _enter(self, job: Job, stack: ExitStack) -> Inside:
         target = self.target(job.key)
         settings, options = target.asked()
         deadline = job.begin(settings.timeout.total_seconds())
-        survey = self.surveyor.survey(target.container.id, settings, options)
+        survey = stack.enter_context(self.surveyor.entered(target.container.id, settings, options))
         self.orphans.end(target)
         written = target.resolved.sensitive if target.resolved else ()
         secrets = self.secrets().with_also((*survey.sensitive, *written))

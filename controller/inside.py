@@ -25,7 +25,7 @@ from controller.errors import (
 )
 from controller.jobs import Job
 from controller.place import Place
-from controller.survey import Survey
+from controller.survey import Helper, Survey
 from controller.targets import PROJECT, SERVICE, Target
 from strategies.base import Archive, Argv, Dump, Incomplete, script
 
@@ -55,7 +55,7 @@ class Inside:
     deadline: float
     """Of `time.monotonic()`."""
     opened: list[ExecStream] = field(default_factory=list)
-    """The streams of this run so far."""
+    """The streams of this run in the target so far."""
 
     @property
     def stall(self) -> float:
@@ -67,26 +67,30 @@ class Inside:
 
     @property
     def place(self) -> Place:
-        """The container as a place where things are asked besides the streams of the run."""
+        """Where the plan runs: the target, or the helper that reads its volumes."""
+        return self._place(self.survey.helper)
+
+    def _place(self, helper: Helper | None) -> Place:
         settings, _ = self.target.asked()
         return Place(
             engine=self.engine,
-            container=self.survey.container.id,
-            shell=self.survey.facts.shell,
-            user=self.user,
-            workdir=settings.workdir or "",
+            container=helper.container if helper else self.survey.container.id,
+            shell=helper.shell if helper else self.survey.facts.shell,
+            user="" if helper else self.user,
+            workdir="" if helper else settings.workdir or "",
             run=self.job.report.id,
             redact=self.secrets.redact,
             deadline=self.deadline,
-            environment=settings.env,
+            environment={} if helper else settings.env,
         )
 
     def source(self, dump: Dump) -> ExecStream | ArchiveStream:
         """The stream of a dump, not yet opened."""
-        container, source = self.survey.container.id, dump.source
+        place, source = self.place, dump.source
         if isinstance(source, Archive):
-            return self.engine.archive(container, source.path, deadline=self.deadline, stall=self.stall)
-        return self._exec(source.argv, {**self._environment("backup"), **source.environment}, self.deadline)
+            return self.engine.archive(place.container, source.path, deadline=self.deadline, stall=self.stall)
+        own = {} if self.survey.helper else self._environment("backup")
+        return self._exec(place, source.argv, {**own, **source.environment}, self.deadline)
 
     def pre(self) -> None:
         """Run `commands.pre`; raises `CommandFailed`."""
@@ -100,11 +104,12 @@ class Inside:
 
     def ask(self, argv: Sequence[str]) -> str:
         """The standard output of a read-only question; raises `CommandFailed`."""
+        place = self.place
         answer = self.engine.ask(
-            self.survey.container.id,
+            place.container,
             argv,
-            user=self.user,
-            shell=self.survey.facts.shell,
+            user=place.user,
+            shell=place.shell,
             run=self.job.report.id,
             timeout=min(QUESTION, self.deadline - time.monotonic()),
             limit=ANSWER,
@@ -117,11 +122,12 @@ class Inside:
 
     def feed(self, argv: Argv, chunks: Iterable[bytes]) -> None:
         """Write chunks to a command's standard input; raises `Incomplete` when it does not like them."""
+        place = self.place
         result = self.engine.feed(
-            self.survey.container.id,
+            place.container,
             argv,
             chunks,
-            user=self.user,
+            user=place.user,
             run=self.job.report.id,
             deadline=self.deadline,
             stall=self.stall,
@@ -166,7 +172,7 @@ class Inside:
 
         A child that is killed under a shell, or in a pipe, leaves exit code 0 behind.
         """
-        return self.engine.inspect(self.survey.container.id).oom
+        return self.engine.inspect(self.place.container).oom
 
     def explained(self, error: SidecarError) -> SidecarError:
         """The error with the container's name, or the cause behind it: another container has the target's place."""
@@ -181,28 +187,28 @@ class Inside:
     def _commands(
         self, when: str, extra: Mapping[str, str], deadline: float, reading: Callable[[ExecStream], None]
     ) -> None:
-        environment = {**self._environment(when), **extra}
+        place, environment = self._place(None), {**self._environment(when), **extra}
         for command in getattr(self.target.asked()[0].commands, when):
-            with self._exec(script([command], self.survey.facts.shell), environment, deadline) as stream:
+            with self._exec(place, script([command], place.shell), environment, deadline) as stream:
                 reading(stream)
                 for _ in stream:
                     pass
             self.demand_success(when, stream.result, {})
 
-    def _exec(self, argv: Argv, environment: Mapping[str, str], deadline: float) -> ExecStream:
-        settings, _ = self.target.asked()
+    def _exec(self, place: Place, argv: Argv, environment: Mapping[str, str], deadline: float) -> ExecStream:
         stream = self.engine.exec(
-            self.survey.container.id,
+            place.container,
             argv,
             environment=environment,
-            user=self.user,
-            workdir=settings.workdir or "",
-            shell=self.survey.facts.shell,
-            run=self.job.report.id,
+            user=place.user,
+            workdir=place.workdir,
+            shell=place.shell,
+            run=place.run,
             deadline=deadline,
             stall=self.stall,
         )
-        self.opened.append(stream)
+        if place.container == self.survey.container.id:
+            self.opened.append(stream)
         return stream
 
     def _environment(self, when: str) -> dict[str, str]:

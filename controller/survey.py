@@ -3,7 +3,7 @@ and again before each run.
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,10 +11,20 @@ from config.target import TargetSettings
 from controller.engine.client import Engine
 from controller.engine.models import Inspected
 from controller.errors import TargetPaused, TargetUnsuitable
+from controller.helpers import Helpers
 from controller.redaction import sensitive
-from strategies.base import Answer, Argv, Container, Facts, Options, Plan, Strategy, Unsuitable
+from strategies.base import Answer, Argv, Container, Facts, NeedsHelper, Options, Plan, Shell, Strategy, Unsuitable
 
 SWARM_TASK = "com.docker.swarm.task.id"
+
+
+@dataclass(frozen=True, slots=True)
+class Helper:
+    """A container in which the plan runs in the target's stead."""
+
+    container: str
+    """Id; it is there only while `Surveyor.entered` is."""
+    shell: Shell | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,20 +37,37 @@ class Survey:
     plan: Plan
     sensitive: tuple[str, ...]
     """Values from the container's environment that nobody may see."""
+    helper: Helper | None = None
+    """None: the plan runs in the target itself."""
 
 
 class Surveyor:
-    """Needs the engine and the strategies that are there."""
+    """Needs the engine, the strategies that are there, and a way to helper containers."""
 
-    def __init__(self, engine: Engine, strategies: Mapping[str, Strategy[Any]]) -> None:
-        self._engine, self._strategies = engine, strategies
+    def __init__(self, engine: Engine, strategies: Mapping[str, Strategy[Any]], helpers: Helpers) -> None:
+        self._engine, self._strategies, self._helpers = engine, strategies, helpers
 
     def survey(self, container_id: str, settings: TargetSettings, options: Options) -> Survey:
         """Inspect, probe, plan. Raises `TargetUnsuitable`, `TargetPaused` and the engine's errors."""
-        asked = self.ask(container_id, settings, options)
-        with suitable():
-            plan = self._strategies[settings.strategy or ""].plan(asked.container, asked.facts, options)
-        return replace(asked, plan=plan)
+        with self.entered(container_id, settings, options) as survey:
+            return survey
+
+    @contextmanager
+    def entered(self, container_id: str, settings: TargetSettings, options: Options) -> Iterator[Survey]:
+        """The same for a run, whose plan may need a helper as long as the context is open."""
+        survey = self.ask(container_id, settings, options)
+        strategy = self._strategies[settings.strategy or ""]
+        with ExitStack() as stack:
+            with suitable():
+                try:
+                    plan = strategy.plan(survey.container, survey.facts, options)
+                except NeedsHelper as refusal:
+                    helper = stack.enter_context(self._helper(survey.container, settings, refusal))
+                    plan = strategy.plan(
+                        survey.container, self._facts_of_helper(helper, strategy.probes(options)), options
+                    )
+                    survey = replace(survey, helper=helper)
+            yield replace(survey, plan=plan)
 
     def ask(self, container_id: str, settings: TargetSettings, options: Options) -> Survey:
         """Inspect and probe only: the plan is empty. Raises as `survey` does."""
@@ -52,6 +79,19 @@ class Surveyor:
         facts = self._facts(inspected, settings, strategy.probes(options))
         container = described(inspected, settings)
         return Survey(container, inspected.image_id, facts, Plan(()), sensitive(inspected.env))
+
+    @contextmanager
+    def _helper(self, container: Container, settings: TargetSettings, refusal: NeedsHelper) -> Iterator[Helper]:
+        """Raises `Unsuitable` without the operator's leave."""
+        if not self._helpers.allowed:
+            hint = f"{refusal.hint} Or have the operator allow a helper container by `policy.create-containers: true`."
+            raise Unsuitable(refusal.message, hint, refusal.code)
+        with self._helpers.helper(container.id, settings.timeout.total_seconds()) as helper:
+            yield Helper(helper, self._engine.find_shell(helper))
+
+    def _facts_of_helper(self, helper: Helper, probes: Mapping[str, Argv]) -> Facts:
+        answers = self._engine.ask_all(helper.container, probes, shell=helper.shell)
+        return Facts(helper.shell, answers, helper=True)
 
     def _facts(self, inspected: Inspected, settings: TargetSettings, probes: Mapping[str, Argv]) -> Facts:
         """A container that somebody has paused is read as it is, unasked: each answer is that of a missing command."""

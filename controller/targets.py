@@ -238,6 +238,7 @@ def planned(survey: Survey) -> dict[str, Any]:
     """A plan as JSON: what would run, what would come out, how it would be proved."""
     return {
         "shell": survey.facts.shell,
+        "helper": survey.helper is not None,
         "warnings": list(survey.plan.warnings),
         "dumps": [
             {

@@ -31,6 +31,15 @@ class Unsuitable(Exception):
         super().__init__(message)
 
 
+class NeedsHelper(Unsuitable):
+    """The target lacks what reads its data, but a helper container would do, if the operator allows one.
+
+    That is a throw-away container of the sidecar's own image, in which the target's volumes are mounted read-only at
+    their places. The probes are asked in it, and `plan` once more, with `Facts.helper`: then whatever the plan runs
+    runs there.
+    """
+
+
 class Incomplete(Exception):
     """A stream that arrived is not a whole dump; raised by a check."""
 
@@ -110,6 +119,8 @@ class Facts:
     """None: the target has no `sh`; its streams get no seal."""
     answers: Mapping[str, Answer] = field(default_factory=dict)
     """By the names that `Strategy.probes` gave."""
+    helper: bool = False
+    """They are of a helper container: see `NeedsHelper`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,7 +323,9 @@ class Strategy(ABC, Generic[OptionsType]):
 
     @abstractmethod
     def plan(self, container: Container, facts: Facts, options: OptionsType) -> Plan:
-        """Decide what a run does. Pure. Raises `Unsuitable`, naming what was looked for and the remedy."""
+        """Decide what a run does. Pure. Raises `Unsuitable` (or `NeedsHelper`), naming what was looked for and the
+        remedy.
+        """
 
     def restore(self, container: Container, facts: Facts, options: OptionsType, wanted: Wanted) -> Restore:
         """Decide what a restore into this container does; the probes were asked in it. Pure. Raises `Unsuitable`.

@@ -1,11 +1,12 @@
 """SQLite, by the client in the target: each database file as SQLite's own backup of it, checked before it is sent.
 
 The copy is made inside one read transaction, so it is the database as it was at one moment, with all that was only in
-its write-ahead log, while the application goes on.
+its write-ahead log, while the application goes on. Where the target has no client, `sqlite_reader` does the same in a
+helper container.
 """
 
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import BinaryIO
 from urllib.parse import quote
 
@@ -21,6 +22,7 @@ from strategies.base import (
     Facts,
     Feed,
     Incomplete,
+    NeedsHelper,
     Options,
     Plan,
     Restore,
@@ -92,6 +94,15 @@ each=$(sqlite3 -bail -batch "$1" '.timeout 10000' "SELECT 'SELECT count(*) || ch
 sqlite3 -bail -batch "$1" '.timeout 10000' "BEGIN; $each COMMIT"
 """
 
+READER = ("python", "-m", "strategies.sqlite_reader")
+# While the application stands still, from any container that sees its volumes: it may have no shell.
+BY_HAND = r"""
+mkdir -p "${1%/*}"
+[ -e "$1" ] || new=yes
+cat >"$1" && rm -f "$1-wal" "$1-shm" "$1-journal"
+[ -z "$new" ] || chown "$(stat -c %u:%g "${1%/*}")" "$1"
+"""
+
 MAGIC = b"SQLite format 3\0"
 HEADER = 100
 
@@ -122,11 +133,16 @@ class Sqlite(Strategy[SqliteOptions]):
         return {"client": ("sqlite3", "--version"), "databases": ("sh", "-c", LOOK, "sh", *options.paths)}
 
     def plan(self, container: Container, facts: Facts, options: SqliteOptions) -> Plan:
+        if facts.helper:
+            _demand_seen(container, facts)
+            return Plan(tuple(_helped(path, container) for path in _databases(facts)))
         _demand_client(container, facts)
         return Plan(tuple(map(_dump, _databases(facts))))
 
     def restore(self, container: Container, facts: Facts, options: SqliteOptions, wanted: Wanted) -> Restore:
-        _demand_client(container, facts)
+        if not _has_client(facts):
+            hint = "Restore --to a container that has them, or write the dump --to-file and follow its line `restore`."
+            raise Unsuitable(f"{container.image} lacks sh or sqlite3", hint, "no-client")
         paths = {stored.name: stored.subject for stored in wanted.artifacts}
         return Restore(
             f"the databases {some(sorted(paths.values()))}",
@@ -140,6 +156,16 @@ def _dump(path: str) -> Dump:
     source, restore = Exec(("sh", "-c", DUMP, "sh", _url(path))), shlex.join(_load(path))
     name = file_name(path.strip("/"), ".sqlite")
     return Dump(name, "sqlite", source, restore, whole_database, min_size=HEADER, subject=path, count=_count(path))
+
+
+def _helped(path: str, container: Container) -> Dump:
+    """By a helper; its line of plain tools stops the application, since nothing in the target knows SQLite's locks."""
+    name = file_name(path.strip("/"), ".sqlite")
+    script, owner = shlex.join(("sh", "-c", BY_HAND, "sh", path)), shlex.quote(container.name)
+    run = f"docker run --rm --interactive --volumes-from {owner} busybox {script}"
+    restore = f"(docker stop {owner} && {run} && docker start {owner})"
+    source, count = Exec((*READER, "copy", path)), Count(Exec((*READER, "count", path)))
+    return Dump(name, "sqlite", source, restore, whole_database, min_size=HEADER, subject=path, count=count)
 
 
 def _load(path: str) -> Argv:
@@ -175,17 +201,40 @@ def _undo(path: str, wanted: Wanted) -> Argv | None:
     return None if wanted.replace else ("rm", "-f", path, f"{path}-wal", f"{path}-shm", f"{path}-journal")
 
 
+def _has_client(facts: Facts) -> bool:
+    return facts.shell is not None and facts.answers["client"].ok
+
+
 def _demand_client(container: Container, facts: Facts) -> None:
-    if facts.shell is None or not facts.answers["client"].ok:
+    if not _has_client(facts):
         hint = "Use an image that has it, or let commands.backup write the application's own dump."
-        raise Unsuitable(f"{container.image} lacks sh or sqlite3", hint, "no-client")
+        raise NeedsHelper(f"{container.image} lacks sh or sqlite3", hint, "no-client")
+
+
+def _demand_seen(container: Container, facts: Facts) -> None:
+    """Raises `Unsuitable` for what a helper does not see with all that belongs to it."""
+    if not (look := facts.answers["databases"]).ok:
+        hint = "Use an image that has sqlite3."
+        raise Unsuitable(f"the helper container could not look: {look.complaint}", hint, "no-helper")
+    for _, path in _looked(facts):
+        if path in container.mounts:
+            message = f"of {path} only the file itself is mounted, and not what may lie beside it"
+            raise Unsuitable(message, "Mount its folder, or use an image that has sqlite3.", "not-mounted")
+        if not any(path.startswith(folder.rstrip("/") + "/") for folder in container.mounts):
+            hint = "Put it on a volume, or use an image that has sqlite3."
+            raise Unsuitable(f"{path} is on no volume, so that no helper container sees it", hint, "not-mounted")
+
+
+def _looked(facts: Facts) -> Iterator[tuple[str, str]]:
+    for line in facts.answers["databases"].stdout.splitlines():
+        kind, _, path = line.partition(" ")
+        yield kind, path
 
 
 def _databases(facts: Facts) -> Iterable[str]:
     """Paths, sorted; raises `Unsuitable` for a named one that is none, and where there is none at all."""
     found: list[str] = []
-    for line in facts.answers["databases"].stdout.splitlines():
-        kind, _, path = line.partition(" ")
+    for kind, path in _looked(facts):
         if kind == "missing":
             hint = "Check backup.sqlite.paths, and what backup.user may see."
             raise Unsuitable(f"{path} is not there", hint, "missing-path")

@@ -11,6 +11,8 @@ from controller import folders
 from controller.cli.terminal import AsJson, Failed, TargetKey, as_key, out, show, show_json, show_problems
 from controller.engine.client import Engine
 from controller.errors import SidecarError
+from controller.helpers import Helpers
+from controller.identity import identity
 from controller.survey import Surveyor
 from controller.targets import Target, find, nearest, scope
 from strategies import discover
@@ -48,7 +50,7 @@ def explain(key: TargetKey, as_json: AsJson = False) -> int:
     if target is None:
         raise Failed(f"no target {key}", nearest(wanted, [str(target.key) for target in known]))
     if target.options is not None and target.state != "absent":
-        target = surveyed(target)
+        target = surveyed(target, loaded)
     if as_json:
         show_json(target.as_dict())
         return program.OK
@@ -77,8 +79,11 @@ def found(loaded: Loaded) -> tuple[list[Target], tuple[Problem, ...]]:
     return list(find(loaded, place, listed, discover()).values()), place.problems
 
 
-def surveyed(target: Target) -> Target:
+def surveyed(target: Target, loaded: Loaded) -> Target:
+    engine, settings = Engine(), loaded.settings
     try:
-        return target.with_survey(Surveyor(Engine(), discover()).survey(target.container.id, *target.asked()))
+        helpers = Helpers(engine, identity(settings.paths.workdir), allowed=settings.policy.create_containers)
+        survey = Surveyor(engine, discover(), helpers).survey(target.container.id, *target.asked())
+        return target.with_survey(survey)
     except SidecarError as error:
         return target.with_problem(Problem(error.code, f"container {target.container.name}", error.message, error.hint))

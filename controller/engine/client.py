@@ -5,7 +5,7 @@ A thin front: each verb lives in its own file of this folder, so that a reader f
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from controller.engine import archive, ask, ending, events, feed, holding, put, throwaway
+from controller.engine import archive, ask, ending, events, feed, helper, holding, put, throwaway
 from controller.engine.api import Api
 from controller.engine.models import EngineVersion, ExecResult, Inspected, Listed, NetworkInfo
 from controller.engine.stream import ExecStream
@@ -238,6 +238,10 @@ class Engine:
     ) -> str:
         """Create a throw-away container like `like` and give its id. See `throwaway.create`."""
         return throwaway.create(self._api, like, image, labels, limits, idle=idle)
+
+    def helper(self, target_id: str, image: str, labels: Mapping[str, str], seconds: float) -> str:
+        """Create a container that sees the target's volumes read-only and give its id. See `helper.create`."""
+        return helper.create(self._api, target_id, image, labels, seconds)
 
     def start_throwaway(self, container_id: str) -> None:
         """Raises `EngineError` when the engine cannot start it."""

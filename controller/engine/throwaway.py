@@ -1,4 +1,4 @@
-"""Throw-away containers, the only ones that this program ever creates: like a target, but with nothing of its reach.
+"""Throw-away containers for drills: like a target, but with nothing of its reach. Only `helper` creates another kind.
 
 Such a container runs what the target runs, as the same user, with the same environment, memory file systems and
 capabilities at most. It has no network, no port, no bind or named mount, none of the target's labels, and limits. The
@@ -17,9 +17,9 @@ from controller.errors import EngineError, ImageGone, TargetGone
 
 Json = Mapping[str, Any]
 LABEL = "backup-sidecar.drill"
-"""Of every throw-away container; its value is the drill's id."""
+"""Of a drill's container; its value is the drill's id."""
 OWNER = "backup-sidecar.owner"
-"""The identity of the sidecar that made it."""
+"""Of every container that is created here: the identity of the sidecar that made it."""
 PROCESSES = 4096
 """Processes and threads that it may have at a time."""
 LOG_SIZE = "1m"
@@ -74,7 +74,7 @@ def remove(api: Api, container_id: str) -> None:
     try:
         with translated("removing a throw-away container", container_id):
             labels = client.inspect_container(container_id)["Config"].get("Labels") or {}
-            if LABEL not in labels:
+            if OWNER not in labels:
                 raise EngineError(f"{container_id} is no throw-away container, so it is not removed")
             client.remove_container(container_id, force=True, v=True)
     except TargetGone:

@@ -18,6 +18,7 @@ from controller.drills import Drills
 from controller.engine.client import Engine
 from controller.engine.models import Listed, NetworkEndpoint
 from controller.errors import UnknownTarget
+from controller.helpers import Helpers
 from controller.holds import Holds
 from controller.identity import identity
 from controller.jobs import Job, Jobs
@@ -57,11 +58,12 @@ class World:
         self.drills = Drills(self.rehearse, self.catalog, self.store, folder / "work/drills", allowed=True)
         self.holds = Holds()
         self.pruner = Pruner(self.store, self.catalog, self.holds, self.targets, folder / "work", clock=utc_now)
+        engine = Engine(f"unix://{folder}/no-engine.sock")
         self.decider = Decider(
-            Engine(f"unix://{folder}/no-engine.sock"),
+            engine,
             store=self.store,
             catalog=self.catalog,
-            surveyor=Surveyor(Engine(f"unix://{folder}/no-engine.sock"), discover()),
+            surveyor=Surveyor(engine, discover(), Helpers(engine, "", allowed=False)),
             strategies=discover(),
             secrets=lambda: self.loaded.secrets,
             targets=self.targets,

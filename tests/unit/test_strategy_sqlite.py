@@ -1,3 +1,4 @@
+import importlib.util
 import io
 import sqlite3
 import subprocess
@@ -5,16 +6,16 @@ import subprocess
 import pytest
 from pydantic import ValidationError
 
-from strategies.base import Answer, Container, Exec, Facts, Incomplete, Unsuitable
+from strategies.base import Answer, Container, Exec, Facts, Incomplete, NeedsHelper, Unsuitable
 from strategies.sqlite import LOOK, Sqlite, SqliteOptions, whole_database
 
-CONTAINER = Container("1f", "shop-app-1", "shop:1")
+CONTAINER = Container("1f", "shop-app-1", "shop:1", mounts=("/data", "/etc/one.db"))
 CLIENT = Answer(0, "3.46.1 2024-08-13\n")
 ABSENT = Answer(127)
 
 
-def plan(*, shell="sh", client=CLIENT, found="database /data/shop.db\n"):
-    facts = Facts(shell, {"client": client, "databases": Answer(0, found)})
+def plan(*, shell="sh", client=CLIENT, found="database /data/shop.db\n", helper=False):
+    facts = Facts(shell, {"client": client, "databases": Answer(0, found)}, helper=helper)
     return Sqlite().plan(CONTAINER, facts, SqliteOptions())
 
 
@@ -53,6 +54,36 @@ def test_each_database_is_a_dump_whose_path_is_no_option_and_no_url():
 def test_what_keeps_a_dump_from_working_is_known_beforehand(change, code):
     with pytest.raises(Unsuitable) as refused:
         plan(**change)
+    assert refused.value.code == code
+
+
+@pytest.mark.parametrize("change", [{"client": ABSENT}, {"shell": None}])
+def test_without_a_client_a_helper_would_do(change):
+    with pytest.raises(NeedsHelper):
+        plan(**change)
+
+
+def test_a_helper_reads_by_the_program_that_it_brings_along():
+    (dump,) = plan(client=ABSENT, helper=True).dumps
+    assert isinstance(dump.source, Exec)
+    assert dump.source.argv == ("python", "-m", "strategies.sqlite_reader", "copy", "/data/shop.db")
+    assert importlib.util.find_spec(dump.source.argv[2])
+    assert "--volumes-from shop-app-1 " in dump.restore
+    assert dump.restore.endswith(" /data/shop.db && docker start shop-app-1)")
+
+
+@pytest.mark.parametrize(
+    ("found", "code"),
+    [
+        ("database /etc/one.db\n", "not-mounted"),
+        ("missing /srv/shop.db\n", "not-mounted"),
+        ("database /database/shop.db\n", "not-mounted"),
+        ("missing /data/no.db\n", "missing-path"),
+    ],
+)
+def test_a_helper_reads_only_what_it_sees_with_all_that_belongs_to_it(found, code):
+    with pytest.raises(Unsuitable) as refused:
+        plan(found=found, helper=True)
     assert refused.value.code == code
 
 

@@ -1,0 +1,133 @@
+"""Reads a SQLite database where no client is: run as a program in a helper container, which can write nothing there.
+
+`python -m strategies.sqlite_reader copy PATH` writes a checked copy to standard output, `count PATH` the rows of each
+table. Apart from the strategy, which only plans.
+"""
+
+import fcntl
+import os
+import shutil
+import sqlite3
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from urllib.parse import quote
+
+PATIENCE = 10.0
+"""Seconds that another connection's lock, or a moment in which nothing can be read here, may last."""
+SHARED_FIRST, SHARED_SIZE = 0x40000002, 510
+"""The bytes that whoever reads a database locks (SQLite's os.h)."""
+TABLES = "SELECT name FROM sqlite_master WHERE type = 'table' AND rootpage > 0 AND substr(name, 1, 7) <> 'sqlite_'"
+
+
+class Unreadable(Exception):
+    """Whoever may only read cannot read this right."""
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[sqlite3.Connection]:
+    """The database as it is at one moment. Raises `sqlite3.Error`, `OSError` and `Unreadable`."""
+    if path.resolve() != path:
+        raise Unreadable("it is reached by a symbolic link; name the file that it leads to")
+    with ExitStack() as stack:
+        yield entered(path, stack)
+
+
+def entered(path: Path, stack: ExitStack) -> sqlite3.Connection:
+    """By SQLite's own locks, else at rest; whichever is possible may change as others come and go."""
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return stack.enter_context(begun(path, "mode=ro"))
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
+                raise
+        try:
+            return stack.enter_context(at_rest(path))
+        except Unreadable:
+            if time.monotonic() > until:
+                raise
+        time.sleep(0.02)
+
+
+@contextmanager
+def begun(path: Path, how: str) -> Iterator[sqlite3.Connection]:
+    """A connection inside a read transaction."""
+    address = f"file:{quote(os.fsencode(path))}?{how}"
+    with closing(sqlite3.connect(address, uri=True, timeout=PATIENCE, isolation_level=None)) as connection:
+        connection.execute("BEGIN")
+        connection.execute("SELECT count(*) FROM sqlite_master")
+        yield connection
+
+
+@contextmanager
+def at_rest(path: Path) -> Iterator[sqlite3.Connection]:
+    """A database whose write-ahead log went away with its last connection: all of it is in the file.
+
+    SQLite itself refuses it, because it cannot make the log's index here. Our shared lock keeps whoever opens it
+    meanwhile from moving a new log into the file when he closes it; if a long log is moved nevertheless, the file's
+    times tell. They are trusted once they are older than the clock's step.
+    """
+    with path.open("rb") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB, SHARED_SIZE, SHARED_FIRST)
+        except BlockingIOError:
+            raise Unreadable("database is locked") from None
+        before = last_change(file.fileno())
+        while 0 <= time.time_ns() - max(before) < 100_000_000:
+            time.sleep(0.02)
+            before = last_change(file.fileno())
+        logs = (path.with_name(path.name + suffix) for suffix in ("-wal", "-journal"))
+        if any(log.exists() and log.stat().st_size for log in logs):
+            raise Unreadable("its log has to be recovered first: let the application open the database")
+        with begun(path, "immutable=1") as connection:
+            yield connection
+            if last_change(file.fileno()) != before:  # Before anything is closed, which would give up our lock.
+                raise Unreadable("it was changed while it was read")
+
+
+def last_change(file: int) -> tuple[int, int]:
+    """Of content and of anything, in nanoseconds of the system's clock."""
+    found = os.fstat(file)
+    return found.st_mtime_ns, found.st_ctime_ns
+
+
+def copy(path: Path) -> None:
+    """A checked copy to standard output."""
+    with TemporaryDirectory() as folder:
+        with reading(path) as source, closing(sqlite3.connect(copied := Path(folder, "copy"))) as target:
+            source.backup(target)
+        with closing(sqlite3.connect(copied)) as target:
+            found = [row for (row,) in target.execute("PRAGMA integrity_check(5)")]
+        if found != ["ok"]:
+            raise Unreadable(f"integrity check: {'; '.join(found)}")
+        with copied.open("rb") as file:
+            shutil.copyfileobj(file, sys.stdout.buffer, 1 << 20)
+
+
+def count(path: Path) -> None:
+    """As `COUNT` does."""
+    with reading(path) as source:
+        for (name,) in source.execute(TABLES).fetchall():
+            quoted = '"' + name.replace('"', '""') + '"'
+            ((rows,),) = source.execute(f"SELECT count(*) FROM {quoted}")  # noqa: S608  # a name has no placeholder
+            shown = name.replace("\n", " ").replace("\t", " ")
+            sys.stdout.write(f"{rows}\t{shown}\n")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """`copy PATH` or `count PATH`; gives the exit code."""
+    question, path = arguments
+    try:
+        {"copy": copy, "count": count}[question](Path(path))
+    except (sqlite3.Error, OSError, Unreadable) as error:
+        sys.stderr.write(f"{path}: {error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
