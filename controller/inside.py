@@ -168,9 +168,9 @@ class Inside:
         return tuple(f"{name} (the target has no shell to end it by)" for name in left)
 
     def killed_for_memory(self) -> bool:
-        """Whether the kernel has killed something in the container for memory since it was started.
+        """Whether the engine knows that the kernel has killed something in the container for memory since its start.
 
-        A child that is killed under a shell, or in a pipe, leaves exit code 0 behind.
+        For what runs without the seal, or where the container does not show the kernel's own count.
         """
         return self.engine.inspect(self.place.container).oom
 

@@ -92,9 +92,9 @@ class Attempt:
         with self.quiescing.held(container, self.settings.quiesce, run, self.inside.deadline):
             killed = self.inside.killed_for_memory()
             captured = [self.capture(dump, draft) for dump in self.inside.survey.plan.dumps]
-            if killed:
+            if killed and any(isinstance(one.dump.source, Exec) and not one.sealed for one in captured):
                 self.warnings.append("killed-before: a kill for memory would not have been seen, since there was one")
-            elif self.inside.killed_for_memory():
+            elif not killed and self.inside.killed_for_memory():
                 hint = "Raise the container's memory limit, or dump less at a time."
                 raise CommandFailed("the kernel killed something in the target for memory during the dump", hint=hint)
             return captured

@@ -15,7 +15,9 @@ target's `sh`, which behaves alike in dash, BusyBox and bash:
 5. Whatever else still holds standard output, as `>(gzip)` of bash or a child in the background do, may still write
    to it. It gets 10 s to finish; after that the command has failed with 125, because nobody could tell whether
    all has come.
-6. The seal and three digits of exit code end the stream. Until our newline comes the wrapper lives, so that the
+6. A child that the kernel kills for memory under a shell, or in a pipe, leaves exit code 0 behind. So the cgroup's
+   count of such kills is compared, where the container shows it; when it has grown the command has failed with 137.
+7. The seal and three digits of exit code end the stream. Until our newline comes the wrapper lives, so that the
    engine's timer does not start; then it ends what the command left behind in its group.
 """
 
@@ -28,6 +30,16 @@ read -r BACKUP_SEAL <&3 || exit 125
 echo "$BACKUP_RUN $$" >&2
 (read -r BACKUP_SEAL <&3 && exit; trap '' TERM; kill -TERM 0; sleep 5; kill -KILL 0) >/dev/null 2>&1 &
 BACKUP_SWITCH=$!
+kills() {
+  for BACKUP_FILE in /sys/fs/cgroup/memory.events /sys/fs/cgroup/memory/memory.oom_control; do
+    while read -r BACKUP_NAME BACKUP_COUNT; do
+      [ "$BACKUP_NAME" = oom_kill ] && BACKUP_KILLS=$BACKUP_COUNT
+    done <"$BACKUP_FILE"
+  done 2>/dev/null
+}
+BACKUP_KILLS=
+kills
+BACKUP_BEFORE=$BACKUP_KILLS
 (unset BACKUP_SEAL BACKUP_SWITCH; exec "$@" 3<&-)
 BACKUP_CODE=$?
 held() {
@@ -45,6 +57,11 @@ while held; do
   fi
   BACKUP_PATIENCE=$((BACKUP_PATIENCE - 1))
 done
+kills
+if [ "$BACKUP_KILLS" != "$BACKUP_BEFORE" ]; then
+  echo 'the kernel killed something in the container for memory while the command ran' >&2
+  BACKUP_CODE=137
+fi
 printf '%s%03d' "$BACKUP_SEAL" "$BACKUP_CODE"
 wait "$BACKUP_SWITCH"
 trap '' TERM

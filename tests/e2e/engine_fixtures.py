@@ -25,9 +25,10 @@ def container(image: str, *command: str, options: tuple[str, ...] = ("--init",))
 
 
 @contextmanager
-def shell_container(shell: str) -> Iterator[str]:
+def shell_container(shell: str, *options: str) -> Iterator[str]:
     """A container whose `sh` is dash, BusyBox or bash."""
-    with container(BUSYBOX if shell == "busybox" else DEBIAN, *SLEEP) as made:
+    image = BUSYBOX if shell == "busybox" else DEBIAN
+    with container(image, *SLEEP, options=("--init", *options)) as made:
         if shell == "bash":
             docker("exec", made, "ln", "-sf", "bash", "/bin/sh")
         yield made

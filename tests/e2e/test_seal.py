@@ -108,6 +108,24 @@ def test_a_background_child_that_keeps_the_output_fails_the_command(
     assert "4322" not in sleepers(target)
 
 
+@pytest.mark.parametrize("count", ["memory.events", "memory/memory.oom_control"], ids=["cgroup v2", "cgroup v1"])
+def test_the_kernels_count_of_kills_for_memory_decides_over_the_exit_code(
+    engine: Engine, shell: str, count: str
+) -> None:
+    """The count is a file of the test's, since a machine has only one of the two kinds."""
+    path = f"/sys/fs/cgroup/{count}"
+    with shell_container(shell, "--tmpfs", "/sys/fs/cgroup") as target:
+        docker("exec", target, "sh", "-c", f"mkdir -p $(dirname {path}); echo oom_kill_disable 0 >{path}")
+        docker("exec", target, "sh", "-c", f"echo oom_kill 1 >>{path}")
+
+        before = run(engine, target, "echo", "data")[1]
+        output, killed = run(engine, target, "sh", "-c", f"echo data; echo oom_kill 2 >>{path}")
+
+    assert before.code == 0
+    assert (output, killed.code) == (b"data\n", 137)
+    assert "the kernel killed" in killed.stderr
+
+
 def test_standard_error_is_apart_and_only_its_tail_is_kept(engine: Engine, target: str) -> None:
     noise = "head -c 8000000 /dev/zero | tr '\\0' x >&2; echo END >&2; echo data"
     output, result = run(engine, target, "sh", "-c", noise)
