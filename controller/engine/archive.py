@@ -1,7 +1,9 @@
 """Reading a path by the engine's archive endpoint, for targets without `tar` or with everything held still.
 
 The endpoint locks the container for the whole download (inspect, exec and logs wait), so the connection is closed
-whatever happens, and a stalled one early.
+whatever happens, and a stalled one early. An engine that is being stopped waits for it 15 s, then leaves the container
+as it is, kills it at its next start and does not start it again, whatever its restart policy says (moby, 20.10 and
+26.1). It takes no connection by then: so that is looked at while reading.
 """
 
 import contextlib
@@ -19,6 +21,7 @@ from controller.errors import (
     Cancelled,
     EngineError,
     EngineLost,
+    EngineUnreachable,
     SidecarError,
     Stalled,
     StreamTruncated,
@@ -30,6 +33,8 @@ from controller.errors import (
 CHUNK = 1 << 20
 SHORTEST = 0.05
 """Seconds that a read may wait at least."""
+LOOK = 1.0
+"""Seconds between two looks whether the engine takes connections, and those that one may take."""
 
 
 class ArchiveStream:
@@ -47,7 +52,7 @@ class ArchiveStream:
         self._connection: http.client.HTTPConnection | None = None
         self._socket: socket.socket | None = None
         self._reason: SidecarError | None = None
-        self._size = 0
+        self._size, self._looked = 0, time.monotonic()
 
     def __enter__(self) -> Self:
         self.check()
@@ -107,9 +112,22 @@ class ArchiveStream:
     def _be_patient(self) -> None:
         """Let the next read wait until the stall time-out or the deadline, whichever comes first."""
         self.check()
+        self._demand_engine()
         waits = [wait for wait in (self._stall, self._until_deadline()) if wait is not None]
         assert self._socket is not None, "an ArchiveStream is used in a with statement"
         self._socket.settimeout(max(SHORTEST, min(waits)) if waits else None)
+
+    def _demand_engine(self) -> None:
+        """Raises `EngineLost` for an engine that is being stopped; one that is only slow is waited for."""
+        if time.monotonic() - self._looked < LOOK:
+            return
+        self._looked = time.monotonic()
+        try:
+            self._api.connect(LOOK).close()
+        except EngineUnreachable as error:
+            raise EngineLost(f"the engine is being stopped, after {self._size} bytes: {error.message}") from error
+        except EngineError:
+            return
 
     def cancel(self, reason: SidecarError | None = None) -> None:
         """From any thread: close the connection first; whoever iterates gets `reason`, else `Cancelled`."""

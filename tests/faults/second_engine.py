@@ -1,6 +1,7 @@
 """A Docker engine of the tests' own in a privileged container of the machine's, to be killed, frozen and replaced."""
 
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
@@ -68,13 +69,19 @@ class SecondEngine:
 
     def target(self, service: str, command: str, **labels: str) -> str:
         """Start a container that opts in with this backup command; gives its name."""
-        told = {PROJECT: self.project, SERVICE: service, "backup.enable": "true", "backup.commands.backup": command}
+        return self.start_target(service, {"commands.backup": command, **labels})
+
+    def start_target(
+        self, service: str, labels: Mapping[str, str], *options: str, command: tuple[str, ...] = SLEEP
+    ) -> str:
+        """Start a container that opts in; gives its name. Labels are written without `backup.`."""
+        told = {PROJECT: self.project, SERVICE: service, "backup.enable": "true"}
         told |= {f"backup.{key}": value for key, value in labels.items()}
         flags = [flag for key, value in told.items() for flag in ("--label", f"{key}={value}")]
         name = f"{self.project}-{service}"
         self.docker(
-            *("run", "--detach", "--init", "--name", name, "--network", "app_internal", *flags),
-            *(image("BUSYBOX"), *SLEEP),
+            *("run", "--detach", "--init", "--name", name, "--network", "app_internal", *flags, *options),
+            *(image("BUSYBOX"), *command),
         )
         return name
 

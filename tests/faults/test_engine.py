@@ -16,6 +16,7 @@ from tests.e2e.stage import Sidecar, docker, eventually, image
 from tests.faultproxy import EVENTS, Fault, FaultProxy
 from tests.faults.conftest import config_folder, metric
 from tests.faults.second_engine import NEWEST, OLDEST, SecondEngine, make_images
+from tests.faults.test_held import JOURNAL
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -204,6 +205,46 @@ def test_an_engine_that_comes_back_as_an_older_one_is_spoken_to_in_its_version(
 
     assert report["state"] == "succeeded"
     record_property("seen", f"{NEWEST} became {OLDEST}; the next run succeeded")
+
+
+HELD = {"pause": "paused", "stop": "exited"}
+HUGE = ("sh", "-c", "mkdir -p /data; truncate -s 40G /data/huge; exec sleep infinity")
+"""A minute's work for the archive endpoint."""
+
+
+@pytest.mark.parametrize("version", [NEWEST], indirect=False)
+@pytest.mark.parametrize(
+    ("options", "end"),
+    [((), "TERM"), ((), "KILL"), (("--live-restore",), "TERM")],
+    ids=["restarted", "killed", "restarted with live-restore"],
+)
+@pytest.mark.parametrize("quiesce", HELD)
+@pytest.mark.fault(31, "the engine itself is restarted, or killed, during a hold", "afterwards the target is as others")
+def test_a_target_that_is_held_while_the_engine_restarts_is_afterwards_as_if_it_had_not_been(
+    quiesce: str, end: str, options: tuple[str, ...], stand: Stand, record_property: Told
+) -> None:
+    """An engine that was killed ends everything that runs without it, unless with live-restore."""
+    files = {"strategy": "filesystem", "filesystem.paths": "/data", "quiesce": quiesce, "retries": "0"}
+    lasting = ("--restart=unless-stopped", "--stop-timeout=0")
+    beside = stand.engine.start_target("beside", {"commands.backup": "echo data"}, *lasting)
+    container = stand.engine.start_target("held", files, *lasting, command=HUGE)
+
+    def statuses() -> list[str]:
+        return stand.engine.docker("inspect", "--format", "{{.State.Status}}", container, beside).split()
+
+    run = stand.dumping("held")
+    stand.engine.end(end)
+    report = stand.sidecar.ended(run, seconds=15)
+    assert (report["state"], report["failure"]["code"]) == ("failed", "engine-lost"), report
+    stand.engine.start(*options)
+    eventually(lambda: stand.is_ready, seconds=10, what="ready again")
+
+    expected = ["running" if quiesce == "stop" or end == "TERM" else "exited", "exited" if end == "KILL" else "running"]
+    eventually(lambda: statuses() == expected, seconds=10, what="as the other one")
+    eventually(lambda: not stage.within(stand.sidecar.container, f"ls {JOURNAL}"), what="the journal is empty")
+    assert stand.sidecar.stored("held") == []
+    assert "still-held" not in stand.sidecar.http.get("/metrics").text
+    record_property("seen", f"{quiesce}, {end}{' '.join(options)}: {expected[0]}, another one {expected[1]}")
 
 
 RESYNC = 60
