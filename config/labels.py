@@ -43,6 +43,7 @@ OPERATOR_ONLY: Mapping[str, str] = {
     "orchestrator": "orchestrator",
     "url": "orchestrator.url",
     "interval": "orchestrator.interval",
+    "ping": "targets.<key>.ping.url",
     "scope": "scope",
     "network": "scope.network",
     "project": "scope.project",

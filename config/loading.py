@@ -7,7 +7,7 @@ import errno
 import hashlib
 import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,10 @@ from config import document, overrides, variables
 from config.document import Document, Path_, Places
 from config.fields import SecretReference
 from config.layers import COMMAND
+from config.ping import HINT, OwnTarget, is_check
 from config.problems import ConfigurationError, Problem
 from config.secrets import SHORTEST, Secrets, read_secret
-from config.settings import TOKEN_NAME, DefaultStrategy, Settings, TargetLayer
+from config.settings import TOKEN_NAME, DefaultStrategy, Settings
 from config.validation import location, problems_from
 from config.variables import Variables
 from config.wording import is_variable_name, quoted, suggest
@@ -44,6 +45,8 @@ class Loaded:
     api_token: str = field(repr=False)
     orchestrator_key: str | None = field(repr=False)
     """None: no orchestrator."""
+    pings: Mapping[str, str] = field(repr=False)
+    """URLs of checks by key of the target; the sidecar's own by the empty text."""
     problems: tuple[Problem, ...]
     """Warnings; errors are raised."""
     values: Mapping[str, Any] = field(repr=False)
@@ -108,6 +111,7 @@ class _Loading:
         self.reported: set[Path_] = set()
         self.shown: list[str] = []
         self.places = Places(file, {})
+        self.secret_paths = frozenset(_secret_paths(file.values))
 
     def run(self) -> Loaded:
         values = self._filled(self.file.values, (), self._secret_names())
@@ -123,11 +127,13 @@ class _Loading:
             if settings and settings.orchestrator
             else None
         )
+        pings = self._pings(settings) if settings else {}
         everything = Secrets(secrets, [*self.shown, *_sensitive(self.known)])
         problems = tuple(_redacted(problem, everything) for problem in self.problems)
         if settings is None or any(problem.severity == "error" for problem in problems):
             raise ConfigurationError(problems)
-        return Loaded(settings, everything, token or "", key, problems, values, self.places, digest(self.folder))
+        found = digest(self.folder)
+        return Loaded(settings, everything, token or "", key, pings, problems, values, self.places, found)
 
     def add(self, path: Path_, code: str, message: str, hint: str) -> None:
         self.problems.append(Problem(code, self.places.of(path), message, hint))
@@ -139,7 +145,7 @@ class _Loading:
         written = self.file.values.get("secrets") or []
         listed = written.split(",") if isinstance(written, str) else written if isinstance(written, list) else []
         extra = (self.known.get("SIDECAR_SECRETS") or "").split(",")
-        references = [_reference(self.file.values, "api", "token"), _reference(self.file.values, "orchestrator", "key")]
+        references = [_reference(self.file.values, *path) for path in self.secret_paths]
         return frozenset(
             name.strip() for name in [TOKEN_NAME, *listed, *extra, *references] if isinstance(name, str)
         ) - {""}
@@ -153,7 +159,7 @@ class _Loading:
             return [self._filled(item, (*path, index), secret) for index, item in enumerate(value)]
         if not isinstance(value, str):
             return value
-        is_secret = path in {("api", "token"), ("orchestrator", "key")}
+        is_secret = path in self.secret_paths
         found = variables.fill(value, self.known, () if is_secret else secret)
         if found.code is None:
             return found.text
@@ -187,13 +193,13 @@ class _Loading:
             plain["strategy"] = self._section(values["strategy"], DefaultStrategy, ("strategy",))
         if isinstance(targets := values.get("targets"), dict):
             plain["targets"] = {
-                key: self._section(layer, TargetLayer, ("targets", key)) if isinstance(layer, dict) else layer
+                key: self._section(layer, OwnTarget, ("targets", key)) if isinstance(layer, dict) else layer
                 for key, layer in targets.items()
             }
         return plain
 
     def _section(
-        self, section: dict[str, Any], model: type[DefaultStrategy | TargetLayer], path: Path_
+        self, section: dict[str, Any], model: type[DefaultStrategy | OwnTarget], path: Path_
     ) -> dict[str, Any]:
         fields = {field.alias or name for name, field in model.model_fields.items()}
         for key, value in section.items():
@@ -257,6 +263,17 @@ class _Loading:
         name = _reference(self.file.values, "api", "token") if "token" in api else TOKEN_NAME
         return SecretReference(secret=name) if name else None
 
+    def _pings(self, settings: Settings) -> dict[str, str]:
+        """The URLs of all checks, by key."""
+        written: dict[str, Path_] = {"": ("ping", "url")}
+        written |= {key: ("targets", key, "ping", "url") for key in settings.targets}
+        given = {"": settings.ping.url} | {key: own.ping.url for key, own in settings.targets.items()}
+        found = {key: self._secret(url, written[key]) for key, url in given.items() if url}
+        for key, url in found.items():
+            if url and not is_check(url):
+                self.add(written[key], "bad-value", "is not the URL of a check", HINT)
+        return {key: url for key, url in found.items() if url}
+
     def _secret(self, given: SecretReference | SecretStr, path: Path_) -> str | None:
         value = given.get_secret_value() if isinstance(given, SecretStr) else self._look_up(given.secret, path)
         if value == "":
@@ -294,7 +311,14 @@ class _Loading:
         return None
 
 
-def _reference(values: Mapping[str, Any], *path: str) -> str | None:
+def _secret_paths(values: Mapping[str, Any]) -> Iterator[Path_]:
+    """Where the file may hold a secret, or say which."""
+    yield from (("api", "token"), ("orchestrator", "key"), ("ping", "url"))
+    targets = values.get("targets")
+    yield from (("targets", key, "ping", "url") for key in (targets if isinstance(targets, dict) else ()))
+
+
+def _reference(values: Mapping[str, Any], *path: str | int) -> str | None:
     found: Any = values
     for key in (*path, "secret"):
         found = found.get(key) if isinstance(found, dict) else None

@@ -18,14 +18,15 @@ from config.layers import COMMAND, Author, Layer, Path, Sourced, brings_command,
 from config.loading import Loaded
 from config.minimums import shortfalls
 from config.passwords import passwords_in
+from config.ping import OwnTarget
 from config.problems import Problem
-from config.target import Commands, TargetLayer, TargetSettings
+from config.target import Commands, TargetSettings
 from config.validation import problems_from
 from config.wording import dotted, quoted, suggest
 
 _DOLLAR_HINT = "Write one `$`: only Compose halves `$$`, and only in a compose file."
 _VARIABLE_HINT = "Let the shell in the target expand a variable of its own."
-_SECTIONS = frozenset(field.alias for field in TargetLayer.model_fields.values())
+_SECTIONS = frozenset(field.alias for field in OwnTarget.model_fields.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +226,7 @@ class _Resolving:
             )
 
     def _validated(self, merged: Layer, strategy: str | None) -> TargetSettings | None:
-        flat = {path: item.value for path, item in merged.items() if path[0] not in {"options", "strategy"}}
+        flat = {path: item.value for path, item in merged.items() if path[0] not in {"options", "strategy", "ping"}}
         options = {
             path[2:]: item.value for path, item in merged.items() if path[:2] == ("options", strategy) and path[2:]
         }

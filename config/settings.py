@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from config.commands import Command
 from config.fields import CommaList, Compression, Duration, Secret, SecretReference, Size, VariableNames, invalid
+from config.ping import OwnTarget, Ping
 from config.target import (
     TARGET_NAME,
     Commands,
@@ -18,7 +19,6 @@ from config.target import (
     Expect,
     Model,
     Retention,
-    TargetLayer,
     TargetSettings,
     leaves,
 )
@@ -34,12 +34,13 @@ __all__ = [
     "Drills",
     "Expect",
     "Orchestrator",
+    "OwnTarget",
     "Paths",
+    "Ping",
     "Policy",
     "Retention",
     "Scope",
     "Settings",
-    "TargetLayer",
     "TargetSettings",
     "Verify",
     "leaves",
@@ -226,7 +227,7 @@ class Settings(Model):
     """Names of the secrets for commands of this file; values come from the environment, `.env` or `NAME_FILE`."""
     defaults: CommonSettings = CommonSettings()
     """Settings of every target, before its labels."""
-    targets: dict[TargetKey, TargetLayer] = Field(default_factory=dict)
+    targets: dict[TargetKey, OwnTarget] = Field(default_factory=dict)
     """Settings of one target by key, after its labels: the operator has the last word."""
     policy: Policy = Policy()
     """What the operator allows."""
@@ -236,6 +237,8 @@ class Settings(Model):
     """The HTTP interface."""
     orchestrator: Orchestrator | None = None
     """The central orchestrator; unset announces nothing."""
+    ping: Ping = Ping()
+    """Is pinged every few minutes, with the verdict of `status`."""
     scope: Scope = Scope()
     """Which containers are looked at."""
     verify: Verify = Verify()

@@ -4,6 +4,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -28,6 +29,7 @@ from controller.identity import identity
 from controller.jobs import Job, Jobs
 from controller.loop import Loop
 from controller.orphans import Orphans
+from controller.ping import Pings
 from controller.promises import Promises
 from controller.prune import Pruner
 from controller.quiesce import Quiescing
@@ -143,6 +145,7 @@ class Sidecar:
         self.socket = paths.workdir / SOCKET
         self._server = Server(self)
         self._heartbeat = Heartbeat(self) if settings.orchestrator else None
+        self._pings = Pings(self)
 
     @property
     def loaded(self) -> Loaded:
@@ -181,13 +184,17 @@ class Sidecar:
     @property
     def alive(self) -> bool:
         is_announced = self._heartbeat is None or self._heartbeat.alive
-        return self.watch.alive and is_announced and all(loop.alive for loop in self._loops)
+        return self.watch.alive and is_announced and self._pings.alive and all(loop.alive for loop in self._loops)
 
     @property
     def problems(self) -> tuple[Problem, ...]:
         """What concerns no single target."""
         own = (self._passing,) if self._passing else ()
         return (*self._reloader.problems, *own, *self.watch.problems, *self._quiescing.problems)
+
+    def ping_counts(self) -> Mapping[tuple[str, str], int]:
+        """By check and outcome."""
+        return self._pings.counts()
 
     @property
     def own_address(self) -> str | None:
@@ -201,6 +208,7 @@ class Sidecar:
         self._recover()
         self.watch.start()
         self._server.start()
+        self._pings.start()
         for loop in self._loops:
             loop.start()
         if self._heartbeat:
@@ -216,6 +224,7 @@ class Sidecar:
         self.restores.stop()
         self.drills.stop()
         self.jobs.stop(grace=max(0.0, until - time.monotonic()))
+        self._pings.stop()
         if self._heartbeat:
             self._heartbeat.stop()
         self.watch.stop()
@@ -244,10 +253,11 @@ class Sidecar:
                 code="interrupted", message="the sidecar ended while it was under way", hint=hint, transient=True
             )
             self._orphans.add(report.target, report.id)
-            self.jobs.keep(
-                report.model_copy(update={"state": "interrupted", "failure": failure, "finished": datetime.now(UTC)})
-            )
+            interrupted = {"state": "interrupted", "failure": failure, "finished": datetime.now(UTC)}
+            ended = report.model_copy(update=interrupted)
+            self.jobs.keep(ended)
             self._scheduler.owe(report)
+            self._pings.ended(ended)
 
     def _looked(self) -> None:
         """The engine is there, and the list is new: make up for what could not be undone or ended before."""

@@ -1,6 +1,6 @@
 """What API, metrics and heartbeat may ask of the running program; apart, so that they need not know how it is made."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
@@ -104,6 +104,10 @@ class Sidecar(Protocol):
     @property
     def alive(self) -> bool:
         """The loops live."""
+        ...
+
+    def ping_counts(self) -> Mapping[tuple[str, str], int]:
+        """How many were `delivered` and `lost`, by target, empty for the sidecar, and outcome."""
         ...
 
     def targets(self) -> Sequence[Target]:

@@ -1,18 +1,14 @@
 """Keeps the sidecar's lease at the orchestrator, and tells it what ended while it was away.
 
-Apart, because it says that the sidecar lives, and nothing of how fresh its backups are. It uses `urllib`: one small
-request every few seconds needs no pool, and a client with one takes a tenth of the memory that the program may have.
+Apart, because it says that the sidecar lives, and nothing of how fresh its backups are.
 """
 
 import json
 import random
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections import deque
 from datetime import UTC, datetime
-from http.client import HTTPException
 from math import isfinite
 from typing import Any
 
@@ -22,6 +18,7 @@ from controller import views
 from controller.errors import SidecarError
 from controller.facade import Sidecar
 from controller.report import Report, rfc3339
+from controller.sending import send
 from controller.signing import signed_headers
 
 SCHEMA = 1
@@ -37,7 +34,6 @@ LEASE = 3
 """Intervals for which a lease holds."""
 BACKLOG, TOLD_AT_ONCE = 500, 50
 """Reports that wait for the orchestrator at most, the newest; and how many of them one heartbeat carries."""
-MOST_ANSWER = 64 << 10
 
 Json = dict[str, Any]
 
@@ -186,15 +182,8 @@ class Heartbeat:
         """Status and answer; 0 and a reason where there was none."""
         body = json.dumps(message, separators=(",", ":")).encode()
         headers = {"Content-Type": "application/json", **signed_headers(self._key, body, time.time())}
-        request = urllib.request.Request(self._url, body, headers, method=method)  # noqa: S310  # http or https: checked.
-        try:
-            with urllib.request.urlopen(request, timeout=timeout) as response:  # noqa: S310
-                return response.status, parsed(response.read(MOST_ANSWER))
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, {"reason": error.reason}
-        except (OSError, HTTPException, ValueError) as error:
-            return 0, {"reason": str(error) or type(error).__name__}
+        answer = send(method, self._url, body, headers, timeout)
+        return answer.status, parsed(answer.body) if answer.good else {"reason": answer.reason}
 
 
 def parsed(body: bytes) -> Json:

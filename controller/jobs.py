@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import Protocol
 
 from loguru import logger
@@ -66,7 +67,14 @@ class Turns:
 class Job:
     """A run under way: its live report, and the way to end it. Safe to use from several threads."""
 
-    def __init__(self, key: Key, trigger: str, turns: Turns | None = None, number: int = 0) -> None:
+    def __init__(
+        self,
+        key: Key,
+        trigger: str,
+        turns: Turns | None = None,
+        number: int = 0,
+        begun: Callable[[Report], None] = lambda _: None,
+    ) -> None:
         now = datetime.now(UTC)
         self.key = key
         self.future: Future[Report] = Future()
@@ -74,7 +82,7 @@ class Job:
         """Of `time.monotonic()`: when it had its turn first, or was held up by its target."""
         self.deadline: float | None = None
         """Of the same clock; None until then."""
-        self._turns, self._number = turns or Turns(1), number
+        self._turns, self._number, self._on_begin = turns or Turns(1), number, begun
         self._lock = threading.Lock()
         self._report = Report(
             id=new_run_id(now), target=key, state="queued", reason="slot", trigger=trigger, created=now
@@ -114,7 +122,10 @@ class Job:
         self.update(state="queued", reason="slot")
         with self._turns.taken(self._number, self.check):
             self.check()
-            self.update(state="running", reason="", started=self.report.started or datetime.now(UTC))
+            before = self.report.started
+            report = self.update(state="running", reason="", started=before or datetime.now(UTC))
+            if before is None:
+                self._on_begin(report)
             yield
 
     def wait(self, seconds: float, reason: str) -> None:
@@ -174,6 +185,11 @@ class Jobs:
         self._held: dict[str, str] = {}
         self._stopping = False
         self._listeners: list[Callable[[Report], None]] = []
+        self._early: list[Callable[[Report], None]] = []
+
+    def on_begin(self, listener: Callable[[Report], None]) -> None:
+        """Call `listener` when a run has its first turn."""
+        self._early.append(listener)
 
     def on_end(self, listener: Callable[[Report], None]) -> None:
         """Call `listener` with every final report."""
@@ -183,7 +199,7 @@ class Jobs:
         """Queue a run; raises `Busy` while the target has one, `RestoreUnderWay` while not `holder` has it."""
         with self._lock:
             self._demand_free(key, holder)
-            job = Job(key, trigger, self._turns, next(self._numbers))
+            job = Job(key, trigger, self._turns, next(self._numbers), partial(self._tell, self._early))
             self.keep(job.report)
             self._active[str(key)] = job
             threading.Thread(target=self._work, args=(job,), name=f"run {job.report.id}", daemon=True).start()
@@ -263,16 +279,16 @@ class Jobs:
         with self._lock:
             del self._active[str(job.key)]
         job.update(**dict(report))
-        self._tell(report)
+        self._tell(self._listeners, report)
         job.future.set_result(report)
 
     def record(self, report: Report) -> None:
         """Enter a final report of a run that never was, and tell it like any other."""
         self.keep(report)
-        self._tell(report)
+        self._tell(self._listeners, report)
 
-    def _tell(self, report: Report) -> None:
-        for listener in self._listeners:
+    def _tell(self, listeners: Iterable[Callable[[Report], None]], report: Report) -> None:
+        for listener in listeners:
             listener(report)
 
     def keep(self, report: Report) -> None:

@@ -49,7 +49,7 @@ class Metrics(Collector):
             if moment := self._sidecar.next_due(target.key):
                 due.add_metric([str(target.key)], moment.timestamp())
         yield from (success, duration, size, due, drilled, self._problems(), self._counted(), self._reconnects())
-        yield from self._freshness()
+        yield from (*self._freshness(), self._pinged())
 
     def _freshness(self) -> Iterator[Metric]:
         """Also of targets that have vanished."""
@@ -75,6 +75,13 @@ class Metrics(Collector):
         with self._lock:
             for labels, count in sorted(self._runs.items()):
                 family.add_metric(labels, count)
+        return family
+
+    def _pinged(self) -> Metric:
+        text = "Pings of dead man's switches; without a target it is the sidecar's own."
+        family = CounterMetricFamily("backup_pings", text, labels=["target", "outcome"])
+        for labels, count in sorted(self._sidecar.ping_counts().items()):
+            family.add_metric(labels, count)
         return family
 
     def _reconnects(self) -> Metric:

@@ -2,8 +2,8 @@
 
 import hashlib
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +17,7 @@ from controller.drill import Drill
 from controller.drills import Drills
 from controller.engine.client import Engine
 from controller.engine.models import Listed, NetworkEndpoint
-from controller.errors import UnknownTarget
+from controller.errors import Cancelled, UnknownTarget
 from controller.helpers import Helpers
 from controller.holds import Holds
 from controller.identity import identity
@@ -48,9 +48,8 @@ class World:
     def __init__(self, folder: Path, *, config: str = "", services: dict[str, dict[str, str]] | None = None) -> None:
         self.folder = folder
         (folder / "config").mkdir()
-        (folder / "config/config.yaml").write_text(config)
-        environment = {"BACKUP_API_TOKEN": TOKEN, "ORCHESTRATOR_KEY": KEY}
-        self.loaded: Loaded = load(folder / "config", environment, discover().keys())
+        self.loaded: Loaded
+        self.configure(config)
         self.store, self.socket = Store(folder / "artifacts"), folder / "sidecar.sock"
         self.store.acquire()
         self.catalog = Catalog(folder / "work/catalog.sqlite")
@@ -92,12 +91,19 @@ class World:
         self.own_address: str | None = "10.9.8.7"
         self.watching = self.alive = True
         self.reconnects = 0
+        self.pinged: dict[tuple[str, str], int] = {}
         self.problems: Sequence[Problem] = ()
         self.services = {"db": POSTGRES} if services is None else services
         self.content: dict[str, bytes] = {"shop.pgdump.zst": b"all rows of the shop" * 5000}
         self.failure: Failure | None = None
         self.go = threading.Event()
         self.go.set()
+
+    def configure(self, config: str) -> None:
+        """The operator's words, also later ones."""
+        (self.folder / "config/config.yaml").write_text(config)
+        environment = {"BACKUP_API_TOKEN": TOKEN, "ORCHESTRATOR_KEY": KEY}
+        self.loaded = load(self.folder / "config", environment, discover().keys())
 
     def redact(self, text: str) -> str:
         return self.loaded.secrets.redact(text)
@@ -116,12 +122,19 @@ class World:
     def next_due(self, key: Key) -> datetime | None:
         return self.due.get(key)
 
+    def ping_counts(self) -> Mapping[tuple[str, str], int]:
+        return self.pinged
+
     def start(self, key: Key, trigger: str) -> Job:
         self.target(key).demand_runnable()
         return self.jobs.start(key, trigger)
 
     def execute(self, job: Job) -> Report:
-        job.update(state="running", reason="", started=datetime.now(UTC))
+        with suppress(Cancelled), job.turn():
+            return self._execute(job)
+        return job.ending(state="cancelled", finished=datetime.now(UTC), seconds=0.0)
+
+    def _execute(self, job: Job) -> Report:
         while not self.go.wait(0.05) and not job.cancelled:
             pass
         if job.cancelled:

@@ -49,6 +49,14 @@ def test_built_in_settings_hold_when_nobody_says_otherwise(merge: Merge) -> None
     assert found.provenance["strategy"] == "label backup.strategy"
 
 
+def test_a_check_is_shown_by_its_place_and_is_no_setting_of_a_run(merge: Merge) -> None:
+    found = merge("targets: {shop/db: {ping: {url: {secret: URL}}}}", {"URL": "http://hc/x"}, strategy="postgres")
+    assert found.problems == ()
+    assert found.provenance["ping.url.secret"] == "config.yaml:1 targets.shop/db.ping.url.secret"
+    assert found.values["ping.url.secret"] == "URL"
+    assert not hasattr(settings(found), "ping")
+
+
 def test_labels_beat_defaults_and_the_files_target_beats_labels(merge: Merge) -> None:
     text = "defaults:\n  timeout: 2h\n  stall-timeout: 2m\n  user: one\ntargets:\n  shop/db:\n    timeout: 4h\n"
     found = merge(text, strategy="postgres", timeout="3h", **{"stall-timeout": "3m"})

@@ -33,11 +33,14 @@ def test_the_example_with_everything_uncommented_is_valid(copied: Path) -> None:
     text = (copied / "config.yaml").read_text()
     (copied / "config.yaml").write_text(re.sub(r"(?m)^( *)#(?! \S)", r"\1", text))
     environ = dict.fromkeys(("BACKUP_API_TOKEN", "ORCHESTRATOR_KEY", "DATABASE_URL", "SSH_PRIVATE_KEY"), TOKEN)
-    settings = load(copied, environ, ("filesystem", "postgres")).settings
+    environ |= dict.fromkeys(("PING_URL", "SHOP_PING_URL"), "https://hc/x")
+    loaded = load(copied, environ, ("filesystem", "postgres"))
+    settings = loaded.settings
     assert settings.strategy.type == "filesystem"
     assert settings.orchestrator is not None
     assert settings.secrets == ("DATABASE_URL", "SSH_PRIVATE_KEY")
     assert settings.targets["shop/db"].strategy == "postgres"
+    assert set(loaded.pings) == {"", "shop/db"}
 
 
 @pytest.mark.parametrize(("path", "field"), list(leaves(Settings)))

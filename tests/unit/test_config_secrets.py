@@ -162,6 +162,48 @@ def test_nothing_that_is_printed_shows_a_secret(tmp_path: Path) -> None:
     assert TOKEN not in repr(found)
 
 
+PING = "https://hc.example/ping/5bf66975-d4c7-4bf5-bcc8-b8d8a82ea278"
+
+
+def pinged(folder: Path, text: str, environ: Mapping[str, str]) -> Loaded:
+    (folder / "config.yaml").write_text(text)
+    return load(folder, {"BACKUP_API_TOKEN": TOKEN, **environ})
+
+
+def test_the_urls_of_checks_are_secrets_by_target_and_for_the_sidecar(tmp_path: Path) -> None:
+    text = "ping: {url: {secret: OWN}}\ntargets:\n  shop/db: {ping: {url: '${HOST}/db'}}\n  shop/web: {timeout: 2h}\n"
+    found = pinged(tmp_path, text, {"OWN": f"{PING}?create=1", "HOST": "http://hc"})
+    assert found.pings == {"": f"{PING}?create=1", "shop/db": "http://hc/db"}
+    assert "hc" not in repr(found)
+    assert found.secrets.redact(f"no {PING}?create=1 and no http://hc/db") == "no *** and no ***"
+    assert pinged(tmp_path, "", {"SIDECAR_PING_URL": PING}).pings == {"": PING}
+    assert pinged(tmp_path, "", {}).pings == {}
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("hc.example/ping", "ftp://hc.example/x", "http://", "http://h:x/", "https://user:word@hc.example/x"),
+        *("https://hc.example/x#y", "https://hc.example/a b", "https://hc.example/\N{SNOWMAN}"),
+    ],
+)
+def test_what_cannot_be_pinged_is_refused_with_its_place_and_without_its_value(tmp_path: Path, url: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        pinged(tmp_path, "ping: {url: {secret: URL}}\ntargets: {shop/db: {ping: {url: '${URL}'}}}\n", {"URL": url})
+    places = [(problem.place, problem.code, problem.message) for problem in caught.value.problems]
+    assert places == [
+        ("config.yaml:1 ping.url", "bad-value", "is not the URL of a check"),
+        ("config.yaml:2 targets.shop/db.ping.url", "bad-value", "is not the URL of a check"),
+    ]
+    assert not [problem for problem in caught.value.problems if url in str(problem)]
+
+
+def test_a_url_that_is_not_set_is_missed_and_filled_into_no_other_text(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        pinged(tmp_path, "targets: {shop/db: {ping: {url: {secret: URL}}, env: {X: '${URL}'}}}", {})
+    assert [problem.code for problem in caught.value.problems] == ["secret-in-text", "missing-secret"]
+
+
 def test_redaction_covers_lines_urls_and_passwords_in_urls() -> None:
     secrets = Secrets({"KEY": KEY, "URL": "postgres://shop:p%40ss-word@db/shop"}, also=["the token"])
     assert secrets.redact(f"error in {KEY.splitlines()[1]}!") == "error in ***!"
