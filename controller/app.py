@@ -8,11 +8,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
-from pathlib import Path
 
 from loguru import logger
 
-from config.loading import Loaded, load
+from config.loading import Loaded
 from config.problems import ConfigurationError, Problem
 from controller import disk, folders, log, marks, privileges
 from controller.anomaly import HISTORY
@@ -39,6 +38,7 @@ from controller.restore import Decider
 from controller.restoring import Restores
 from controller.scheduler import Scheduler
 from controller.serving.server import Server
+from controller.startup import CATALOG, CONFIGURATION, OK, SOCKET, checked, config_folder, configuration
 from controller.store import Store
 from controller.survey import Surveyor
 from controller.targets import Target
@@ -46,13 +46,8 @@ from controller.verify import Verifier
 from controller.watch import Watch
 from strategies import discover
 
-FOLDER = Path("/etc/sidecar")
-"""Where the operator's `config.yaml` and `.env` are mounted, unless `SIDECAR_CONFIG` names another folder."""
-SOCKET, CATALOG = "sidecar.sock", "catalog.sqlite"
 GRACE = 10.0
 """Seconds that runs under way get to end by themselves when the sidecar is stopped."""
-OK, FAILED, USAGE, SOME, CONFIGURATION, INTERRUPTED = 0, 1, 2, 3, 78, 130
-"""Exit codes; 78 is EX_CONFIG of sysexits.h."""
 
 
 class Sidecar:
@@ -316,24 +311,6 @@ def finished(report: Report) -> None:
         bound.warning("run succeeded, but it is suspicious: {}. {}", "; ".join(report.suspicious), hint)
     else:
         bound.info("run {}", report.state)
-
-
-def config_folder() -> Path:
-    return Path(os.environ.get("SIDECAR_CONFIG") or FOLDER)
-
-
-def configuration() -> Loaded:
-    """Read the operator's folder; raises `ConfigurationError`."""
-    return load(config_folder(), os.environ, discover().keys())
-
-
-def checked() -> Loaded:
-    """What the operator's folder says, for a process that runs; raises `ConfigurationError`."""
-    loaded = configuration()
-    loaded = replace(loaded, problems=(*loaded.problems, *folders.problems(loaded)))
-    if any(problem.severity == "error" for problem in loaded.problems):
-        raise ConfigurationError(loaded.problems)
-    return loaded
 
 
 def serve(stop: threading.Event) -> int:

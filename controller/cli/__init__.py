@@ -11,7 +11,7 @@ import typer
 from rich.text import Text
 
 from config.problems import ConfigurationError
-from controller import app as program
+from controller import startup as program
 from controller.cli import alone, catalog, drill, fresh, pruning, restoring, runs
 from controller.cli.terminal import Failed, err, show_problems
 from controller.errors import SidecarError
@@ -19,10 +19,12 @@ from controller.errors import SidecarError
 cli = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
-@cli.command()
-def serve() -> int:
+@cli.command("serve")
+def serving() -> int:
     """Watch the engine, serve the API, run backups, until SIGTERM."""
-    return program.serve(threading.Event())
+    from controller.app import serve  # noqa: PLC0415  # The commands are its clients, and need nothing of it.
+
+    return serve(threading.Event())
 
 
 for command in (

@@ -6,8 +6,8 @@ from rich.text import Text
 
 from config.loading import Loaded
 from config.problems import Problem
-from controller import app as program
 from controller import folders
+from controller import startup as program
 from controller.cli.terminal import AsJson, Failed, TargetKey, as_key, out, show, show_json, show_problems
 from controller.engine.client import Engine
 from controller.errors import SidecarError

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from controller import app as program
 from controller import privileges
+from controller import startup as program
 from controller.cli.terminal import AsJson, err, out, show_json
 from controller.rebuild import rebuild
 from controller.store import Store

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from controller import app as program
+from controller import startup as program
 from controller.cli.terminal import AsJson, amount, answered, as_key, client, out, show, show_json, show_problems
 from controller.report import RUN_ID
 

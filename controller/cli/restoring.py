@@ -9,8 +9,8 @@ import typer
 from rich.live import Live
 from rich.text import Text
 
-from controller import app as program
 from controller import plainfiles
+from controller import startup as program
 from controller.cli.terminal import (
     AsJson,
     Failed,

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from config.problems import ConfigurationError, Problem
 from config.settings import Paths
-from controller import app as program
+from controller import startup as program
 from controller.report import Key
 
 out, err = Console(soft_wrap=True), Console(stderr=True, soft_wrap=True)
