@@ -303,7 +303,7 @@ def test_the_sidecar_pings_the_verdict_of_status_with_its_reasons(
         wait_for(lambda: check.paths[-1] == f"{PATH}/fail")
     assert [unsafe["path"], again["path"]] == [f"{PATH}/fail"] * 2
     assert unsafe["body"] == "not safe: 1 never\nshop/db is never: there is no good run"
-    assert again["time"] - unsafe["time"] >= 0.3
+    assert again["time"] - unsafe["time"] > 0.15  # Counted from when it was sent.
     assert safe["body"] == "safe: every target is fresh (1)"
     assert safe["query"] == {}
     assert "is damaged: a flipped byte" in check.pings[-1]["body"]
@@ -321,7 +321,7 @@ def test_a_verdict_that_changes_is_told_before_its_time_but_not_at_once(
         time.sleep(0.6)
         assert len(check.pings) == 2
     assert safe["path"] == PATH
-    assert 0.5 <= safe["time"] - unsafe["time"] < 5
+    assert 0.3 < safe["time"] - unsafe["time"] < 5  # Counted from when it was sent.
 
 
 def test_a_verdict_that_was_not_heard_is_told_again_soon(
@@ -335,7 +335,7 @@ def test_a_verdict_that_was_not_heard_is_told_again_soon(
         world.configure(f"ping: {{url: '{check.url('other')}'}}")
         elsewhere = check.wait(3)[2]
     assert lost["body"] == heard["body"] == elsewhere["body"]
-    assert heard["time"] - lost["time"] >= 0.3
+    assert heard["time"] - lost["time"] > 0.15
     assert elsewhere["path"] == "/other/fail"
 
 
