@@ -80,7 +80,7 @@ class Expect(Model):
     min_size: Size | None = None
     """Size of the dumped stream below which the run fails, because it cannot be whole."""
     max_shrink: Share | None = None
-    """Share by which a backup may be smaller than the one before; beyond it is marked `suspicious`."""
+    """Share by which a backup, or a table in it, may be smaller than in the last good one; else it is `suspicious`."""
     max_age: Duration | None = None
     """Age of the last good run up to which the target counts as fresh."""
 

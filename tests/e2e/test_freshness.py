@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.e2e import stage
-from tests.e2e.stage import App, Sidecar, eventually, within
+from tests.e2e.stage import App, Sidecar, eventually, said, within
 
 pytestmark = pytest.mark.e2e
 
@@ -124,3 +124,33 @@ def test_a_run_that_shrank_pushes_no_good_one_out_until_it_is_accepted(fresh: Si
     assert fresh.target("rows")["last_good"]["id"] == odd["id"]
     assert not fresh.backup("rows")["suspicious"]
     assert fresh.cli("accept", whole["id"]).returncode == 1
+
+
+def test_a_table_that_lost_half_of_its_rows_is_suspicious_though_the_dump_is_as_large(fresh: Sidecar, app: App) -> None:
+    labels = {"strategy": "postgres", "expect.max-shrink": "40%", "expect.max-age": "1h"}
+    storage = ("--tmpfs", "/var/lib/postgresql/data", "--env", "POSTGRES_PASSWORD=x")
+    container = app.target("ledger", labels, *storage, of="POSTGRES", command=("postgres", "-c", "fsync=off"))
+
+    def sql(*commands: str) -> bool:
+        flags = [f"--command={command}" for command in commands]
+        return said("docker", "exec", container, "psql", "-hlocalhost", "-Upostgres", *flags).returncode == 0
+
+    filling = "insert into filling select string_agg(md5(random()::text), '') from generate_series(1, 100000)"
+    orders = "create table orders as select * from generate_series(1, 1000)"
+    eventually(
+        lambda: sql("create table filling (text text)", filling, orders), seconds=60, what="the database is filled"
+    )
+    whole = fresh.backup("ledger")
+    assert sql("delete from orders where generate_series % 2 = 0")
+
+    odd = fresh.backup("ledger")
+
+    assert odd["bytes"] > 0.99 * whole["bytes"]
+    lost = "rows of public.orders in postgres.pgdump: 500 of 1000, 40% are allowed"
+    assert odd["suspicious"] == [f"fewer: {lost} since run {whole['id']}"]
+    assert fresh.target("ledger")["last_good"]["id"] == whole["id"]
+    assert lost in fresh.cli("runs", fresh.key("ledger")).stdout + fresh.log()
+
+    assert fresh.cli("accept", odd["id"]).returncode == 0
+
+    assert not fresh.backup("ledger")["suspicious"]
