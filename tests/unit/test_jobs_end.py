@@ -1,4 +1,4 @@
-"""A run that is shown as ended has let its target go."""
+"""What is told of a run at its beginning and at its end; one that is shown as ended has let its target go."""
 
 import time
 from datetime import UTC, datetime
@@ -31,3 +31,20 @@ def test_a_target_whose_run_is_shown_as_ended_can_be_run_again_at_once(tmp_path:
 
     assert jobs.start(KEY, "cli").report.id != first
     jobs.stop(grace=5)
+
+
+def test_a_run_with_several_turns_begins_once_and_ends_once(tmp_path: Path) -> None:
+    def execute(job: Job) -> Report:
+        for _ in range(3):
+            with job.turn():
+                pass
+        return job.ending(state="failed")
+
+    told: list[str] = []
+    jobs = Jobs(execute, Catalog(tmp_path / "catalog.sqlite"), 2)
+    jobs.on_begin(lambda report: told.append(report.state))
+    jobs.on_end(lambda report: told.append(report.state))
+
+    jobs.start(KEY, "cli").future.result(timeout=10)
+
+    assert told == ["running", "failed"]
