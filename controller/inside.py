@@ -29,9 +29,8 @@ from controller.survey import Helper, Survey
 from controller.targets import PROJECT, SERVICE, Target
 from strategies.base import Archive, Argv, Dump, Incomplete, script
 
-POST, POST_IN_A_HURRY = 300.0, 5.0
-"""Seconds that `post` gets in any case, since it undoes what `pre` did also after the run's own deadline; and when the
-sidecar is being stopped."""
+POST = 300.0
+"""Seconds that `post` gets in any case, since it undoes what `pre` did also after the run's own deadline."""
 ENDING = 5.0
 """Seconds that a command in a target without a shell gets to end by itself, once nobody listens any more."""
 QUESTION = 60.0
@@ -98,9 +97,8 @@ class Inside:
 
     def post(self, outcome: str) -> None:
         """Run `commands.post` with `BACKUP_OUTCOME`, also for a run that was cancelled or is past its deadline."""
-        patience = POST_IN_A_HURRY if self.job.hurried else POST
-        deadline = max(0.0 if self.job.hurried else self.deadline, time.monotonic() + patience)
-        self._commands("post", {"BACKUP_OUTCOME": outcome}, deadline, lambda _: None)
+        deadline = max(self.deadline, time.monotonic() + POST)
+        self._commands("post", {"BACKUP_OUTCOME": outcome}, deadline, self.job.posting)
 
     def ask(self, argv: Sequence[str]) -> str:
         """The standard output of a read-only question; raises `CommandFailed`."""

@@ -21,12 +21,20 @@ from controller.report import Failure, Key, Report, new_run_id
 
 TICK = 0.2
 """Seconds after which whoever waits for a turn looks whether it still wants one."""
+LAST = 10.0
+"""Seconds that a run gets to clear up and for `post`, once it was cancelled since the sidecar is being stopped."""
 
 
 class Cancellable(Protocol):
     """What a run reads from or writes to."""
 
     def cancel(self, reason: SidecarError | None = None) -> None: ...
+
+
+class Bounded(Protocol):
+    """What goes on after `cancel`, and may still be told to end sooner."""
+
+    def hurry(self, deadline: float) -> None: ...
 
 
 class Turns:
@@ -89,10 +97,11 @@ class Job:
         )
         self.retries = 0
         """What its target's settings allow, once they are known: a target may be away between two attempts."""
-        self.hurried = False
-        """The sidecar is being stopped."""
+        self._latest: float | None = None
+        """Of `time.monotonic()`: by when `post` has to end, once the sidecar is being stopped."""
         self._cancelled, self._why = threading.Event(), ""
         self._stream: Cancellable | None = None
+        self._posting: Bounded | None = None
 
     @property
     def report(self) -> Report:
@@ -148,6 +157,20 @@ class Job:
         with self._lock:
             self._stream = stream
         self.check()
+
+    def posting(self, stream: Bounded) -> None:
+        """A command of `post`, which `cancel` does not end."""
+        with self._lock:
+            self._posting, latest = stream, self._latest
+        if latest is not None:
+            stream.hurry(latest)
+
+    def hurry(self, deadline: float) -> None:
+        """End `post` by then, also one that is under way."""
+        with self._lock:
+            self._latest, stream = deadline, self._posting
+        if stream is not None:
+            stream.hurry(deadline)
 
     def check(self) -> None:
         """Raises `Cancelled` once that was asked for, `TimedOut` once the run's time is over."""
@@ -263,14 +286,17 @@ class Jobs:
                 job.cancel("the sidecar was stopped")
 
     def stop(self, grace: float = 0.0) -> None:
-        """Take no more, give those under way so many seconds to end, cancel the others and wait for their end."""
+        """Take no more, give those under way so many seconds to end, cancel the others and wait for their end.
+
+        One that does not end in time, since the engine hangs for example, is `interrupted` at the next start.
+        """
         self.refuse()
         wait([job.future for job in self.active()], timeout=grace)
-        left = self.active()
+        left, latest = self.active(), time.monotonic() + LAST
         for job in left:
-            job.hurried = True
+            job.hurry(latest)
             job.cancel("the sidecar was stopped")
-        wait([job.future for job in left])
+        wait([job.future for job in left], timeout=LAST + 1)
 
     def _work(self, job: Job) -> None:
         job.future.set_running_or_notify_cancel()

@@ -94,7 +94,7 @@ class Watch:
             self._stream.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
         for thread in self._threads:
-            thread.join(timeout=5)
+            thread.join(timeout=2)
 
     def wake(self) -> None:
         """Look again now: the operator's words have changed."""

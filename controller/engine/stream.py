@@ -107,6 +107,11 @@ class ExecStream:
         if self._wire is not None:
             self._wire.cancel(self._reason)
 
+    def hurry(self, deadline: float) -> None:
+        """From any thread: end by then, if not sooner."""
+        if self._wire is not None:
+            self._wire.hurry(deadline)
+
     def check(self) -> None:
         """Raise what stands against going on: a cancellation, the deadline."""
         if self._wire is not None:

@@ -133,6 +133,10 @@ class Wire:
                 hint="Raise backup.stall-timeout if the command is silent for so long; look at the target's locks.",
             )
 
+    def hurry(self, deadline: float) -> None:
+        """From any thread: have no later deadline than this; it is seen within a tick."""
+        self._deadline = deadline if self._deadline is None else min(self._deadline, deadline)
+
     def cancel(self, reason: SidecarError | None = None) -> None:
         """From any thread: end the connection; whoever reads or writes gets the reason, else `Cancelled`."""
         with self._lock:

@@ -448,3 +448,43 @@ def test_a_stop_lets_short_runs_end_cancels_long_ones_and_exits_0(stand: Stand) 
     }
     assert "stopped" in reports["long"]["failure"]["message"]
     assert within(waiting, "ls /tmp") == ""
+
+
+@pytest.mark.slow
+def test_a_stop_ends_a_post_command_that_is_under_way_in_time(stand: Stand) -> None:
+    """The first of two, so that the second has no time left."""
+    post = {"commands.post.1": "touch /tmp/begun; sleep 90", "commands.post.2": "touch /tmp/second; sleep 90"}
+    container = stand.app.target("lingers", {"commands.backup": "echo data", **post})
+    stand.sidecar.wait("lingers")
+    run = stand.sidecar.start("lingers")
+    eventually(lambda: within(container, "ls /tmp"), what="post has begun")
+
+    began = time.monotonic()
+    docker("stop", "--time", "40", stand.sidecar.container)
+    took = time.monotonic() - began
+
+    assert (stand.state()["ExitCode"], took < 30) == (0, True)
+    eventually(lambda: not processes(container), seconds=10, what="no process is left")
+    stand.begin()
+    report = stand.sidecar.report(run)
+    assert report["state"] == "succeeded"
+    assert [warning for warning in report["warnings"] if warning.startswith("post-failed")], report
+
+
+@pytest.mark.slow
+def test_a_stop_waits_for_no_engine_that_hangs(stand: Stand) -> None:
+    stand.app.target("hangs", {"commands.backup": ENDLESS})
+    stand.sidecar.wait("hangs")
+    run = stand.sidecar.start("hangs")
+    stand.sidecar.reaches(run, MEBIBYTE)
+    stand.proxy.freeze()
+
+    began = time.monotonic()
+    docker("stop", "--time", "60", stand.sidecar.container)
+    took = time.monotonic() - began
+
+    assert (stand.state()["ExitCode"], took < 30) == (0, True)
+    stand.proxy.thaw()
+    stand.begin()
+    assert stand.sidecar.report(run)["state"] in ("cancelled", "interrupted")
+    assert stand.sidecar.stored("hangs") == []
