@@ -129,6 +129,7 @@ class Sidecar:
         self.drills = Drills(driller, self.catalog, self.store, paths.workdir / "drills", allowed=allowed)
         self._loops = (
             Loop("schedule", self._scheduler.look, seconds=1),
+            Loop("restore", self.restores.look, seconds=5),
             Loop("drill", lambda: self.drills.look(self.targets(), now()), seconds=5),
             Loop("prune", self.pruner.look, seconds=10),
             Loop("promises", self.promises.look, seconds=2),

@@ -5,6 +5,7 @@ Apart from `restore`, which decides what goes where: a drill applies the same pl
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -14,7 +15,10 @@ from controller.codecs import SUFFIX
 from controller.errors import CountsDiffer, Damaged, SidecarError, UnsafeArtifact
 from controller.place import Place, tool
 from controller.report import Artifact
-from strategies.base import Feed, Put, Restore, Run, Step, Stored, Unsafe
+from strategies.base import Argv, Feed, Put, Restore, Run, Step, Stored, Unsafe
+
+UNDOING = "undoing"
+"""The step in which what has failed is made good; nothing cancels it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,12 @@ class Applying:
     found: dict[str, Mapping[str, int]] = field(default_factory=dict)
     """By the dump's name: the numbers that were found after the restore."""
     undone: bool = False
+    owe: Callable[["Applying"], None] = lambda applying: None
+    """Hears, before each step and whenever it changes, what `owed` and `kept` are; may raise."""
+    owed: tuple[Argv, ...] = ()
+    """What would make good everything that was begun; once `whole`, what clears up."""
+    whole: bool = False
+    """Everything was applied and compared."""
     _begun: list[Step] = field(default_factory=list)
     _applied: int = 0
 
@@ -78,13 +88,26 @@ class Applying:
             for step in self.restore.steps:
                 self.check()
                 self._begun.append(step)
+                self._owe(*(step.undo for step in reversed(self._begun) if isinstance(step, Run | Feed) and step.undo))
                 self._apply(step)
             self._compare()
         except BaseException:
             self._undo()
             raise
+        self.whole = True
+        self._owe(*self.restore.finish)
         for argv in self.restore.finish:
             self.place.ask(argv)
+        self._owe()
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """The steps that were begun and that nothing undoes, as messages call them."""
+        return tuple(called(step) for step in self._begun if not (isinstance(step, Run | Feed) and step.undo))
+
+    def _owe(self, *commands: Argv) -> None:
+        self.owed = commands
+        self.owe(self)
 
     def _guarding(self, guard: Callable[[BinaryIO], object] | None) -> pipeline.Consume:
         def consume(stream: BinaryIO) -> tuple[str, ...]:
@@ -142,19 +165,19 @@ class Applying:
 
     def _undo(self) -> None:
         """Make good what the steps that were begun have done, the last one first."""
-        self.told("undoing")
+        self.told(UNDOING)
         self.warnings += self.place.end()
-        undos = [step.undo for step in reversed(self._begun) if isinstance(step, Run | Feed) and step.undo]
-        failed = False
-        for argv in undos:
+        failed: list[Argv] = []
+        for argv in self.owed:
             try:
                 self.place.ask(argv)
             except SidecarError as error:
-                failed = True
+                failed.append(argv)
                 self.warnings.append(f"not-undone: {error.message}")
-        kept = [step for step in self._begun if not (isinstance(step, Run | Feed) and step.undo)]
-        self.warnings += [f"kept: what `{called(step)}` has done stays" for step in kept]
-        self.undone = not failed and not kept
+        self.warnings += [f"kept: what `{name}` has done stays" for name in self.kept]
+        self.undone = not failed and not self.kept
+        with suppress(SidecarError):  # Then more is owed than need be, which does no harm.
+            self._owe(*failed)
 
 
 def called(step: Step) -> str:

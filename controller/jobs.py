@@ -252,7 +252,7 @@ class Jobs:
             run = running.report.id
             raise Busy(f"{key} has run {run} under way", run=run, hint="Wait for it, or cancel it.")
         if self._held.get(str(key), holder) != holder:
-            hint = f"Wait for restore {self._held[str(key)]}, or cancel it."
+            hint = f"Wait for restore {self._held[str(key)]}, which may still have to be undone, or cancel it."
             raise RestoreUnderWay(f"{key} is being restored", hint=hint)
 
     def active(self) -> list[Job]:

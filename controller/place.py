@@ -6,7 +6,7 @@ throw-away one.
 
 import io
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
@@ -15,6 +15,7 @@ from controller.engine.archive import ArchiveStream
 from controller.engine.client import Engine
 from controller.engine.stream import ExecStream
 from controller.errors import CommandFailed, SidecarError
+from controller.jobs import Cancellable
 from controller.redaction import Redact
 from strategies.base import Archive, Argv, Count, Exec, Incomplete, Shell
 
@@ -38,6 +39,8 @@ class Place:
     deadline: float
     """Of `time.monotonic()`."""
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    reading: Callable[[Cancellable], None] = lambda stream: None
+    """Hears what is read from or written to now, for who wants to cancel it."""
 
     def ask(self, argv: Argv, timeout: float | None = None) -> str:
         """Run a command without input; its standard output. `timeout` in seconds, at most what is left."""
@@ -52,6 +55,7 @@ class Place:
             run=self.run,
             timeout=left if timeout is None else min(timeout, left),
             limit=ANSWER,
+            reading=self.reading,
         )
         self._demand(argv, answer.code, answer.stderr)
         return answer.stdout
@@ -67,6 +71,7 @@ class Place:
             workdir=self.workdir,
             run=self.run,
             deadline=self.deadline,
+            reading=self.reading,
         )
         self._demand(argv, result.code, result.stderr)
 
@@ -84,6 +89,7 @@ class Place:
         """Ask for numbers; raises `CommandFailed` also for an answer that is none."""
         deadline = self.deadline if timeout is None else min(self.deadline, time.monotonic() + timeout)
         with self._stream(count.source, deadline) as stream:
+            self.reading(stream)
             try:
                 found = count.read(PlainReader(map(bytes, stream), io.BytesIO()))
             except Incomplete as error:
@@ -124,7 +130,7 @@ class Place:
             told = self.redact(stderr).strip()
             last = "; ".join(told.splitlines()[-3:]) or "it printed nothing on standard error"
             message = f"{tool(argv)} failed with exit code {code}: {last[-1000:]}"
-            raise CommandFailed(message, exit_code=code, stderr=told)
+            raise CommandFailed(message, hint="Run it by hand in the container.", exit_code=code, stderr=told)
 
 
 def tool(argv: Sequence[str]) -> str:

@@ -21,7 +21,7 @@ from controller.errors import (
 from controller.place import Place
 from controller.report import SAFETY, Key, Manifest, Report
 from controller.store import Store
-from controller.survey import Surveyor, suitable
+from controller.survey import Survey, Surveyor, suitable
 from controller.targets import LIVE, PROJECT, Scope, Target
 from strategies.base import Archive, Exec, Feed, Options, Put, Restore, Run, Strategy, Wanted
 
@@ -113,7 +113,7 @@ class Decider:
         """Which run goes where; raises `UnknownRun`, `UnknownTarget`, `TargetGone`, `TargetUnsuitable`."""
         report = self._run(asked)
         manifest = self._store.manifest(report.target, report.id)
-        return manifest, self._destination(asked, manifest)
+        return manifest, self._destination(asked, manifest.strategy)
 
     def prepare(self, asked: Asked, name: str, manifest: Manifest, destination: Destination) -> Prepared:
         """Ask the container, and make the plan, without changing anything; `name` is the restore's id."""
@@ -123,21 +123,7 @@ class Decider:
             raise TargetUnsuitable(told, hint="Leave `into` and `in-place` out.", code="no-folder")
         folder = self._store.folder(manifest.target, manifest.run)
         found = [Source(artifact, folder / artifact.name) for artifact in manifest.artifacts]
-        survey = self._surveyor.ask(destination.container.id, destination.settings, destination.options)
-        known = self._secrets()
-        secrets = known.with_also((*survey.sensitive, *destination.written))
-        settings = destination.settings
-        place = Place(
-            engine=self._engine,
-            container=survey.container.id,
-            shell=survey.facts.shell,
-            user=settings.user or "",
-            workdir=settings.workdir or "",
-            run=name,
-            redact=secrets.redact,
-            deadline=time.monotonic() + LONGEST,
-            environment={**(known if destination.trusted else {}), **settings.env},
-        )
+        survey, place = self._asked(destination, name)
         wanted = Wanted(
             run=manifest.run,
             artifacts=tuple(source.stored for source in found),
@@ -152,6 +138,35 @@ class Decider:
                 restore = strategy.restore(*about, replace(wanted, replace=True))
         sources = {source.stored.name: source for source in found}
         return Prepared(asked, manifest, destination, place, restore, sources, in_the_way)
+
+    def again(self, asked: Asked, strategy: str, name: str, container_id: str) -> Place | None:
+        """The place of a restore that is over; None once the container is no more, or another one has its place.
+
+        Raises the engine's errors, and what `choose` does, while nothing can be run there.
+        """
+        try:
+            self._engine.inspect(container_id)
+        except TargetGone:
+            return None
+        destination = self._destination(asked, strategy)
+        return self._asked(destination, name)[1] if destination.container.id == container_id else None
+
+    def _asked(self, destination: Destination, name: str) -> tuple[Survey, Place]:
+        """What the container answers to the probes, and the container as a place."""
+        survey = self._surveyor.ask(destination.container.id, destination.settings, destination.options)
+        known, settings = self._secrets(), destination.settings
+        place = Place(
+            engine=self._engine,
+            container=survey.container.id,
+            shell=survey.facts.shell,
+            user=settings.user or "",
+            workdir=settings.workdir or "",
+            run=name,
+            redact=known.with_also((*survey.sensitive, *destination.written)).redact,
+            deadline=time.monotonic() + LONGEST,
+            environment={**(known if destination.trusted else {}), **settings.env},
+        )
+        return survey, place
 
     def _run(self, asked: Asked) -> Report:
         """The run that is wanted, a safety backup only by its id; raises `UnknownRun`."""
@@ -168,7 +183,7 @@ class Decider:
         when = f" that began by {asked.at.isoformat()}" if asked.at else ""
         raise UnknownRun(f"{asked.key} has no good run{when}", hint="`backup-sidecar runs` lists them.")
 
-    def _destination(self, asked: Asked, manifest: Manifest) -> Destination:
+    def _destination(self, asked: Asked, strategy: str) -> Destination:
         """The container and the settings; raises `UnknownTarget`, `TargetGone`, `TargetUnsuitable`."""
         everything = self._targets()
         own = next((target for target in everything if target.key == asked.key), None)
@@ -180,7 +195,7 @@ class Decider:
             raise TargetGone(f"{asked.key} has no running container", hint="Start it, or name another with --to.")
         there = tuple(target for target in everything if target.container.id == container.id)
         for target in (own, *there):
-            if target and target.settings and target.options is not None and target.strategy == manifest.strategy:
+            if target and target.settings and target.options is not None and target.strategy == strategy:
                 resolved = target.resolved
                 return Destination(
                     container,
@@ -190,10 +205,9 @@ class Decider:
                     resolved.sensitive if resolved else (),
                     bool(resolved and resolved.origins.get("restore") == "file"),
                 )
-        hint = f"Restore into a target whose strategy is {manifest.strategy}, or take --to-file."
+        hint = f"Restore into a target whose strategy is {strategy}, or take --to-file."
         raise TargetUnsuitable(
-            f"run {manifest.run} was made by {manifest.strategy}, and neither {asked.key} nor {container.name} has that"
-            " strategy now",
+            f"the run was made by {strategy}, and neither {asked.key} nor {container.name} has that strategy now",
             hint=hint,
             code="other-strategy",
         )

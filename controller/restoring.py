@@ -6,6 +6,7 @@ A restore holds its target, so that no run reads what is only half there, and le
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from typing import Any
 from loguru import logger
 
 from controller import journal
-from controller.applying import Applying
+from controller.amends import LATER, Amends, Owed, interrupted, made_good
+from controller.applying import UNDOING, Applying
 from controller.errors import (
     Cancelled,
     CommandFailed,
@@ -24,7 +26,8 @@ from controller.errors import (
 )
 from controller.executor import failure
 from controller.holds import Holds
-from controller.jobs import Jobs
+from controller.jobs import Cancellable, Jobs
+from controller.place import Place
 from controller.report import RUN_ID, SAFETY, Failure, Key, Restoration, new_run_id
 from controller.restore import Asked, Decider, Prepared
 from strategies.base import some
@@ -37,6 +40,7 @@ class Restores:
         self._decider, self._jobs, self._holds, self._folder = decider, jobs, holds, folder
         self._lock = threading.Lock()
         self._active: dict[str, Restoring] = {}
+        self._amends = Amends(self._again, folder / "owed")
 
     def plan(self, asked: Asked) -> Prepared:
         """Decide, and ask the container, without changing anything; raises `SidecarError`."""
@@ -94,15 +98,40 @@ class Restores:
         return self.report(name)
 
     def recover(self) -> None:
-        """What a dead process left under way becomes `interrupted`."""
+        """What a dead process left under way becomes `interrupted`; what it owes keeps its targets from being run."""
+        owed = {one.restore: one for one in self._amends.all()}
+        for one in owed.values():
+            self._jobs.hold(one.keys, one.restore)
         for report in self.list(limit=10_000):
             if not report.final:
-                hint = "Look at the destination, then restore again with --replace."
-                told = "the sidecar ended while it was under way, and nothing was undone"
-                broken = Failure(code="interrupted", message=told, hint=hint)
-                self.keep(
-                    report.model_copy(update={"state": "interrupted", "failure": broken, "finished": datetime.now(UTC)})
-                )
+                self.keep(interrupted(report, owed.get(report.id)))
+
+    def look(self) -> None:
+        """Make good what restores that are over still owe, as far as that can be done now."""
+        for owed in self._amends.all():
+            with self._lock:
+                is_active = owed.restore in self._active
+            if not is_active and (left := self._amends.make_good(owed)) is not None:
+                self._settled(owed, left)
+
+    def _again(self, owed: Owed) -> Place | None:
+        return self._decider.again(Asked(owed.target, to=owed.to), owed.strategy, owed.restore, owed.container)
+
+    def owe(self, owed: Owed) -> None:
+        """Durable when it returns; raises `StoreError`."""
+        self._amends.owe(owed)
+
+    def _settled(self, owed: Owed, left: tuple[str, ...]) -> None:
+        """Tell what has become of it, and let the targets go."""
+        report = made_good(self.report(owed.restore), owed, left)
+        self.keep(report)
+        self._amends.settle(owed.restore)
+        self._jobs.release(owed.restore)
+        bound = logger.bind(restore=report.id, target=str(report.target), container=report.container)
+        if report.undone:
+            bound.info("everything that the restore had done is undone")
+        else:
+            bound.warning("what is left of the restore: {}", "; ".join(report.warnings) or "nothing")
 
     def stop(self) -> None:
         """Cancel what is under way and wait for its end."""
@@ -118,14 +147,20 @@ class Restores:
         journal.write(self._folder / f"{report.id}.json", report.model_dump(mode="json"))
 
     def ended(self, report: Restoration) -> None:
-        """Tell of a restore that is over, and let its targets go."""
+        """Tell of a restore that is over, and let its targets go, unless it still owes them something."""
+        owed: Owed | None = None
         try:
             self.keep(report)
+            owed = self._amends.of(report.id)
+            if owed and not owed.commands:
+                self._amends.settle(report.id)
         except SidecarError as error:
             logger.bind(restore=report.id, code=error.code).warning("a report is lost: {}", error)
+        self._holds.give([report.run])
+        if not (owed and owed.commands):
+            self._jobs.release(report.id)
         with self._lock:
             self._active.pop(report.id, None)
-        self._release(report.id, report.run)
         facts = {"restore": report.id, "run": report.run, "target": str(report.target), "container": report.container}
         bound = logger.bind(**facts, state=report.state, seconds=report.seconds, compared=report.compared)
         if report.failure:
@@ -162,6 +197,7 @@ class Restoring(threading.Thread):
         super().__init__(name="restore", daemon=True)
         self._restores, self._prepared = restores, prepared
         self._cancelled = False
+        self._stream: Cancellable | None = None
         self._guard = threading.Lock()
         self._report = Restoration(
             id=name,
@@ -183,22 +219,25 @@ class Restoring(threading.Thread):
 
     def cancel(self) -> None:
         """Ask for the end: what runs in the container is ended, then what was done is undone."""
-        if not self._cancelled:
-            self._cancelled = True
-            self._prepared.place.end()
+        if not self._cancelled and self.report.step != UNDOING:
+            self._cancelled, stream = True, self._stream
+            self._prepared.place.end()  # Before its input ends, which it could take for the end of the data.
+            if stream:
+                stream.cancel(self._reason())
 
     def run(self) -> None:
         """The whole restore; exactly one report, whatever happens."""
         begun = time.monotonic()
         prepared = self._prepared
         applying = Applying(
-            prepared.place,
+            replace(prepared.place, reading=self._reading),
             prepared.restore,
             prepared.sources,
             check=self._check,
             told=lambda step: self._update(step=step),
             progress=lambda size: self._update(bytes=size),
             warnings=list(prepared.restore.warnings),
+            owe=self._owe,
         )
         redact = prepared.place.redact
         changes: dict[str, Any] = {"state": "succeeded"}
@@ -208,14 +247,15 @@ class Restoring(threading.Thread):
                 self._save()
             applying.run()
         except SidecarError as error:
-            changes = {"state": "cancelled" if self._cancelled else "failed", "failure": failure(error, redact)}
+            told = failure(self._reason() if self._cancelled else error, redact)
+            changes = {"state": "cancelled" if self._cancelled else "failed", "failure": told}
         except Exception as error:  # noqa: BLE001  # The boundary: exactly one report, whatever happens.
             logger.opt(exception=error).error("restore ended by a defect of this program")
-            told = redact(f"{type(error).__name__}: {error}")
-            defect = Failure(code="internal-error", message=told, hint="Please report it with the log.")
+            what = redact(f"{type(error).__name__}: {error}")
+            defect = Failure(code="internal-error", message=what, hint="Please report it with the log.")
             changes = {"state": "failed", "failure": defect}
         seconds, now = round(time.monotonic() - begun, 3), datetime.now(UTC)
-        warnings = tuple(map(redact, applying.warnings))
+        warnings = tuple(map(redact, applying.warnings)) + ((LATER,) if applying.owed else ())
         facts = {"compared": applying.compared, "undone": applying.undone, "warnings": warnings, "step": ""}
         self._update(**changes, **facts, seconds=seconds, finished=now)
         self._restores.ended(self.report)
@@ -232,10 +272,33 @@ class Restoring(threading.Thread):
             raise TargetUnsuitable(f"container {name} is no target", hint=hint, code="no-safety-backup")
         run = self._restores.back_up((own or fitting)[0].key, self.report.id, self._check)
         self._update(safety=run)
+        self._restores.keep(self.report)  # Whoever looks for it later may find nothing else than that.
+
+    def _owe(self, applying: Applying) -> None:
+        """Raises `StoreError`."""
+        prepared, destination = self._prepared, self._prepared.destination
+        owed = Owed(
+            restore=self.report.id,
+            target=prepared.asked.key,
+            to=prepared.asked.to,
+            strategy=prepared.manifest.strategy,
+            container=prepared.place.container,
+            keys=tuple({prepared.asked.key, *(target.key for target in destination.targets)}),
+            commands=applying.owed,
+            kept=applying.kept,
+            whole=applying.whole,
+        )
+        self._restores.owe(owed)
+
+    def _reading(self, stream: Cancellable) -> None:
+        self._stream = stream
 
     def _check(self) -> None:
         if self._cancelled:
-            raise Cancelled(f"restore {self.report.id} was cancelled")
+            raise self._reason()
+
+    def _reason(self) -> Cancelled:
+        return Cancelled(f"restore {self.report.id} was cancelled", hint="Start it again when it is wanted.")
 
     def _update(self, **changes: object) -> None:
         with self._guard:

@@ -7,12 +7,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from controller.engine.api import Api
 from controller.engine.frames import Frames, Malformed
-from controller.engine.models import ExecResult
+from controller.engine.models import ExecResult, Inspected
+from controller.engine.stream import SETTLING, died
 from controller.engine.wire import Wire, start_exec
 from controller.errors import CommandFailed, SidecarError, StreamTruncated
 
 ENDING = 5.0
 """Seconds that the engine may take to say that a command whose stream has ended is not running."""
+
+SIGNALLED = 128
+"""Exit codes from here on are those of commands that a signal has ended."""
 
 
 def feed(
@@ -31,6 +35,7 @@ def feed(
 ) -> ExecResult:
     """See `Engine.feed`. Output is read in a thread, since a command that cannot write does not read either."""
     environment = {**environment, "BACKUP_RUN": run} if run else environment
+    before = api.inspect(container_id)
     exec_id = api.create_exec(container_id, argv, environment=environment, user=user, workdir=workdir)
     wire, first = start_exec(api, exec_id, container_id, deadline=deadline, stall=None)
     listener = _Listener(wire, first, lambda: not api.exec_state(exec_id).running)
@@ -44,7 +49,7 @@ def feed(
     finally:
         wire.close()
         listener.join()
-    return _result(api, exec_id, listener)
+    return _result(api, exec_id, listener, before)
 
 
 def _write(wire: Wire, chunks: Iterable[bytes | memoryview], listener: "_Listener", stall: float | None) -> None:
@@ -58,16 +63,31 @@ def _write(wire: Wire, chunks: Iterable[bytes | memoryview], listener: "_Listene
         wire.end_sending()
 
 
-def _result(api: Api, exec_id: str, listener: "_Listener") -> ExecResult:
+def _result(api: Api, exec_id: str, listener: "_Listener", before: Inspected) -> ExecResult:
+    """Raises `TargetDied` where the container did, of which the command's code tells only that it was killed."""
     limit = time.monotonic() + ENDING
     while (state := api.exec_state(exec_id)).running and time.monotonic() < limit:
         time.sleep(0.02)
+    if not state.known or state.running or state.code is None or state.code >= SIGNALLED:
+        _demand_alive(api, before)
     if not state.known or state.running or state.code is None:
         raise StreamTruncated("the connection to the command ended before the command did")
     if state.pid == 0 and state.code in (126, 127):
         text = listener.output.decode("utf-8", "replace").strip()
         raise CommandFailed(f"the command could not be started: {text}", exit_code=state.code, stderr=text)
     return ExecResult(state.code, False, listener.frames.error.decode("utf-8", "replace"))
+
+
+def _demand_alive(api: Api, before: Inspected) -> None:
+    """Raises `TargetDied`, `TargetGone` unless the container still runs; the engine knows that only after a moment."""
+    limit = time.monotonic() + SETTLING
+    while True:
+        now = api.inspect(before.id)
+        if now.started_at != before.started_at or now.restarting or not now.running:
+            raise died(now, "the command that it was given data for")
+        if time.monotonic() > limit:
+            return
+        time.sleep(0.05)
 
 
 class _Listener(threading.Thread):

@@ -233,10 +233,10 @@ class ExecStream:
             except EngineError as error:
                 return self._lost(error)
             if now.restarting or now.started_at != self._before.started_at:
-                return _died(now, self._frames.output_size)
+                return died(now, f"the dump after {self._frames.output_size} bytes")
             if not now.running:  # `docker rm --force` kills first, and removes a moment later.
                 if time.monotonic() > limit:
-                    return _died(now, self._frames.output_size)
+                    return died(now, f"the dump after {self._frames.output_size} bytes")
                 time.sleep(0.05)
                 continue
             if not state.known:
@@ -262,11 +262,12 @@ def _able(container: Inspected) -> Inspected:
     return container
 
 
-def _died(now: Inspected, size: int) -> TargetDied:
+def died(now: Inspected, what: str) -> TargetDied:
+    """The error of a container that stopped during something."""
     killed = ", the kernel killed for memory" if now.oom else ""
     state = f"restarted at {now.started_at}" if now.running else f"{now.status}, exit code {now.exit_code}"
     return TargetDied(
-        f"container {now.name} stopped during the dump after {size} bytes: {state}{killed}",
+        f"container {now.name} stopped during {what}: {state}{killed}",
         hint="Look at the container's log and memory limit.",
     )
 

@@ -13,7 +13,7 @@ import pytest
 from controller.applying import Applying, Source
 from controller.codecs import compressor
 from controller.engine.models import ExecResult
-from controller.errors import Cancelled, CommandFailed, CountsDiffer, Damaged, UnsafeArtifact
+from controller.errors import Cancelled, CommandFailed, CountsDiffer, Damaged, StoreFull, UnsafeArtifact
 from controller.place import Place
 from controller.report import Artifact
 from strategies.base import Answer, Archive, Count, Exec, Feed, Put, Restore, Run, Unsafe
@@ -124,6 +124,40 @@ def test_a_failing_step_undoes_it_and_those_before_the_last_one_first(tmp_path: 
         one.run()
     assert engine.done == ["aside", "load", "end", "drop", "back"]
     assert one.undone
+
+
+def test_what_would_undo_is_told_before_each_step_and_what_clears_up_once_all_is_compared(tmp_path: Path) -> None:
+    engine, told = PlayedEngine(), []
+    steps = (*STEPS, Run(("clear",)))
+
+    def owe(one: Applying) -> None:
+        told.append((tuple(engine.done), one.owed, one.kept, one.whole))
+
+    applying(engine, Restore("x", steps=steps, finish=(("tidy",),)), stored(tmp_path), owe=owe).run()
+    assert told == [
+        ((), (("back",),), (), False),
+        (("aside",), (("drop",), ("back",)), (), False),
+        (("aside", "load"), (("drop",), ("back",)), ("clear",), False),
+        (("aside", "load", "clear"), (("tidy",),), ("clear",), True),
+        (("aside", "load", "clear", "tidy"), (), ("clear",), True),
+    ]
+
+
+def test_what_could_not_be_undone_is_still_owed_and_what_could_is_not(tmp_path: Path) -> None:
+    one = applying(PlayedEngine("load", "drop"), Restore("x", steps=STEPS), stored(tmp_path))
+    with pytest.raises(CommandFailed):
+        one.run()
+    assert one.owed == (("drop",),)
+
+
+def test_a_step_whose_undoing_cannot_be_noted_is_not_taken(tmp_path: Path) -> None:
+    def owe(one: Applying) -> None:
+        raise StoreFull("no room")
+
+    engine = PlayedEngine()
+    with pytest.raises(StoreFull):
+        applying(engine, Restore("x", steps=STEPS), stored(tmp_path), owe=owe).run()
+    assert "aside" not in engine.done
 
 
 def test_what_was_not_begun_is_not_undone(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from controller.amends import Owed
 from controller.report import SAFETY, Key, Restoration
 from controller.restore import Asked
 from tests.unit.serving import World, client, is_problem, serving
@@ -125,3 +126,32 @@ def test_a_restore_whose_sidecar_died_is_interrupted_and_stays_so(world: World, 
     assert (report["state"], report["failure"]["code"], report["key"]) == ("interrupted", "interrupted", "shop/db")
     assert http.get("/v1/restores").json()["restores"] == [report]
     assert is_problem(http.post(f"/v1/restores/{UNDER_WAY.id}/cancel"), 409, "restore-has-ended")
+
+
+def owed(**more: object) -> Owed:
+    facts = {"restore": UNDER_WAY.id, "target": UNDER_WAY.target, "strategy": "postgres", "container": "c1"}
+    return Owed.model_validate({**facts, "keys": (UNDER_WAY.target,), "commands": (("psql", "undo"),), **more})
+
+
+def test_what_nothing_had_been_done_for_is_undone_already(world: World) -> None:
+    world.restores.keep(UNDER_WAY)
+    world.restores.recover()
+    report = world.restores.report(UNDER_WAY.id)
+    assert report.undone
+    assert report.failure
+    assert "nothing had been changed" in report.failure.message
+
+
+def test_what_a_dead_sidecar_left_half_done_keeps_its_target_from_being_backed_up_while_the_engine_is_away(
+    world: World, http: httpx.Client, run: str
+) -> None:
+    world.restores.keep(UNDER_WAY)
+    world.restores.owe(owed())
+
+    world.restores.recover()
+    world.restores.look()
+
+    assert is_problem(http.post(f"{DB}/runs"), 409, "restore-in-progress")
+    assert is_problem(http.post(f"{DB}/restore"), 409, "restore-in-progress")
+    report = world.restores.report(UNDER_WAY.id)
+    assert (report.state, report.undone) == ("interrupted", False)
