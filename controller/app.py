@@ -126,7 +126,7 @@ class Sidecar:
             self.identity,
         )
         allowed = settings.policy.create_containers
-        self.drills = Drills(driller, self.catalog, self.store, paths.workdir / "drills", allowed=allowed)
+        self.drills = Drills(driller, self.catalog, self.store, allowed=allowed)
         self._loops = (
             Loop("schedule", self._scheduler.look, seconds=1),
             Loop("restore", self.restores.look, seconds=5),
@@ -239,10 +239,13 @@ class Sidecar:
             else:
                 present.add(found.run)
                 self.catalog.adopt(marks.report(self.store, found))
+                if drill := marks.drill(self.store, found):
+                    self.catalog.adopt_drill(drill)
                 self.pruner.finish(found)
         for run in self.catalog.reconcile(present):
             logger.bind(run=run, code="damaged").error("run {} is lost: {}", run, GONE)
         self.restores.recover()
+        self.drills.recover()
         for report in self.catalog.runs(states=("queued", "running"), limit=10_000):
             hint = "Start it again."
             failure = Failure(

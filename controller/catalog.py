@@ -1,4 +1,5 @@
-"""The index of runs, in SQLite; apart from the store, because it can be lost: manifests rebuild what succeeded.
+"""The index of runs and drills, in SQLite; apart from the store, because it can be lost: manifests, and what lies
+beside them, rebuild what succeeded and each run's last drill.
 
 What the disk does not take, since it is full for example, is kept in memory and told like the rest, until it does.
 """
@@ -11,6 +12,7 @@ from datetime import datetime
 from itertools import chain
 from pathlib import Path
 
+from controller.drilled import Drill
 from controller.errors import StoreError, StoreFull, UnknownRun
 from controller.report import Key, Report, rfc3339
 from controller.store import store_error
@@ -35,6 +37,17 @@ MIGRATIONS = (
     CREATE INDEX runs_doubtful ON runs (id) WHERE proved != '' AND NOT good;
     CREATE INDEX runs_by_proof ON runs (proved) WHERE proved != '';
     """,
+    """
+    CREATE TABLE drills (
+        id TEXT PRIMARY KEY,
+        target TEXT NOT NULL,
+        run TEXT NOT NULL,
+        state TEXT NOT NULL,
+        drill TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX drills_by_target ON drills (target, id);
+    CREATE INDEX drills_by_run ON drills (run, id);
+    """,
 )
 """One entry for each schema version; `PRAGMA user_version` says how many were applied."""
 
@@ -50,8 +63,13 @@ LATE = """
     CREATE UNIQUE INDEX temp.late_by_id ON late (id);
     CREATE TEMP VIEW newest AS
         SELECT * FROM late UNION ALL SELECT * FROM runs WHERE id NOT IN (SELECT id FROM late);
+    CREATE TEMP TABLE late_drills AS SELECT * FROM drills WHERE false;
+    CREATE UNIQUE INDEX temp.late_drills_by_id ON late_drills (id);
+    CREATE TEMP VIEW newest_drills AS
+        SELECT * FROM late_drills UNION ALL SELECT * FROM drills WHERE id NOT IN (SELECT id FROM late_drills);
 """
 """Reports on their way to the disk; `newest` is what is read."""
+ENDED = "state NOT IN ('queued', 'running')"
 
 
 class Catalog:
@@ -128,6 +146,38 @@ class Catalog:
         clause = "WHERE proved != '' AND proved < ? AND coalesce(json_extract(report, '$.damaged'), '') = ''"
         return next(self._select(f"{clause} ORDER BY proved LIMIT 1", rfc3339(before)), None)
 
+    def keep_drill(self, drill: Drill) -> None:
+        """As `put`."""
+        values = (drill.id, str(drill.target), drill.run, drill.state, drill.model_dump_json())
+        with self._using("write") as connection:
+            connection.execute("INSERT OR REPLACE INTO late_drills VALUES (?, ?, ?, ?, ?)", values)
+            connection.execute("INSERT OR REPLACE INTO drills SELECT * FROM late_drills")
+            connection.execute("DELETE FROM late_drills")
+
+    def drill(self, drill: str) -> Drill:
+        """Raises `UnknownRun`."""
+        for found in self._drills("id = ?", drill):
+            return found
+        raise UnknownRun(f"no drill {drill[:60]!r}", hint="`backup-sidecar drill` starts one.")
+
+    def last_drill(self, key: Key, *, good: bool = False) -> Drill | None:
+        """The newest one of a target that has ended, or has passed."""
+        wanted = "state = 'passed'" if good else ENDED
+        return next(self._drills(f"target = ? AND {wanted} ORDER BY id DESC LIMIT 1", str(key)), None)
+
+    def drill_of(self, run: str) -> Drill | None:
+        """The last one of a run."""
+        return next(self._drills(f"run = ? AND {ENDED} ORDER BY id DESC LIMIT 1", run), None)
+
+    def unended_drills(self) -> list[Drill]:
+        return list(self._drills(f"NOT {ENDED}"))
+
+    def adopt_drill(self, drill: Drill) -> None:
+        """Enter what lies beside a manifest."""
+        if next(self._drills("id = ?", drill.id), None) is None:
+            with suppress(StoreFull):  # It is told from memory.
+                self.keep_drill(drill)
+
     def adopt(self, stored: Report) -> None:
         """Enter what the store tells of a published run; what only the catalog knows of it stays."""
         known = next(self._select("WHERE id = ? AND state = 'succeeded'", stored.id), None)
@@ -154,6 +204,11 @@ class Catalog:
         with self._using("read") as connection:
             rows = connection.execute(f"SELECT report FROM newest {clause}", values).fetchall()  # noqa: S608  # clause is ours
         return (Report.model_validate_json(row[0]) for row in rows)
+
+    def _drills(self, clause: str, *values: object) -> Iterator[Drill]:
+        with self._using("read") as connection:
+            rows = connection.execute(f"SELECT drill FROM newest_drills WHERE {clause}", values).fetchall()  # noqa: S608  # clause is ours
+        return (Drill.model_validate_json(row[0]) for row in rows)
 
     @contextmanager
     def _using(self, doing: str) -> Iterator[sqlite3.Connection]:

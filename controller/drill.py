@@ -10,13 +10,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
-from typing import Any, Literal, NoReturn
+from typing import Any, NoReturn
 
 from loguru import logger
 
 from config.secrets import Secrets
 from config.settings import Drills as Limits
 from controller.applying import Applying, Source
+from controller.drilled import Comparison, Drill
 from controller.engine import throwaway
 from controller.engine.client import Engine
 from controller.errors import (
@@ -33,14 +34,12 @@ from controller.executor import failure
 from controller.holds import Holds
 from controller.jobs import Job
 from controller.place import Place
-from controller.report import Failure, Key, Manifest, Record, Time
+from controller.report import Failure, Key, Manifest
 from controller.store import Store
 from controller.survey import Surveyor, suitable
 from controller.targets import Target
 from strategies.base import Strategy, Wanted, script
 
-FILE = "drill.json"
-"""Beside a run's manifest: its last drill."""
 READY_WITHIN = 300.0
 """Seconds in which a throw-away container has to be ready."""
 SETTLING = 30.0
@@ -53,46 +52,6 @@ SHELLS = {"sh", "bash", "dash", "ash", "busybox"}
 INITS = {"docker-init", "tini", "dumb-init", "catatonit"}
 """Programs that only stand above the main one."""
 IDLE = ("sh", "-c", "while :; do sleep 60; done")
-
-DrillState = Literal["queued", "running", "passed", "failed", "unsupported", "cancelled"]
-
-
-class Comparison(Record):
-    """One thing that was counted at the dump and again after the restore."""
-
-    artifact: str
-    what: str
-    dumped: int
-    restored: int | None
-    """None: it was not there."""
-
-
-class Drill(Record):
-    """One drill, and how it ended."""
-
-    id: str
-    target: Key
-    run: str
-    """The run that was rehearsed."""
-    state: DrillState = "queued"
-    trigger: str
-    """Who asked: `cli`, `api`, `schedule`."""
-    created: Time
-    started: Time | None = None
-    finished: Time | None = None
-    seconds: float | None = None
-    image: str = ""
-    """Id of the image that the throw-away container was made from."""
-    remarks: tuple[str, ...] = ()
-    """What was not as one would wish, but no reason to fail."""
-    compared: tuple[Comparison, ...] = ()
-    check: str | None = None
-    """What `drill.check` printed, its last lines; None where there is none or it was not reached."""
-    failure: Failure | None = None
-
-    @property
-    def passed(self) -> bool:
-        return self.state == "passed"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
-"""Admission of drills, one at a time, and what is remembered of them; apart from the drill, which knows one only.
+"""Admission of drills, one at a time; apart from the drill, which knows one only.
 
-The last drill and the last good one of each target lie in the work folder, so that they are known when the run that was
-rehearsed is pruned; beside that run lies its own last drill.
+The catalog keeps them, so that the last good one is known when the run that was rehearsed is pruned; beside that run
+lies its own last drill, so that the catalog can be made anew.
 """
 
 import threading
@@ -9,19 +9,18 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
-from pathlib import Path
 
 from loguru import logger
 
 from config.target import TargetSettings
-from controller import journal
+from controller import marks
 from controller.catalog import Catalog
-from controller.drill import FILE, Drill
+from controller.drilled import Drill
 from controller.engine import throwaway
 from controller.engine.client import Engine
 from controller.errors import Busy, ContainersForbidden, Stopping, StoreError, UnknownRun
 from controller.jobs import Job
-from controller.report import Key
+from controller.report import Failure, Key
 from controller.schedule import rule_of
 from controller.store import Store
 from controller.targets import Target
@@ -33,14 +32,12 @@ class Drills:
     """The queue, and the memory. Safe to use from several threads."""
 
     def __init__(
-        self, execute: Callable[[Drill, Job], Drill], catalog: Catalog, store: Store, folder: Path, *, allowed: bool
+        self, execute: Callable[[Drill, Job], Drill], catalog: Catalog, store: Store, *, allowed: bool
     ) -> None:
-        self._execute, self._catalog, self._store = execute, catalog, store
-        self._folder, self._allowed = folder, allowed
+        self._execute, self._catalog, self._store, self._allowed = execute, catalog, store, allowed
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="drill")
         self._lock = threading.Lock()
         self._active: dict[str, tuple[Drill, Job]] = {}
-        self._remembered: dict[Key, tuple[Drill | None, Drill | None]] = {}
         self._stopping = self._swept = False
 
     def start(self, key: Key, trigger: str, run: str | None = None) -> Drill:
@@ -63,25 +60,26 @@ class Drills:
         return drill
 
     def get(self, drill: str) -> Drill:
-        """Live while it is under way, else the last one of its target; raises `UnknownRun`."""
+        """Live while it is under way; raises `UnknownRun`."""
         with self._lock:
             if drill in self._active:
                 return self._active[drill][0]
-            known = [one for pair in self._remembered.values() for one in pair if one and one.id == drill]
-        if not known:
-            raise UnknownRun(f"no drill {drill[:60]!r}", hint="Only the last one of each target is kept.")
-        return known[0]
+        return self._catalog.drill(drill)
 
     def last(self, key: Key) -> Drill | None:
-        return self._remember(key)[0]
+        """The newest one that has ended."""
+        return self._catalog.last_drill(key)
 
     def last_good(self, key: Key) -> Drill | None:
-        return self._remember(key)[1]
+        return self._catalog.last_drill(key, good=True)
 
-    def of_run(self, key: Key, run: str) -> Drill | None:
-        """The last drill of this very run. Raises `StoreError` where it cannot be read."""
-        found = journal.read(self._store.folder(key, run) / FILE)
-        return Drill.model_validate(found) if found else None
+    def recover(self) -> None:
+        """What a dead process left under way becomes `interrupted`."""
+        for drill in self._catalog.unended_drills():
+            told = "the sidecar ended while it was under way"
+            broken = Failure(code="interrupted", message=told, hint="Start it again.", transient=True)
+            changes = {"state": "interrupted", "failure": broken, "finished": datetime.now(UTC)}
+            self._keep(drill.model_copy(update=changes))
 
     def look(self, targets: Iterable[Target], now: datetime) -> None:
         """Start what is due by `drill.schedule`: later than the last drill, or than the oldest run where there is none.
@@ -141,6 +139,7 @@ class Drills:
         running = drill.model_copy(update={"state": "running", "started": datetime.now(UTC)})
         with self._lock:
             self._active[drill.id] = (running, job)
+        self._keep(running)
         ended = self._execute(running, job)
         self._keep(ended)
         with self._lock:
@@ -148,35 +147,17 @@ class Drills:
         told(ended)
 
     def _keep(self, drill: Drill) -> None:
-        """In memory first, so that a full disk hides nothing from those who wait for it."""
-        _, good = self._remember(drill.target)
-        pair = (drill, drill if drill.passed else good)
-        with self._lock:
-            self._remembered[drill.target] = pair
-        fact = drill.model_dump(mode="json")
-        try:
-            journal.write(self._path(drill.target), {"last": fact, "good": pair[1] and pair[1].model_dump(mode="json")})
-            with suppress(UnknownRun):
-                self._store.manifest(drill.target, drill.run)
-                journal.write(self._store.folder(drill.target, drill.run) / FILE, fact)
-        except StoreError as error:
-            logger.bind(code=error.code).error("{}", error)
+        """A disk that takes nothing hides no drill, which is then told from memory."""
+        for keep in (self._catalog.keep_drill, self._keep_beside):
+            try:
+                keep(drill)
+            except StoreError as error:
+                logger.bind(drill=drill.id, code=error.code).error("{}", error)
 
-    def _remember(self, key: Key) -> tuple[Drill | None, Drill | None]:
-        with self._lock:
-            if key in self._remembered:
-                return self._remembered[key]
-        found: dict[str, object] = {}
-        try:
-            found = journal.read(self._path(key)) or {}
-        except StoreError as error:
-            logger.bind(code=error.code).error("{}", error)
-        pair = tuple(Drill.model_validate(found[name]) if found.get(name) else None for name in ("last", "good"))
-        with self._lock:
-            return self._remembered.setdefault(key, (pair[0], pair[1]))
-
-    def _path(self, key: Key) -> Path:
-        return self._folder.joinpath(*key.folders).with_suffix(".json")
+    def _keep_beside(self, drill: Drill) -> None:
+        if drill.final:
+            with suppress(UnknownRun):  # Its run was deleted meanwhile.
+                marks.keep_drill(self._store, drill)
 
 
 def told(drill: Drill) -> None:

@@ -9,12 +9,17 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from loguru import logger
+
 from controller import journal
+from controller.drilled import Drill
 from controller.errors import StoreError
 from controller.report import Key, Manifest, Report, rfc3339
 from controller.store import Store, store_error
 
 FOLDER, SUFFIX = "marks", ".json"
+DRILL = "drill.json"
+"""A run's last drill, whole; it is no field of its report, so it lies beside the marks."""
 Mark = Literal["report", "verified", "damaged", "accepted"]
 """`report`: what the manifest does not tell of how the run went."""
 TOLD_LATE = ("trigger", "created", "started", "finished", "seconds", "warnings", "attempts", "retried")
@@ -60,6 +65,22 @@ def read(folder: Path) -> dict[str, Any]:
         raise store_error(error, folder) from error
     marks = [journal.read(folder / name) for name in names if name.endswith(SUFFIX)]
     return {name: value for mark in marks for name, value in (mark or {}).items()}
+
+
+def keep_drill(store: Store, drill: Drill) -> None:
+    """Write a drill beside the manifest of its run; an earlier one is replaced. Raises `StoreError`, `UnknownRun`."""
+    store.demand_published(drill.target, drill.run)
+    journal.write(store.folder(drill.target, drill.run) / DRILL, drill.model_dump(mode="json"))
+
+
+def drill(store: Store, manifest: Manifest) -> Drill | None:
+    """The last drill of a published run; None where there was none, or it cannot be read."""
+    try:
+        found = journal.read(store.folder(manifest.target, manifest.run) / DRILL)
+        return Drill.model_validate(found) if found else None
+    except (StoreError, ValueError) as error:
+        logger.bind(run=manifest.run, code="store-error").warning("its drill cannot be read: {}", error)
+        return None
 
 
 def place(store: Store, key: Key, run: str) -> Path:

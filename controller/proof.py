@@ -25,7 +25,7 @@ def chain(sidecar: Sidecar, key: Key, run: str | None = None) -> dict[str, Any]:
             raise UnknownRun(f"{key} has no good run", hint="Back it up first.")
         run = good.id
     manifest = sidecar.store.manifest(key, run)
-    drill = sidecar.drills.of_run(key, run)
+    drill = sidecar.catalog.drill_of(run)
     shown: dict[str, Any] = views.redacted(
         {
             "key": str(key),

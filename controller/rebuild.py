@@ -40,6 +40,8 @@ def rebuild(store: Store, path: Path) -> Rebuilt:
                     unreadable.append(found.message)
                 else:
                     catalog.put(marks.report(store, found))
+                    if drill := marks.drill(store, found):
+                        catalog.keep_drill(drill)
                     runs += 1
         return Rebuilt(runs, lost, tuple(unreadable), exchange(fresh, path))
     except OSError as error:

@@ -5,7 +5,7 @@ Apart, because API and heartbeat show the same.
 
 from typing import Any
 
-from controller.drill import Drill
+from controller.drilled import Drill
 from controller.facade import Sidecar
 from controller.redaction import Redact
 from controller.report import Report, rfc3339

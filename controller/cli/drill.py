@@ -64,7 +64,10 @@ def show_drill(found: dict[str, Any]) -> None:
     failure = found["failure"]
     when = f"{found['finished']} from image {found['image'][:19]}" if found["image"] else found["finished"]
     style = "green" if found["state"] == "passed" else "red"
-    out.print(Text(f"restored  {found['state']} {when}, run {found['run']}, {found['seconds']:.1f} s", style=style))
+    took = (
+        "" if found["seconds"] is None else f", {found['seconds']:.1f} s"
+    )  # Nobody knows of one that was interrupted.
+    out.print(Text(f"restored  {found['state']} {when}, run {found['run']}{took}", style=style))
     if failure:
         out.print(Text(f"          [{failure['code']}] {failure['message']}", style="red"))
         err.print(Text(failure["hint"]))

@@ -54,7 +54,7 @@ class World:
         self.store.acquire()
         self.catalog = Catalog(folder / "work/catalog.sqlite")
         self.jobs = Jobs(self.execute, self.catalog, 4)
-        self.drills = Drills(self.rehearse, self.catalog, self.store, folder / "work/drills", allowed=True)
+        self.drills = Drills(self.rehearse, self.catalog, self.store, allowed=True)
         self.holds = Holds()
         self.pruner = Pruner(self.store, self.catalog, self.holds, self.targets, folder / "work", clock=utc_now)
         engine = Engine(f"unix://{folder}/no-engine.sock")

@@ -161,7 +161,7 @@ def test_a_catalog_of_a_later_release_is_refused_and_left_alone(tmp_path: Path) 
     with closing(sqlite3.connect(path)) as later:
         later.execute("PRAGMA user_version = 99")
 
-    with pytest.raises(StoreError, match=r"schema 99.*up to 2"):
+    with pytest.raises(StoreError, match=r"schema 99.*up to 3"):
         Catalog(path)
 
     with closing(sqlite3.connect(path)) as left:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from controller.catalog import Catalog
+from controller.drilled import Drill
 from controller.errors import StoreError, StoreFull
 from controller.report import Key, Report, State, new_run_id
 
@@ -68,6 +69,25 @@ def test_what_was_kept_in_memory_goes_to_the_disk_once_there_is_room(catalog: Ca
     with closing(Catalog(tmp_path / "catalog.sqlite")) as again:
         assert again.get(late.id) == late
         assert again.runs(limit=10_000) == catalog.runs(limit=10_000)
+
+
+def test_a_drill_that_the_disk_does_not_take_is_told_all_the_same_and_kept_once_there_is_room(
+    catalog: Catalog, tmp_path: Path
+) -> None:
+    running = Drill(id=new_run_id(NOW), target=KEY, run="r", state="running", trigger="api", created=NOW)
+    catalog.keep_drill(running)
+    fill(catalog)
+    passed = running.model_copy(update={"state": "passed", "check": "so long that it needs a page" * 500})
+    with pytest.raises(StoreFull):
+        catalog.keep_drill(passed)
+
+    assert catalog.last_drill(KEY) == catalog.last_drill(KEY, good=True) == catalog.drill(passed.id) == passed
+    assert catalog.unended_drills() == []
+    full(catalog, yes=False)
+    other = passed.model_copy(update={"id": new_run_id(NOW)})
+    catalog.keep_drill(other)
+    with closing(Catalog(tmp_path / "catalog.sqlite")) as again:
+        assert (again.drill(passed.id), again.drill(other.id)) == (passed, other)
 
 
 def test_a_catalog_that_is_no_database_is_named(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The queue of drills, what is remembered of them, and how they are told."""
 
+import contextlib
 import json
 import threading
 from datetime import UTC, datetime
@@ -8,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from controller.drill import Drill
+from controller.drilled import Drill
 from controller.drills import Drills
 from controller.errors import Busy, ContainersForbidden, Stopping, UnknownRun
 from controller.jobs import Job
-from controller.report import Failure, Key
+from controller.report import Failure, Key, new_run_id
 from tests.unit.serving import World, client, is_problem, local, serving
 
 KEY = Key(project="shop", service="db")
@@ -44,7 +45,7 @@ def world(tmp_path: Path) -> Any:
 
 
 def drills(world: Any, execute: Rehearsals, *, allowed: bool = True) -> Drills:
-    return Drills(execute, world.catalog, world.store, world.folder / "work/of-this-test", allowed=allowed)
+    return Drills(execute, world.catalog, world.store, allowed=allowed)
 
 
 def ended(queue: Drills, drill: Drill) -> Drill:
@@ -114,6 +115,32 @@ def test_the_last_good_drill_is_remembered_beyond_a_failure_a_restart_and_its_ru
     assert (last.id, last_good.id) == (bad.id, good.id)
     assert last.failure == execute.failure
     assert not world.store.folder(KEY, world.run).exists()
+
+
+def test_every_drill_is_known_by_its_id_and_each_target_s_last_one_by_the_catalog(world):
+    queue = drills(world, Rehearsals())
+    first, second = queue.start(KEY, "cli"), None
+    while second is None:
+        with contextlib.suppress(Busy):
+            second = queue.start(KEY, "api")
+    queue.stop()
+    assert queue.get(first.id).passed
+    assert (queue.last(KEY), queue.get(second.id).trigger) == (world.catalog.drill_of(world.run), "api")
+    assert world.catalog.last_drill(KEY).id == second.id
+
+
+def test_a_drill_whose_sidecar_died_is_interrupted_and_the_last_good_one_stays(world):
+    good = ended(queue := drills(world, Rehearsals()), queue.start(KEY, "cli"))
+    dying = good.model_copy(update={"id": new_run_id(datetime.now(UTC)), "state": "running", "finished": None})
+    world.catalog.keep_drill(dying)
+    assert queue.last(KEY) == good, "one that is under way has no outcome"
+
+    later = drills(world, Rehearsals())
+    later.recover()
+
+    assert (later.last(KEY).id, later.last(KEY).state) == (dying.id, "interrupted")
+    assert later.last(KEY).failure.hint
+    assert later.last_good(KEY) == good
 
 
 def test_nothing_is_remembered_of_a_target_that_was_never_drilled(world):

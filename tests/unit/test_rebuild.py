@@ -7,10 +7,11 @@ import pytest
 
 from controller import marks
 from controller.catalog import Catalog
+from controller.drilled import Drill
 from controller.rebuild import rebuild
 from controller.report import Report
 from controller.store import Store
-from tests.unit.test_catalog import KEY, published, report
+from tests.unit.test_catalog import KEY, NOW, published, report
 
 
 @pytest.fixture
@@ -68,3 +69,16 @@ def test_a_manifest_that_cannot_be_read_is_told(path: Path, store: Store) -> Non
 
     assert made.runs == 1
     assert "manifest.json" in made.unreadable[0]
+
+
+def test_the_last_drill_of_each_run_comes_back(path: Path, store: Store) -> None:
+    (run, _) = succeeded(path)
+    facts = {"target": KEY, "run": run.id, "trigger": "schedule", "created": NOW, "finished": NOW}
+    older, newer = (Drill(id=f"{run.id[:-1]}{n}", state="passed", **facts) for n in "01")
+    for drill in (older, newer):
+        marks.keep_drill(store, drill)
+
+    rebuild(store, path)
+
+    with closing(Catalog(path)) as catalog:
+        assert catalog.drill_of(run.id) == catalog.last_drill(KEY, good=True) == newer
