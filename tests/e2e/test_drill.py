@@ -39,12 +39,13 @@ def drilled(sidecar: Sidecar, service: str, *arguments: str) -> Json:
     assert done.stdout, done.stderr
     found: Json = json.loads(done.stdout)
     assert (done.returncode == 0) == (found["state"] == "passed")
-    assert throwaways() == []
+    assert throwaways(found["id"]) == []
     return found
 
 
-def throwaways(*more: str) -> list[str]:
-    return docker("ps", "--all", "--quiet", "--filter", f"label={LABEL}", *more).split()
+def throwaways(drill: str) -> list[str]:
+    """Ids of the containers of a drill, running or not."""
+    return docker("ps", "--all", "--quiet", "--no-trunc", "--filter", f"label={LABEL}={drill}").split()
 
 
 @dataclass(frozen=True)
@@ -237,7 +238,7 @@ def test_a_throwaway_container_is_like_its_target_without_any_of_its_reach(allow
     sidecar.backup("like")
 
     drill = sidecar.http.post(f"/v1/targets/{sidecar.key('like')}/drills").json()
-    (container,) = eventually(throwaways, seconds=30, what="a throw-away container")
+    (container,) = eventually(lambda: throwaways(drill["id"]), seconds=30, what="a throw-away container")
     eventually(lambda: execute("docker", "exec", container, "test", "-e", "/tmp/reached").returncode == 0, seconds=60)
     found = json.loads(docker("inspect", container))[0]
     listed = sidecar.targets()
@@ -258,7 +259,7 @@ def test_a_throwaway_container_is_like_its_target_without_any_of_its_reach(allow
     assert (host["Memory"], host["NanoCpus"], host["ShmSize"]) == (256 << 20, 10**9, 32 << 20)
     assert host["Tmpfs"] == {"/scratch": "size=1m"}
     assert all(target["container"]["id"] != container for target in listed.values())
-    assert throwaways() == []
+    assert throwaways(drill["id"]) == []
     volume = found["Mounts"][0]["Name"]
     assert execute("docker", "volume", "inspect", volume).returncode != 0
     assert "never shown" not in sidecar.log() + json.dumps(sidecar.target("like"))
@@ -303,16 +304,21 @@ def test_a_sidecar_that_was_killed_in_the_middle_removes_its_container_at_the_ne
     others = ("--label", f"{LABEL}=other", "--label", "backup-sidecar.owner=other", "--label", f"{stage.LABEL}=x")
     other = docker("run", "--detach", *others, stage.image("BUSYBOX"), "sleep", "infinity")
     try:
-        sidecar.http.post(f"/v1/targets/{sidecar.key('killed')}/drills")
-        eventually(lambda: len(throwaways()) == 2, seconds=30, what="a throw-away container")
+        drill = sidecar.http.post(f"/v1/targets/{sidecar.key('killed')}/drills").json()["id"]
+        eventually(lambda: throwaways(drill), seconds=30, what="a throw-away container")
         docker("kill", "--signal", "KILL", sidecar.container)
-        assert len(throwaways()) == 2
+        assert throwaways(drill)
         docker("start", sidecar.container)
-        eventually(lambda: throwaways("--no-trunc") == [other], seconds=30, what="only the other one's is left")
+        eventually(lambda: not throwaways(drill), seconds=30, what="the dead one's is gone")
+        assert throwaways("other") == [other]
         port = docker("port", sidecar.container, "8000/tcp").splitlines()[0].rpartition(":")[2]
         sidecar.http.base_url = f"http://127.0.0.1:{port}"
         eventually(lambda: stage.is_up(sidecar), seconds=30, what="the sidecar is ready")
         assert "of a drill that died" in sidecar.log()
+        report = sidecar.http.get(f"/v1/drills/{drill}").json()
+        assert (report["state"], report["failure"]["code"]) == ("interrupted", "interrupted")
+        assert sidecar.target("killed")["last_drill"]["state"] == "interrupted"
+        assert "interrupted" in sidecar.cli("proof", sidecar.key("killed")).stdout
     finally:
         docker("rm", "--force", other)
 
@@ -399,7 +405,9 @@ def test_without_the_operators_leave_nothing_is_created(sidecar: Sidecar, app: A
     assert "policy.create-containers" in done.stderr
     assert (answer.status_code, answer.json()["type"]) == (403, "containers-forbidden")
     assert [problem["code"] for problem in sidecar.target("forbidden")["problems"]] == ["containers-forbidden"]
-    assert throwaways() == []
+    owner = within(sidecar.container, "cat /var/lib/sidecar/work/identity")
+    assert len(owner) == 26
+    assert docker("ps", "--all", "--quiet", "--filter", f"label=backup-sidecar.owner={owner}") == ""
 
 
 def test_the_proof_of_a_run_is_a_chain_that_anybody_can_follow(allowed: Allowed) -> None:

@@ -74,7 +74,7 @@ def test_a_drill_comes_by_its_schedule_and_is_told_everywhere(stand: tuple[Sidec
     drill = sidecar.http.get(f"/v1/drills/{first['id']}").json()
     assert (drill["trigger"], drill["run"], drill["state"]) == ("schedule", backup["id"], "passed")
     assert timedelta(0) <= datetime.fromisoformat(drill["created"]) - minute < timedelta(seconds=15)
-    assert throwaways() == []
+    assert throwaways(first["id"]) == []
 
     beside = json.loads(within(sidecar.container, f"cat {folder_of(sidecar, 'nightly', backup)}/drill.json"))
     assert beside == {name: value for name, value in drill.items() if name != "key"}
