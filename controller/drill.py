@@ -173,7 +173,7 @@ class Attempt:
             now = time.monotonic()
             self.demand_running(container)
             try:
-                settling = self.is_settling(container)
+                settling = strategy.serves and self.is_settling(container)
                 applying = self.decide(container, target, strategy, manifest)
             except (TargetUnsuitable, TargetDied, CommandFailed, TimedOut) as error:
                 if isinstance(error, TargetUnsuitable) and error.code not in NOT_READY:
