@@ -98,7 +98,7 @@ class Surveyor:
         if inspected.paused:
             return Facts(None, dict.fromkeys(probes, Answer(127)))
         user = settings.user or ""
-        shell = self._engine.find_shell(inspected.id, user=user)
+        shell = self._engine.find_shell(inspected.id, user=user, workdir=settings.workdir or "")
         return Facts(
             shell, self._engine.ask_all(inspected.id, probes, shell=shell, user=user, environment=settings.env)
         )

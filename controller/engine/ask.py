@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from controller.engine.api import Api
 from controller.engine.models import ExecResult
 from controller.engine.stream import ExecStream
-from controller.errors import CommandFailed
+from controller.errors import CommandFailed, TargetUnsuitable
 from strategies.base import Answer, Shell
 
 FIND_SHELL = """
@@ -17,6 +17,13 @@ elif (set -o pipefail) 2>/dev/null; then echo sh-pipefail
 else echo sh
 fi
 """
+
+UNSTARTED = (
+    ("unable to find user", "no-such-user", "user"),
+    ("unable to find group", "no-such-user", "user"),
+    ("chdir", "no-such-workdir", "workdir"),
+)
+"""What the engine (moby 26.1, runc 1.1) says of an exec that it cannot start, though there may be a shell."""
 
 
 def ask(
@@ -127,9 +134,15 @@ def _parted(mark: str, names: tuple[str, ...], whole: Answer) -> Mapping[str, An
     return answers
 
 
-def find_shell(api: Api, container_id: str, *, user: str = "", timeout: float = 10.0) -> Shell | None:
+def find_shell(
+    api: Api, container_id: str, *, user: str = "", workdir: str = "", timeout: float = 10.0
+) -> Shell | None:
     """See `Engine.find_shell`."""
     question = ("sh", "-c", FIND_SHELL)
-    answer = ask(api, container_id, question, environment={}, user=user, timeout=timeout, limit=4096)
+    answer = ask(api, container_id, question, environment={}, user=user, workdir=workdir, timeout=timeout, limit=4096)
+    for words, code, label in UNSTARTED:
+        if answer.code == 126 and words in answer.stderr:
+            told = answer.stderr.strip().splitlines()[-1]
+            raise TargetUnsuitable(f"nothing can be started in it: {told}", hint=f"Correct backup.{label}.", code=code)
     found: dict[str, Shell] = {"bash": "bash", "sh-pipefail": "sh-pipefail", "sh": "sh"}
     return found.get(answer.stdout.strip())

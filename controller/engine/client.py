@@ -161,9 +161,14 @@ class Engine:
             limit=limit,
         )
 
-    def find_shell(self, container_id: str, *, user: str = "", timeout: float = 10.0) -> Shell | None:
-        """Which shell the target offers; None: not even `sh`. One exec."""
-        return ask.find_shell(self._api, container_id, user=user, timeout=timeout)
+    def find_shell(
+        self, container_id: str, *, user: str = "", workdir: str = "", timeout: float = 10.0
+    ) -> Shell | None:
+        """Which shell the target offers; None: not even `sh`. One exec.
+
+        Raises `TargetUnsuitable` where there is no such user or workdir.
+        """
+        return ask.find_shell(self._api, container_id, user=user, workdir=workdir, timeout=timeout)
 
     def feed(
         self,

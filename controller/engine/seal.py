@@ -9,7 +9,8 @@ target's `sh`, which behaves alike in dash, BusyBox and bash:
 2. The first line on standard error is the run's marker and the wrapper's pid, which is also that of its process
    group, since the engine makes each exec the leader of its own session.
 3. The switch, a subshell, reads standard input: a newline answers the seal; its end, because our socket was closed or
-   our process died, ends the group: TERM, and KILL after 5 s.
+   our process died, ends the group: TERM, and KILL to what is left after 5 s. Each second it looks whether it is
+   alone (proc(5): state, parent and group follow the name in `stat`), so that nobody waits for it in vain.
 4. The command is `exec`ed in a subshell, so that builtins such as `exit` or `exec` end that and not the wrapper, with
    empty standard input. 126 and 127 are the shell's codes for a command that it cannot run.
 5. Whatever else still holds standard output, as `>(gzip)` of bash or a child in the background do, may still write
@@ -28,7 +29,26 @@ set +a
 exec 3<&0 </dev/null
 read -r BACKUP_SEAL <&3 || exit 125
 echo "$BACKUP_RUN $$" >&2
-(read -r BACKUP_SEAL <&3 && exit; trap '' TERM; kill -TERM 0; sleep 5; kill -KILL 0) >/dev/null 2>&1 &
+others() {
+  for BACKUP_PROCESS in /proc/[0-9]*; do
+    read -r BACKUP_STAT <"$BACKUP_PROCESS/stat" || continue
+    set -- ${BACKUP_STAT##*) }
+    [ "$3" = "$$" ] && [ "$1" != Z ] && [ "$BACKUP_PROCESS" != "/proc/$BACKUP_SELF" ] && return
+  done
+  return 1
+}
+(
+  read -r BACKUP_SEAL <&3 && exit
+  trap '' TERM
+  kill -TERM 0
+  read -r BACKUP_SELF BACKUP_STAT </proc/self/stat
+  BACKUP_PATIENCE=5
+  while [ "$BACKUP_PATIENCE" != 0 ] && others; do
+    sleep 1
+    BACKUP_PATIENCE=$((BACKUP_PATIENCE - 1))
+  done
+  kill -KILL 0
+) >/dev/null 2>&1 &
 BACKUP_SWITCH=$!
 kills() {
   for BACKUP_FILE in /sys/fs/cgroup/memory.events /sys/fs/cgroup/memory/memory.oom_control; do

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from controller.engine import Engine, ExecResult, seal
-from controller.errors import Cancelled, CommandFailed, Stalled, TimedOut
+from controller.errors import Cancelled, CommandFailed, Stalled, TargetUnsuitable, TimedOut
 from strategies.base import Shell
 from tests.e2e.engine_fixtures import DISTROLESS, container, docker, shell_container
 from tests.faultproxy import Fault, FaultProxy
@@ -140,6 +140,9 @@ def test_closing_the_stream_ends_the_whole_group(engine: Engine, target: str) ->
         assert "4323" in sleepers(target)
     time.sleep(0.5)
     assert "4323" not in sleepers(target)
+    began = time.monotonic()
+    assert engine.end(target, "r") == ()
+    assert time.monotonic() - began < 4, "the switch goes with those that it has ended"
 
 
 def test_end_reaches_what_left_the_group_and_ignores_term(engine: Engine, target: str) -> None:
@@ -153,6 +156,24 @@ def test_end_reaches_what_left_the_group_and_ignores_term(engine: Engine, target
 
 def test_the_shell_is_found(engine: Engine, shell: str, target: str) -> None:
     assert engine.find_shell(target) == SHELLS[shell]
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        ({"user": "nobody-here"}, "no-such-user"),
+        ({"user": "0:none-here"}, "no-such-user"),
+        ({"workdir": "/nowhere"}, "no-such-workdir"),
+        ({"workdir": "/etc/passwd"}, "no-such-workdir"),
+    ],
+)
+def test_a_user_or_folder_that_is_not_there_is_not_taken_for_a_missing_shell(
+    engine: Engine, target: str, options: dict[str, str], code: str
+) -> None:
+    with pytest.raises(TargetUnsuitable) as unsuitable:
+        engine.find_shell(target, **options)
+    assert unsuitable.value.code == code
+    assert f"backup.{next(iter(options))}" in unsuitable.value.hint
 
 
 def test_several_questions_take_one_exec(engine: Engine, target: str) -> None:

@@ -100,6 +100,7 @@ ROWS = [
     bad("relative workdir", "bad-value", {"workdir": "srv", **NOTE}, "beginning with `/`"),
     bad("workdir with `..`", "bad-value", {"workdir": "/srv/../proc/1/root", **NOTE}, "beginning with `/`"),
     bad("workdir under `/proc`", "bad-value", {"workdir": "//proc/1/root", **NOTE}, "own file system"),
+    bad("workdir that is not there", "no-such-workdir", {"workdir": "/nowhere", **NOTE}, "backup.workdir", " "),
     bad("cron with four fields", "bad-value", {"schedule": "0 3 * *", **NOTE}, "five fields"),
     bad("minute 61", "bad-value", {"schedule": "61 3 * * *", **NOTE}, "five fields"),
     bad("cron below the minimum interval", "below-minimum", {"schedule": "* * * * *", **NOTE}, "at least 5m apart"),
