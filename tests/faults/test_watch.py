@@ -17,6 +17,8 @@ NOTE = {"commands.backup": "echo note"}
 SLOW = {"commands.backup": "echo begun; sleep 3; echo data"}
 LIMIT = 5.0
 """Seconds within which any request to our API is answered."""
+RESYNC = 60
+"""Seconds after which the list is made anew."""
 NOTICED = 12.0
 """Seconds after which a silent engine is known to be one."""
 Told = Callable[[str, object], None]
@@ -101,6 +103,23 @@ def test_a_proxy_that_cuts_a_silent_event_stream_again_and_again_hides_nothing(b
     behind.app.target(comes, NOTE)
 
     eventually(lambda: known_once(behind, comes), seconds=3, what="the one that started")
+
+
+@pytest.mark.slow
+@pytest.mark.fault(13, "no event comes any more, though the stream stays open", "within one resync the lists are equal")
+def test_an_event_stream_that_is_stuck_hides_nothing_for_longer_than_a_resync(
+    behind: Behind, comes: str, record_property: Told
+) -> None:
+    behind.proxy.fault = Fault(match=EVENTS, stuck=1)
+    behind.proxy.cut(EVENTS)
+    time.sleep(1)
+    assert behind.ready
+
+    behind.app.target(comes, NOTE)
+    began = time.monotonic()
+
+    eventually(lambda: known_once(behind, comes), seconds=RESYNC + 5, what="the one that started")
+    record_property("seen", f"known after {time.monotonic() - began:.0f} s")
 
 
 def test_an_engine_that_answers_500_is_watched_again_once_it_is_well(behind: Behind, comes: str) -> None:
