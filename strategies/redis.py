@@ -54,7 +54,7 @@ COUNT = f"""{KEYSPACE}echo "$answer" | while IFS=':=,' read -r database _ keys _
 done"""
 
 # A second server loads the file, and the first one becomes its replica for a moment: so a running Redis takes a whole
-# RDB. The second one listens on the loopback only.
+# RDB. The second one listens on the loopback only, and does not wait for more replicas.
 LOAD = rf"""{ACCOUNT}
 first() {{ "$client" $options "$@" 2>/dev/null; }}
 second() {{ "$client" -p 46379 "$@" 2>/dev/null; }}
@@ -66,7 +66,7 @@ trap 'kill -KILL $pid 2>/dev/null; rm -rf "$folder"' EXIT
 trap 'exit 143' TERM
 cat >"$folder/dump.rdb" || exit
 cd "$folder"
-"$server" --bind 127.0.0.1 --port 46379 --save '' --appendonly no </dev/null >log 2>&1 &
+"$server" --bind 127.0.0.1 --port 46379 --save '' --appendonly no --repl-diskless-sync-delay 0 </dev/null >log 2>&1 &
 pid=$!
 until [ "$(second PING)" = PONG ]; do
     kill -0 $pid 2>/dev/null || {{ tail -n 5 log >&2; exit 1; }}

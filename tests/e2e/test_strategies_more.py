@@ -12,7 +12,7 @@ pytestmark = pytest.mark.e2e
 
 # --- Redis ----------------------------------------------------------------------------------------------------------
 
-SERVER = ("redis-server", "--save", "")
+SERVER = ("redis-server", "--save", "", "--repl-diskless-sync-delay", "0")
 FILL = """
 for n in $(seq 5000); do echo "HSET user:$n name n$n bio $n-$n-$n"; done | redis-cli --pipe
 redis-cli SET greeting 'hello "world"'; redis-cli SET gone x PX 1; redis-cli SET stays x EX 100000
