@@ -60,6 +60,8 @@ class Kind:
     """What is missing then, as the comparison calls it."""
     check: str
     """A command that is true of the data."""
+    spoil: str
+    """Makes it false, which no count tells."""
     options: tuple[str, ...] = ()
     command: tuple[str, ...] = stage.SLEEP
     ready: str = "true"
@@ -85,7 +87,8 @@ KINDS = {
         "mkdir -p /srv/data/a; seq 100000 >/srv/data/a/numbers; ln -s a/numbers /srv/data/link; echo x >/srv/data/lost",
         "rm /srv/data/lost",
         "files",
-        "test $(cat /restore-*/srv/data/link | wc -l) = 100000",
+        "test $(tail -n 1 /restore-*/srv/data/link) = 100000",
+        "sed -i '$s/1/2/' /srv/data/a/numbers",
     ),
     "busybox": Kind(
         "BUSYBOX",
@@ -93,7 +96,8 @@ KINDS = {
         "mkdir -p /srv/data; seq 100000 >/srv/data/numbers; echo x >/srv/data/lost",
         "rm /srv/data/lost",
         "files",
-        "test $(cat /restore-*/srv/data/numbers | wc -l) = 100000",
+        "test $(tail -n 1 /restore-*/srv/data/numbers) = 100000",
+        "sed -i '$s/1/2/' /srv/data/numbers",
     ),
     "sqlite": Kind(
         "SQLITE",
@@ -103,6 +107,7 @@ KINDS = {
         "sqlite3 /srv/shop.db 'DROP TABLE lost'",
         "lost",
         "test $(sqlite3 /srv/shop.db 'SELECT sum(value) FROM item') = 12502500",
+        "sqlite3 /srv/shop.db 'UPDATE item SET value = 7 WHERE value = 1'",
     ),
     "redis": Kind(
         "REDIS",
@@ -111,6 +116,7 @@ KINDS = {
         "redis-cli -n 3 DEL lost",
         "keys in db3",
         'test "$(redis-cli HGET user:77 name)" = n77',
+        "redis-cli HSET user:77 name nobody",
         command=("redis-server", "--save", "", "--requirepass", PASSWORD),
         ready="redis-cli PING | grep PONG",
         environment={"REDISCLI_AUTH": PASSWORD},
@@ -122,6 +128,7 @@ KINDS = {
         f"{SQL} bank -c 'DROP TABLE lost'",
         "rows of public.lost",
         f'test "$({SQL} bank -At -c "SELECT sum(id) FROM account")" = 12502500',
+        f"{SQL} bank -c 'UPDATE account SET id = 7 WHERE id = 1'",
         command=("postgres", "-c", "fsync=off"),
         ready="pg_isready -h 127.0.0.1",
         environment={"POSTGRES_USER": "keeper", "POSTGRES_PASSWORD": PASSWORD, "POSTGRES_DB": "bank"},
@@ -133,6 +140,7 @@ KINDS = {
         f"{MARIADB} shop -e 'DROP TABLE lost'",
         "rows of lost",
         f'test "$({MARIADB} -N shop -e "SELECT sum(id) FROM item")" = 12502500',
+        f"{MARIADB} shop -e 'UPDATE item SET id = 7 WHERE id = 1'",
         command=("mariadbd", "--innodb-flush-log-at-trx-commit=0"),
         ready='MYSQL_PWD="$MARIADB_ROOT_PASSWORD" mariadb-admin -h127.0.0.1 -uroot ping',
         environment={"MARIADB_ROOT_PASSWORD": PASSWORD, "MARIADB_DATABASE": "shop"},
@@ -208,6 +216,13 @@ def test_what_was_backed_up_is_restored_compared_and_checked_and_what_is_wrong_w
         in_store(sidecar, CUT, folder_of(sidecar, name, broken), how)
         bad = drilled(sidecar, name, "--run", broken["id"])
         assert (bad["state"], bad["failure"]["code"]) == ("failed", "damaged"), (how, bad)
+
+    # Data of which the check is not true, though it is all there.
+    within(container, kind.spoil)
+    sidecar.backup(name)
+    bad = drilled(sidecar, name)
+    assert (bad["state"], bad["failure"]["code"]) == ("failed", "check-failed"), bad
+    assert all(row["dumped"] == row["restored"] for row in bad["compared"])
 
     told = sidecar.target(name)
     assert told["last_drill"]["id"] == bad["id"]
@@ -355,11 +370,13 @@ def test_a_command_is_drilled_by_its_own_restore_and_without_one_it_is_unsupport
     sidecar, app = allowed
     restore = {"commands.restore": "cat >/tmp/restored", "drill.check": "grep -qx 'my data' /tmp/restored"}
     app.target("own", {"commands.backup": "echo my data", **restore})
+    app.target("other", {"commands.backup": "echo your data", **restore})
     app.target("oneway", {"commands.backup": "echo my data"})
-    sidecar.backup("own")
-    sidecar.backup("oneway")
+    for service in ("own", "other", "oneway"):
+        sidecar.backup(service)
 
     assert drilled(sidecar, "own")["state"] == "passed"
+    assert drilled(sidecar, "other")["failure"]["code"] == "check-failed"
     found = drilled(sidecar, "oneway")
 
     assert found["state"] == "unsupported"
