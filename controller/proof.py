@@ -1,6 +1,6 @@
 """The chain of a run's proof, for people and programs: dumped, proved, stored, restored, compared.
 
-Apart, because it is told of what manifest and drill say, and decides nothing.
+Apart, because it is told of what manifest, drill and restore say, and decides nothing.
 """
 
 from typing import Any
@@ -25,7 +25,7 @@ def chain(sidecar: Sidecar, key: Key, run: str | None = None) -> dict[str, Any]:
             raise UnknownRun(f"{key} has no good run", hint="Back it up first.")
         run = good.id
     manifest = sidecar.store.manifest(key, run)
-    drill = sidecar.catalog.drill_of(run)
+    drill, restored = sidecar.catalog.drill_of(run), sidecar.restores.of_run(run)
     shown: dict[str, Any] = views.redacted(
         {
             "key": str(key),
@@ -41,6 +41,7 @@ def chain(sidecar: Sidecar, key: Key, run: str | None = None) -> dict[str, Any]:
                 artifact.model_dump(mode="json", exclude={"argv", "restore"}) for artifact in manifest.artifacts
             ],
             "drill": views.drill(drill) if drill else None,
+            "restored": restored.model_dump(mode="json") if restored else None,
         },
         sidecar.loaded.secrets.redact,
     )

@@ -78,6 +78,10 @@ class Restores:
         names = sorted((path.stem for path in self._folder.glob("*.json")), reverse=True)
         return [self.report(name) for name in names[:limit]]
 
+    def of_run(self, run: str) -> Restoration | None:
+        """The last one of a run that has ended; None where there is none."""
+        return next((report for report in self.list(limit=10_000) if report.run == run and report.final), None)
+
     def report(self, name: str) -> Restoration:
         """Live while it is under way; raises `UnknownRestore`."""
         with self._lock:

@@ -1,5 +1,6 @@
 """Commands that need no running `serve`."""
 
+import shlex
 from importlib.metadata import version as installed
 
 from rich.text import Text
@@ -63,10 +64,11 @@ def explain(key: TargetKey, as_json: AsJson = False) -> int:
             "VALUE",
             "FROM",
         )
-    for dump in (target.as_dict()["plan"] or {"dumps": []})["dumps"]:
-        out.print(
-            Text(f"\ndump {dump['name']} ({dump['format']}):\n  {dump['argv'] or 'archive of ' + str(dump['archive'])}")
-        )
+    plan = target.as_dict()["plan"] or {"dumps": [], "helper": False}
+    by = ", by a helper container" if plan["helper"] else ""
+    for dump in plan["dumps"]:
+        does = shlex.join(dump["argv"]) if dump["argv"] else f"archive of {dump['archive']}"
+        out.print(Text(f"\ndump {dump['name']} ({dump['format']}{by}):\n  {does}"))
     show_problems(target.problems)
     return program.SOME if target.state == "problem" else program.OK
 

@@ -50,6 +50,8 @@ def proof(key: TargetKey, run: RunId = None, as_json: AsJson = False) -> int:
     for artifact in found["artifacts"]:
         out.print(Text(f"stored    {artifact['name']}  {amount(artifact['size'])}  SHA-256 {artifact['sha256']}"))
         out.print(Text(f"          plain {amount(artifact['plain_size'])}  SHA-256 {artifact['plain_sha256']}"))
+    if restored := found["restored"]:
+        show_restored(restored)
     if found["drill"] is None:
         out.print(Text("restored  never rehearsed: `backup-sidecar drill` does it", style="yellow"))
     else:
@@ -57,6 +59,13 @@ def proof(key: TargetKey, run: RunId = None, as_json: AsJson = False) -> int:
     for warning in found["warnings"]:
         err.print(Text(f"warning: {warning}", style="yellow"))
     return program.OK
+
+
+def show_restored(found: dict[str, Any]) -> None:
+    """How the last restore by command ended."""
+    told = f"{found['state']} {found['finished']} into {found['where']} of {found['container']}"
+    style = "green" if found["state"] == "succeeded" else "red"
+    out.print(Text(f"restored  {told}, {found['compared']} numbers compared", style=style))
 
 
 def show_drill(found: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """Restoring: by the running `serve`, or into plain files, which works alone."""
 
+import shlex
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -122,14 +123,15 @@ def show_plan(plan: dict[str, Any]) -> None:
     for name in plan["in_the_way"]:
         out.print(Text(f"in the way: {name}", style="yellow"))
     for step in plan["steps"]:
-        does = f"put into {step['put']}" if "put" in step else step["argv"]
+        does = f"put into {step['put']}" if "put" in step else shlex.join(step["argv"])
         out.print(Text(f"\n{step.get('artifact', 'run')}:\n  {does}"))
         if "undo" in step:
-            out.print(Text(f"  undo: {step['undo']}"))
+            out.print(Text(f"  undo: {shlex.join(step['undo'])}"))
     for name, asked in plan["compares"].items():
-        out.print(Text(f"\ncompare {name}:\n  {asked.get('argv') or 'archive of ' + asked['archive']}"))
+        asks = shlex.join(asked["argv"]) if "argv" in asked else f"archive of {asked['archive']}"
+        out.print(Text(f"\ncompare {name}:\n  {asks}"))
     for argv in plan["finish"]:
-        out.print(Text(f"\nfinish:\n  {argv}"))
+        out.print(Text(f"\nfinish:\n  {shlex.join(argv)}"))
     show_warnings(plan)
 
 

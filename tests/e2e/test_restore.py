@@ -244,7 +244,7 @@ def test_a_dry_run_prints_every_argv_and_does_nothing(sidecar: Sidecar, files: t
     done = sidecar.cli("restore", sidecar.key("files"), "--dry-run")
     assert done.returncode == 0
     assert "--directory=/restore-" in done.stdout
-    assert "['rm', '-rf', '/restore-" in done.stdout
+    assert "undo: rm -rf /restore-" in done.stdout
     assert within(container, "ls -d /restore-* || true") == ""
 
 

@@ -67,6 +67,8 @@ def test_a_destroyed_redis_comes_back(sidecar: Sidecar, emptied: tuple[str, Json
     assert report["bytes"] == report["total"] > 0
     assert report["safety"] == ""
     assert within(fresh, "ls /tmp") == ""
+    told = sidecar.cli("proof", sidecar.key("emptied")).stdout
+    assert f"restored  succeeded {report['finished']} into the whole server of {fresh}, 2 numbers compared" in told
 
 
 @pytest.mark.slow
