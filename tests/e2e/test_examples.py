@@ -77,7 +77,10 @@ def external(facts: dict[str, Any] | None) -> bool:
     return bool((facts or {}).get("external"))
 
 
-@pytest.fixture(params=EXAMPLES)
+SLOW = ("cache", "notes")
+
+
+@pytest.fixture(params=[pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in EXAMPLES])
 def example(request: pytest.FixtureRequest, sidecar_image: str, tmp_path: Path) -> Iterator[Example]:
     written = Example(request.param, tmp_path / "repository")
     written.environment["SIDECAR_IMAGE"] = sidecar_image
