@@ -24,7 +24,7 @@ GROUPS = {
     measure.__name__: measure
     for measure in (
         *(streams.postgres, streams.stream, streams.memory),
-        *(fleets.idle, fleets.start, fleets.fleet, histories.retention),
+        *(fleets.idle, fleets.start, fleets.fleet, histories.retention, histories.pages),
     )
 }
 

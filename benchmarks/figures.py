@@ -20,7 +20,7 @@ class Figure:
     name: str
     limit: float
     unit: str
-    """`s`, `MiB`, `%`, or `x`: as many times as long as the rival."""
+    """`s`, `ms`, `MiB`, `%`, or `x`: as many times as long as the rival."""
     measured: float
     note: str = ""
     samples: Sequence[float] = ()

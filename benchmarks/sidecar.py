@@ -85,6 +85,16 @@ class Sidecar:
             raise Failed(f"the run failed: {report['failure']}")
         return report
 
+    def copy(self, file: Path, folder: str) -> None:
+        """Put a file into a folder of the container; whoever runs there may write both."""
+        file.chmod(0o666)
+        docker("cp", "--quiet", str(file), f"{self.id}:{folder}")
+
+    def runs(self, **query: str | int) -> list[dict[str, Any]]:
+        """A page of the list."""
+        found: list[dict[str, Any]] = self._client.get("/v1/runs", params=query).raise_for_status().json()["runs"]
+        return found
+
     def memory(self) -> tuple[float, float]:
         """Resident memory of its process, and the most that it ever was, in MiB."""
         status = dict(line.split(":", 1) for line in (self._process / "status").read_text().splitlines())

@@ -17,6 +17,7 @@ from controller.report import Artifact, Key, Manifest, Report, State, new_run_id
 from controller.store import Store
 
 KEY = Key(project="shop", service="db")
+OTHER = Key(project="shop", service="web")
 NOW = datetime(2026, 3, 1, 3, tzinfo=UTC)
 RELEASED = Path(__file__).parents[1] / "fixtures" / "store-0.1.0"
 """A store and a catalog as release 0.1.0 left them: three good runs and a failed one."""
@@ -123,6 +124,32 @@ def test_pages_follow_each_other_without_gap_or_repetition(catalog: Catalog) -> 
     ]
 
 
+def test_no_question_of_every_day_reads_the_whole_history(catalog: Catalog) -> None:
+    history = [report(day, "failed" if day % 100 == 0 else "succeeded", pruned=NOW) for day in range(300)]
+    others = [one.model_copy(update={"id": one.id[:-1] + "x", "target": OTHER, "state": "failed"}) for one in history]
+    for one in (*history, *others, *(report(day) for day in range(-3, 0))):
+        catalog.put(one)
+    steps: list[None] = []
+    catalog._connection.set_progress_handler(lambda: steps.append(None), 10)
+    middle = history[150].id
+
+    for ask in (
+        lambda: catalog.runs(limit=5),
+        lambda: catalog.runs(limit=5, before=middle),
+        lambda: catalog.runs(KEY, limit=5, before=middle),
+        lambda: catalog.runs(states=("failed",), limit=5),
+        lambda: catalog.runs(KEY, states=("failed",), limit=5),
+        lambda: catalog.runs(states=("queued", "running"), limit=5),
+        lambda: catalog.good(KEY, limit=5),
+        lambda: list(catalog.stored(KEY)),
+        lambda: catalog.damaged(),
+        lambda: catalog.longest_unproved(NOW),
+    ):
+        steps.clear()
+        ask()
+        assert len(steps) < 60, "tens of steps for each of some rows, not for each of 300"
+
+
 # --- schemas --------------------------------------------------------------------------------------------------------
 
 
@@ -161,7 +188,7 @@ def test_a_catalog_of_a_later_release_is_refused_and_left_alone(tmp_path: Path) 
     with closing(sqlite3.connect(path)) as later:
         later.execute("PRAGMA user_version = 99")
 
-    with pytest.raises(StoreError, match=r"schema 99.*up to 3"):
+    with pytest.raises(StoreError, match=r"schema 99.*up to 4"):
         Catalog(path)
 
     with closing(sqlite3.connect(path)) as left:
