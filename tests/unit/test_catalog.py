@@ -142,7 +142,7 @@ def test_no_question_of_every_day_reads_the_whole_history(catalog: Catalog) -> N
         lambda: catalog.runs(states=("queued", "running"), limit=5),
         lambda: catalog.good(KEY, limit=5),
         lambda: list(catalog.stored(KEY)),
-        lambda: catalog.damaged(),
+        catalog.damaged,
         lambda: catalog.longest_unproved(NOW),
     ):
         steps.clear()
