@@ -201,6 +201,19 @@ def test_killed_as_the_manifest_gets_its_name(stand: Stand) -> None:
     assert stand.killed(calls[calls.index(naming_it) + 1], late=True) == "succeeded"
 
 
+@pytest.mark.fault(19, "the power fails", "what is published was synced before it is named, and its folder after")
+def test_what_a_name_stands_for_is_synced_before_it_and_the_folder_after(stand: Stand) -> None:
+    """No kill tells: the kernel writes also for a process that is dead."""
+    calls = stand.publishing()
+    place = calls.index(naming(calls))
+    folder = calls[place].place.rpartition("/")[0]
+    before, after = calls[:place], calls[place + 1 :]
+
+    synced = [call.place for call in before if call.name == "fsync"]
+    assert {f"{folder}/backup.partial", f"{folder}/{MANIFEST}.partial", folder} <= set(synced)
+    assert folder in [call.place for call in after if call.name == "fsync"]
+
+
 def naming(calls: list[Call]) -> Call:
     """With which the manifest gets its name."""
     return next(call for call in calls if call.name.startswith("rename") and MANIFEST in call.place)
