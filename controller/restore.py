@@ -69,6 +69,8 @@ class Prepared:
     restore: Restore
     sources: Mapping[str, Source]
     in_the_way: tuple[str, ...]
+    elsewhere: str
+    """The options that name another place, for a message."""
 
     def as_dict(self) -> dict[str, Any]:
         """For API and CLI; redacted by the caller."""
@@ -137,7 +139,8 @@ class Decider:
             if in_the_way and asked.replace:
                 restore = strategy.restore(*about, replace(wanted, replace=True))
         sources = {source.stored.name: source for source in found}
-        return Prepared(asked, manifest, destination, place, restore, sources, in_the_way)
+        elsewhere = "--to or --into" if strategy.into_folders else "--to"
+        return Prepared(asked, manifest, destination, place, restore, sources, in_the_way, elsewhere)
 
     def again(self, asked: Asked, strategy: str, name: str, container_id: str) -> Place | None:
         """The place of a restore that is over; None once the container is no more, or another one has its place.

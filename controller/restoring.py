@@ -61,7 +61,7 @@ class Restores:
             prepared = self._decider.prepare(asked, name, manifest, destination)
             if prepared.in_the_way and not asked.replace:
                 found = f"in {destination.container.name} there is already: {some(prepared.in_the_way)}"
-                hint = "Give --replace, which backs that up first, or restore elsewhere with --to or --into."
+                hint = f"Give --replace, which backs that up first, or restore elsewhere with {prepared.elsewhere}."
                 raise NotEmpty(found, hint=hint)
             restoring = Restoring(self, prepared, name)
             self.keep(restoring.report)

@@ -47,7 +47,18 @@ KEYSPACE = rf"""{ACCOUNT}
 answer=$("$(command -v redis-cli || command -v valkey-cli)" "$@" INFO keyspace | tr -d '\r')
 case $answer in "# Keyspace"*) ;; *) echo "$answer" >&2; exit 1 ;; esac
 """
-OCCUPIED = f"""{KEYSPACE}echo "$answer" | sed -n '/^db/p'"""
+# Functions are known from Redis 7 on; before that, the question and the order are errors that say nothing here.
+OCCUPIED = rf"""{KEYSPACE}
+echo "$answer" | sed -n 's/^\(db[0-9]*\):keys=\([0-9]*\).*/\1 (\2 keys)/p'
+"$(command -v redis-cli || command -v valkey-cli)" "$@" FUNCTION LIST 2>/dev/null |
+    sed -n '/^library_name$/{{n;s/^/the functions of /p;}}'
+"""
+EMPTY = f"""{ACCOUNT}
+client=$(command -v redis-cli || command -v valkey-cli)
+answer=$("$client" "$@" FLUSHALL)
+[ "$answer" = OK ] || {{ echo "$answer" >&2; exit 1; }}
+"$client" "$@" FUNCTION FLUSH >/dev/null 2>&1
+"""
 # Keys that expire are gone some day, from the server and from a restored dump alike, so only the others are counted.
 COUNT = f"""{KEYSPACE}echo "$answer" | while IFS=':=,' read -r database _ keys _ expires _; do
     [ "$((${{keys:-0}} - ${{expires:-0}}))" = 0 ] || printf '%s\\t%s\\n' "$((keys - expires))" "keys in $database"
@@ -62,7 +73,8 @@ options=$*
 client=$(command -v redis-cli || command -v valkey-cli)
 server=$(command -v redis-server || command -v valkey-server)
 folder=$(mktemp -d "${{TMPDIR:-/tmp}}/rdb.XXXXXX") || exit
-trap 'kill -KILL $pid 2>/dev/null; rm -rf "$folder"' EXIT
+joined=
+trap '[ -z "$joined" ] || first REPLICAOF NO ONE >/dev/null; kill -KILL $pid 2>/dev/null; rm -rf "$folder"' EXIT
 trap 'exit 143' TERM
 cat >"$folder/dump.rdb" || exit
 cd "$folder"
@@ -72,6 +84,7 @@ until [ "$(second PING)" = PONG ]; do
     kill -0 $pid 2>/dev/null || {{ tail -n 5 log >&2; exit 1; }}
     sleep 0.1
 done
+joined=yes
 answer=$(first REPLICAOF 127.0.0.1 46379)
 [ "$answer" = OK ] || {{ echo "$answer" >&2; exit 1; }}
 until first INFO replication | grep -q '^master_link_status:up'; do sleep 0.1; done
@@ -124,7 +137,7 @@ class Redis(Strategy[RedisOptions]):
         if not facts.answers["program"].ok:
             hint = "Restore into the container that runs the server."
             raise Unsuitable(f"{container.image} lacks redis-server and valkey-server", hint, "no-server")
-        undo = None if wanted.replace else _connected(options, "FLUSHALL")
+        undo = None if wanted.replace else _script(EMPTY, options)
         steps = tuple(Feed(stored.name, _script(LOAD, options), undo) for stored in wanted.artifacts)
         counts = {stored.name: _count(options) for stored in wanted.artifacts}
         occupied = (Exec(_script(OCCUPIED, options)),)

@@ -95,16 +95,45 @@ def test_every_twin_of_a_redis_backup_is_caught(sidecar: Sidecar, emptied: tuple
     assert f"{RDB}: keys in db3: none, 1 were counted" in report["failure"]["message"]
     assert "keys in db0: 5004, 5005 were counted" in report["failure"]["message"]
     assert report["undone"]
-    assert within(fresh, "redis-cli INFO keyspace | grep ^db || true") == ""
+    assert within(fresh, "redis-cli INFO keyspace | grep ^db || true; redis-cli FUNCTION LIST") == ""
 
     # A destination that is not empty.
-    within(fresh, "redis-cli -n 7 SET other 1")
-    assert "db7" in refused(sidecar, "emptied")
+    within(
+        fresh,
+        """redis-cli -n 7 SET other 1; redis-cli FUNCTION LOAD "#!lua name=own
+redis.register_function('own', function() return 1 end)" """,
+    )
+    assert "already: db7 (1 keys), the functions of own." in refused(sidecar, "emptied")
     replaced = succeeded(sidecar, "emptied", "--replace", "--run", run["id"])
     assert within(fresh, SEEN) == before
     assert within(fresh, "redis-cli -n 7 DBSIZE") == "0"
     succeeded(sidecar, "emptied", "--replace", "--run", replaced["safety"])
     assert within(fresh, "redis-cli -n 7 GET other; redis-cli DBSIZE") == "1\n0"
+
+
+# A server whose replicas wait for ever.
+SLOW = """
+mv /usr/bin/redis-server /usr/bin/real
+printf '#!/bin/sh\\nexec real "$@" --repl-diskless-sync-delay 3600\\n' >/usr/bin/redis-server
+chmod +x /usr/bin/redis-server
+"""
+
+
+@pytest.mark.slow
+def test_a_redis_whose_restore_was_cancelled_in_the_middle_is_empty_and_its_own_master(
+    sidecar: Sidecar, emptied: tuple[str, Json, str]
+) -> None:
+    fresh, _, _ = emptied
+    within(fresh, SLOW)
+    place = sidecar.http.post(f"/v1/targets/{sidecar.key('emptied')}/restore").headers["Location"]
+    eventually(lambda: "role:slave" in within(fresh, "redis-cli INFO replication"), what="the load has begun")
+
+    sidecar.http.post(f"{place}/cancel")
+
+    report = eventually(lambda: (found := sidecar.http.get(place).json())["finished"] and found)
+    assert (report["state"], report["undone"]) == ("cancelled", True), report
+    assert "role:master" in within(fresh, "redis-cli INFO replication")
+    assert within(fresh, "redis-cli SET works 1; redis-cli DBSIZE; ls /tmp") == "OK\n1"
 
 
 # --- SQLite -----------------------------------------------------------------------------------------------------------
