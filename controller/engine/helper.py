@@ -10,21 +10,36 @@ from typing import Any
 from controller.engine.api import Api
 from controller.engine.throwaway import LOG_SIZE, Json
 from controller.engine.translate import translated
+from controller.errors import TargetUnsuitable
 
 LABEL = "backup-sidecar.helper"
 """Of every helper; its value names it before it has an id."""
+ONE_KERNEL = {"runc", "crun", "youki", "nvidia", "io.containerd.runc.v2"}
+"""Runtimes whose containers run on the host's kernel, so that one sees the locks of another."""
 MEMORY, PROCESSES = 256 << 20, 64
 """Bytes, swap included; processes and threads."""
 
 
 def create(api: Api, target_id: str, image: str, labels: Mapping[str, str], seconds: float) -> str:
-    """Make a helper that ends, and goes away, by itself after so many seconds; gives its id."""
+    """Make a helper that ends, and goes away, by itself after so many seconds; gives its id.
+
+    Raises `TargetUnsuitable` for a target with a kernel of its own.
+    """
     client = api.client
     with translated("inspecting the container", target_id):
         target = client.inspect_container(target_id)
+    demand_one_kernel(target)
     with translated("creating a helper container"):
         config = specification(target, image, labels, seconds)
         return str(client.create_container_from_config(config)["Id"])
+
+
+def demand_one_kernel(target: Json) -> None:
+    """Raises `TargetUnsuitable` where nobody outside the target could tell what it locks, or maps into its memory."""
+    runtime = (target.get("HostConfig") or {}).get("Runtime") or "runc"
+    if runtime not in ONE_KERNEL:
+        message = f"the target runs on a kernel of its own (runtime {runtime}), whose locks no helper container sees"
+        raise TargetUnsuitable(message, hint="Use an image that has the client itself.", code="no-helper")
 
 
 def specification(target: Json, image: str, labels: Mapping[str, str], seconds: float) -> dict[str, Any]:

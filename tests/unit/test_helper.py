@@ -1,6 +1,9 @@
 """What a helper container is asked for: the target's volumes, read-only, and nothing else of it."""
 
-from controller.engine.helper import mounts, specification
+import pytest
+
+from controller.engine.helper import demand_one_kernel, mounts, specification
+from controller.errors import TargetUnsuitable
 
 TARGET = {
     "Config": {"Env": ["PASSWORD=pw"], "Entrypoint": ["app"], "Labels": {"backup.enable": "true"}, "User": "app"},
@@ -56,3 +59,15 @@ def test_nothing_else_of_the_target_is_taken_over_and_it_ends_by_itself():
     assert (host["CapDrop"], host["CapAdd"]) == (["ALL"], ["DAC_OVERRIDE"])
     assert host["SecurityOpt"] == ["no-new-privileges:true"]
     assert host["Memory"] == host["MemorySwap"] == 256 << 20
+
+
+@pytest.mark.parametrize("runtime", ["kata", "runsc"])
+def test_a_target_with_a_kernel_of_its_own_is_refused_since_its_locks_are_not_seen(runtime):
+    with pytest.raises(TargetUnsuitable, match=runtime) as refused:
+        demand_one_kernel({"HostConfig": {"Runtime": runtime}})
+    assert refused.value.code == "no-helper"
+
+
+@pytest.mark.parametrize("host", [{}, {"Runtime": ""}, {"Runtime": "runc"}])
+def test_any_other_target_may_have_a_helper(host):
+    demand_one_kernel({"HostConfig": host})
