@@ -118,6 +118,7 @@ class Sidecar:
             self.engine,
             self.store,
             surveyor,
+            self._helpers,
             strategies,
             self.target,
             lambda: self.loaded.secrets,

@@ -7,7 +7,7 @@ from, when it is ready, how the outcome is judged, and that it goes away again.
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import Any, NoReturn
@@ -31,6 +31,7 @@ from controller.errors import (
     Unsupported,
 )
 from controller.executor import failure
+from controller.helpers import Helpers
 from controller.holds import Holds
 from controller.jobs import Job
 from controller.place import Place
@@ -61,6 +62,7 @@ class Driller:
     engine: Engine
     store: Store
     surveyor: Surveyor
+    helpers: Helpers
     strategies: Mapping[str, Strategy[Any]]
     target: Callable[[Key], Target]
     secrets: Callable[[], Secrets]
@@ -154,6 +156,10 @@ class Attempt:
         labels = {throwaway.LABEL: self.drill.id, throwaway.OWNER: self.parts.owner}
         limits = throwaway.Limits(self.parts.limits.memory, self.parts.limits.cpus)
         engine, like, image = self.parts.engine, target.container.id, manifest.image_id
+        if is_helped(target):
+            self.found["image"] = image = self.parts.helpers.image()
+            self.remark("by-helper: the target lacks the client, so it is restored with the sidecar's own")
+            return engine.helper(None, image, labels, self.deadline - time.monotonic())
         try:
             container = engine.throwaway(like, image, labels, limits, idle=idle)
         except ImageGone:
@@ -217,6 +223,8 @@ class Attempt:
     def decide(self, container: str, target: Target, strategy: Strategy[Any], manifest: Manifest) -> Applying:
         """The restore into it; raises `TargetUnsuitable` while that is not possible."""
         settings, options = target.asked()
+        if is_helped(target):
+            settings = settings.model_copy(update={"user": None, "workdir": None})
         survey = self.parts.surveyor.ask(container, settings, options)
         resolved = target.resolved
         secrets = self.parts.secrets().with_also((*survey.sensitive, *(resolved.sensitive if resolved else ())))
@@ -240,7 +248,8 @@ class Attempt:
         }
         wanted = Wanted(manifest.run, tuple(source.stored for source in sources.values()), replace=strategy.serves)
         with suitable():
-            restore = strategy.restore(survey.container, survey.facts, options, wanted)
+            facts = replace(survey.facts, helper=is_helped(target))
+            restore = strategy.restore(survey.container, facts, options, wanted)
         return Applying(place, restore, sources, check=self.job.check, warnings=list(restore.warnings))
 
     def check(self, target: Target, place: Place) -> str | None:
@@ -266,6 +275,11 @@ class Attempt:
 
     def remark(self, text: str) -> None:
         self.found["remarks"] = (*self.found.get("remarks", ()), text)
+
+
+def is_helped(target: Target) -> bool:
+    """Whether its data is read by a helper, so that only another one can take it back."""
+    return target.survey is not None and target.survey.helper is not None
 
 
 def comparisons(applying: Applying) -> Iterator[Comparison]:

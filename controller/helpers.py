@@ -40,7 +40,7 @@ class Helpers:
             self._active.add(name)
         try:
             labels = {helper.LABEL: name, throwaway.OWNER: self._owner}
-            created = self._engine.helper(container_id, self._image(), labels, seconds + LONGER)
+            created = self._engine.helper(container_id, self.image(), labels, seconds + LONGER)
             try:
                 self._engine.start_throwaway(created)
                 yield created
@@ -63,8 +63,8 @@ class Helpers:
                 logger.bind(container=container.name).warning("removed the helper container of a run that died")
         self._swept = True
 
-    def _image(self) -> str:
-        """Id of the image that the sidecar runs from."""
+    def image(self) -> str:
+        """Id of the image that the sidecar runs from; raises `TargetUnsuitable` where there is none."""
         try:
             if own := self._engine.own_container_id():
                 return self._engine.inspect(own).image_id

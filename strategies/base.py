@@ -36,7 +36,7 @@ class NeedsHelper(Unsuitable):
 
     That is a throw-away container of the sidecar's own image, in which the target's volumes are mounted read-only at
     their places. The probes are asked in it, and `plan` once more, with `Facts.helper`: then whatever the plan runs
-    runs there.
+    runs there. A drill asks for `restore` into one without volumes.
     """
 
 

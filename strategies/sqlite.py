@@ -135,45 +135,43 @@ class Sqlite(Strategy[SqliteOptions]):
     def plan(self, container: Container, facts: Facts, options: SqliteOptions) -> Plan:
         if facts.helper:
             _demand_seen(container, facts)
-            return Plan(tuple(_helped(path, container) for path in _databases(facts)))
-        _demand_client(container, facts)
-        return Plan(tuple(map(_dump, _databases(facts))))
+        else:
+            _demand_client(container, facts)
+        return Plan(tuple(_dump(path, container, facts) for path in _databases(facts)))
 
     def restore(self, container: Container, facts: Facts, options: SqliteOptions, wanted: Wanted) -> Restore:
-        if not _has_client(facts):
+        if not (facts.helper or _has_client(facts)):
             hint = "Restore --to a container that has them, or write the dump --to-file and follow its line `restore`."
             raise Unsuitable(f"{container.image} lacks sh or sqlite3", hint, "no-client")
         paths = {stored.name: stored.subject for stored in wanted.artifacts}
         return Restore(
             f"the databases {some(sorted(paths.values()))}",
             occupied=(Exec(("sh", "-c", OCCUPIED, "sh", *paths.values())),),
-            steps=tuple(Feed(name, _load(path), _undo(path, wanted)) for name, path in paths.items()),
-            counts={name: _count(path) for name, path in paths.items()},
+            steps=tuple(Feed(name, _load(path, facts), _undo(path, wanted)) for name, path in paths.items()),
+            counts={name: _count(path, facts) for name, path in paths.items()},
         )
 
 
-def _dump(path: str) -> Dump:
-    source, restore = Exec(("sh", "-c", DUMP, "sh", _url(path))), shlex.join(_load(path))
-    name = file_name(path.strip("/"), ".sqlite")
-    return Dump(name, "sqlite", source, restore, whole_database, min_size=HEADER, subject=path, count=_count(path))
-
-
-def _helped(path: str, container: Container) -> Dump:
-    """By a helper; its line of plain tools stops the application, since nothing in the target knows SQLite's locks."""
-    name = file_name(path.strip("/"), ".sqlite")
-    script, owner = shlex.join(("sh", "-c", BY_HAND, "sh", path)), shlex.quote(container.name)
-    run = f"docker run --rm --interactive --volumes-from {owner} busybox {script}"
-    restore = f"(docker stop {owner} && {run} && docker start {owner})"
-    source, count = Exec((*READER, "copy", path)), Count(Exec((*READER, "count", path)))
+def _dump(path: str, container: Container, facts: Facts) -> Dump:
+    source = Exec((*READER, "copy", path) if facts.helper else ("sh", "-c", DUMP, "sh", _url(path)))
+    restore = _by_hand(path, container) if facts.helper else shlex.join(_load(path, facts))
+    name, count = file_name(path.strip("/"), ".sqlite"), _count(path, facts)
     return Dump(name, "sqlite", source, restore, whole_database, min_size=HEADER, subject=path, count=count)
 
 
-def _load(path: str) -> Argv:
-    return ("sh", "-c", LOAD, "sh", path)
+def _by_hand(path: str, container: Container) -> str:
+    """It stops the application, since nothing in the target knows SQLite's locks."""
+    script, owner = shlex.join(("sh", "-c", BY_HAND, "sh", path)), shlex.quote(container.name)
+    run = f"docker run --rm --interactive --volumes-from {owner} busybox {script}"
+    return f"(docker stop {owner} && {run} && docker start {owner})"
 
 
-def _count(path: str) -> Count:
-    return Count(Exec(("sh", "-c", COUNT, "sh", _url(path))))
+def _load(path: str, facts: Facts) -> Argv:
+    return (*READER, "load", path) if facts.helper else ("sh", "-c", LOAD, "sh", path)
+
+
+def _count(path: str, facts: Facts) -> Count:
+    return Count(Exec((*READER, "count", path) if facts.helper else ("sh", "-c", COUNT, "sh", _url(path))))
 
 
 def _url(path: str) -> str:

@@ -1,7 +1,7 @@
 """Reads a SQLite database where no client is: run as a program in a helper container, which can write nothing there.
 
 `python -m strategies.sqlite_reader copy PATH` writes a checked copy to standard output, `count PATH` the rows of each
-table. Apart from the strategy, which only plans.
+table; in a drill `load PATH` takes a copy back. Apart from the strategy, which only plans.
 """
 
 import fcntl
@@ -108,6 +108,13 @@ def copy(path: Path) -> None:
             shutil.copyfileobj(file, sys.stdout.buffer, 1 << 20)
 
 
+def load(path: Path) -> None:
+    """A new database from standard input, in a helper that has a place of its own for it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("xb") as file:
+        shutil.copyfileobj(sys.stdin.buffer, file, 1 << 20)
+
+
 def count(path: Path) -> None:
     """As `COUNT` does."""
     with reading(path) as source:
@@ -119,10 +126,10 @@ def count(path: Path) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """`copy PATH` or `count PATH`; gives the exit code."""
+    """`copy PATH`, `load PATH` or `count PATH`; gives the exit code."""
     question, path = arguments
     try:
-        {"copy": copy, "count": count}[question](Path(path))
+        {"copy": copy, "load": load, "count": count}[question](Path(path))
     except (sqlite3.Error, OSError, Unreadable) as error:
         sys.stderr.write(f"{path}: {error}\n")
         return 1

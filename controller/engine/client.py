@@ -244,8 +244,8 @@ class Engine:
         """Create a throw-away container like `like` and give its id. See `throwaway.create`."""
         return throwaway.create(self._api, like, image, labels, limits, idle=idle)
 
-    def helper(self, target_id: str, image: str, labels: Mapping[str, str], seconds: float) -> str:
-        """Create a container that sees the target's volumes read-only and give its id. See `helper.create`."""
+    def helper(self, target_id: str | None, image: str, labels: Mapping[str, str], seconds: float) -> str:
+        """Create a container that sees the target's volumes read-only, if any, and give its id. See `helper.create`."""
         return helper.create(self._api, target_id, image, labels, seconds)
 
     def start_throwaway(self, container_id: str) -> None:

@@ -20,14 +20,16 @@ MEMORY, PROCESSES = 256 << 20, 64
 """Bytes, swap included; processes and threads."""
 
 
-def create(api: Api, target_id: str, image: str, labels: Mapping[str, str], seconds: float) -> str:
-    """Make a helper that ends, and goes away, by itself after so many seconds; gives its id.
+def create(api: Api, target_id: str | None, image: str, labels: Mapping[str, str], seconds: float) -> str:
+    """Make a helper that ends, and goes away, by itself after so many seconds; gives its id. Without a target it sees
+    no volumes.
 
     Raises `TargetUnsuitable` for a target with a kernel of its own.
     """
-    client = api.client
-    with translated("inspecting the container", target_id):
-        target = client.inspect_container(target_id)
+    client, target = api.client, {}
+    if target_id:
+        with translated("inspecting the container", target_id):
+            target = client.inspect_container(target_id)
     demand_one_kernel(target)
     with translated("creating a helper container"):
         config = specification(target, image, labels, seconds)

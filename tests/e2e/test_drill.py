@@ -80,6 +80,7 @@ class Kind:
 PASSWORD = 'it\'s "drilled" $x'
 SQL = "psql -q -v ON_ERROR_STOP=1 -U keeper"
 MARIADB = 'MYSQL_PWD="$MARIADB_ROOT_PASSWORD" mariadb -uroot'
+PYTHON = """python3 -c 'import sqlite3; sqlite3.connect("/srv/shop.db").executescript("{}")'"""
 KINDS = {
     "filesystem": Kind(
         "DEBIAN",
@@ -108,6 +109,20 @@ KINDS = {
         "lost",
         "test $(sqlite3 /srv/shop.db 'SELECT sum(value) FROM item') = 12502500",
         "sqlite3 /srv/shop.db 'UPDATE item SET value = 7 WHERE value = 1'",
+    ),
+    "clientless": Kind(
+        "PYTHON",
+        {"strategy": "sqlite", "sqlite.paths": "/srv/shop.db", "user": "nobody"},
+        PYTHON.format(
+            "CREATE TABLE item AS WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n LIMIT 5000) "
+            "SELECT x AS value FROM n; CREATE TABLE lost AS SELECT 1 AS x"
+        ),
+        PYTHON.format("DROP TABLE lost"),
+        "lost",
+        'python3 -c \'import sqlite3; shop = sqlite3.connect("/srv/shop.db"); '
+        'assert shop.execute("SELECT sum(value) FROM item").fetchone() == (12502500,)\'',
+        PYTHON.format("UPDATE item SET value = 7 WHERE value = 1"),
+        options=("--volume", "/srv"),
     ),
     "redis": Kind(
         "REDIS",
@@ -149,7 +164,7 @@ KINDS = {
 each = pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=[pytest.mark.slow] if name in ("redis", "postgres", "mariadb") else [])
+        pytest.param(name, marks=[pytest.mark.slow] if name in ("clientless", "redis", "postgres", "mariadb") else [])
         for name in KINDS
     ],
 )
@@ -201,7 +216,8 @@ def test_what_was_backed_up_is_restored_compared_and_checked_and_what_is_wrong_w
     assert kind.lost in {row["what"] for row in good["compared"]}
     assert all(row["dumped"] == row["restored"] for row in good["compared"])
     assert good["check"] is not None
-    assert good["image"] == docker("inspect", "--format={{.Image}}", container)
+    source = sidecar.container if name == "clientless" else container
+    assert good["image"] == docker("inspect", "--format={{.Image}}", source)
 
     # A dump that lacks something, with a manifest whose digests are right.
     within(container, kind.lose)

@@ -38,6 +38,11 @@ def test_it_sees_every_volume_and_bind_read_only_and_what_is_beneath_a_tmpfs_sta
     assert specification(TARGET, "sha256:own", {}, 60)["HostConfig"]["Tmpfs"] == {"/run": "size=1m"}
 
 
+def test_without_a_target_it_sees_no_volumes():
+    host = specification({}, "sha256:own", {}, 60)["HostConfig"]
+    assert (host["Mounts"], host["Tmpfs"]) == ([], {})
+
+
 def volume(name: str, place: str, **options: str) -> dict[str, object]:
     more = {"VolumeOptions": {"NoCopy": True, **options}}
     return {"Type": "volume", "Source": name, "Target": place, "ReadOnly": True, **more}
