@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
+from secrets import token_hex
 from typing import Any, NoReturn
 
 from loguru import logger
@@ -101,6 +102,8 @@ class Attempt:
         self.redact = parts.secrets().redact
         self.found: dict[str, Any] = {"started": datetime.now(UTC)}
         """Fields of the outcome, as they become known."""
+        self.passwords: tuple[str, ...] = ()
+        """Files that the throw-away container gets with a random password in each."""
 
     def run(self) -> None:
         """Raises `SidecarError`; whatever happens the throw-away container is gone afterwards."""
@@ -124,24 +127,34 @@ class Attempt:
             was = f"run {manifest.run} was made by {manifest.strategy}, and the target is {target.strategy} now"
             raise Unsupported(was, hint="Drill a newer run.")
         strategy = self.parts.strategies[target.strategy]
-        if strategy.serves and (needed := self.needed(target)):
-            hint = "Put it into the image, or let a variable hold what is in it."
-            raise Unsupported(f"unsupported: needs {needed} by bind mount", hint=hint)
+        if strategy.serves:
+            self.passwords = self.replaceable(target, strategy)
         return strategy
 
-    def needed(self, target: Target) -> str | None:
-        """A file that is mounted into the target and named by its command line or a variable."""
+    def replaceable(self, target: Target, strategy: Strategy[Any]) -> tuple[str, ...]:
+        """Files that are mounted into the target and hold nothing but a password, which may be another one here.
+
+        Raises `Unsupported` for any other that its command line or a variable names.
+        """
         engine, container = self.parts.engine, target.container.id
-        for path in engine.named_binds(container):
-            if engine.ask(container, ("test", "-f", path)).ok:
-                return path
-        return None
+        named = engine.named_binds(container)
+        files = {path: words for path, words in named.items() if engine.ask(container, ("test", "-f", path)).ok}
+        hidden = engine.inspect(container).tmpfs if files else ()
+        for path, words in files.items():
+            of_passwords = {f"{name}_FILE={path}" for name in strategy.passwords}
+            if not of_passwords.issuperset(words) or any(path.startswith(f"{folder}/") for folder in hidden):
+                hint = "Put it into the image, or let a variable hold what is in it."
+                raise Unsupported(f"unsupported: needs {path} by bind mount", hint=hint)
+        return tuple(files)
 
     @contextmanager
     def container(self, target: Target, manifest: Manifest, strategy: Strategy[Any]) -> Iterator[str]:
         """The throw-away container, started."""
         engine, container = self.parts.engine, self.create(target, manifest, () if strategy.serves else IDLE)
         try:
+            for path in self.passwords:
+                engine.put_file(container, path, token_hex(16).encode())
+                self.remark(f"other-password: {path} holds a random one there, and not the target's")
             engine.start_throwaway(container)
             yield container
         finally:

@@ -316,6 +316,8 @@ class Strategy(ABC, Generic[OptionsType]):
     """Whether a restore goes into a folder, so that `Wanted.into` and `Wanted.in_place` make sense."""
     serves: ClassVar[bool] = True
     """Whether the data is behind a program of the target, which a drill has to start before it can restore."""
+    passwords: ClassVar[tuple[str, ...]] = ()
+    """Variables of the images, for each `NAME` a `NAME_FILE` too, whose password a fresh server may have otherwise."""
 
     @abstractmethod
     def probes(self, options: OptionsType) -> Mapping[str, Argv]:

@@ -155,6 +155,7 @@ class Mysql(Strategy[MysqlOptions]):
 
     names = ("mysql", "mariadb")
     options = MysqlOptions
+    passwords = ("MARIADB_ROOT_PASSWORD", "MYSQL_ROOT_PASSWORD", "MARIADB_PASSWORD", "MYSQL_PASSWORD")
 
     def probes(self, options: MysqlOptions) -> Mapping[str, Argv]:
         return {

@@ -126,6 +126,7 @@ class Postgres(Strategy[PostgresOptions]):
 
     names = ("postgres", "postgresql")
     options = PostgresOptions
+    passwords = ("POSTGRES_PASSWORD", "POSTGRESQL_PASSWORD")
 
     def probes(self, options: PostgresOptions) -> Mapping[str, Argv]:
         place = _database("postgres", client_encoding="UTF8")

@@ -116,6 +116,7 @@ class Redis(Strategy[RedisOptions]):
 
     names = ("redis", "valkey")
     options = RedisOptions
+    passwords = ("REDIS_PASSWORD", "VALKEY_PASSWORD")
 
     def probes(self, options: RedisOptions) -> Mapping[str, Argv]:
         return {

@@ -256,8 +256,12 @@ class Engine:
         """With its volumes; one that is gone is fine, any other container is refused (`EngineError`)."""
         throwaway.remove(self._api, container_id)
 
-    def named_binds(self, container_id: str) -> tuple[str, ...]:
-        """Paths that are bound into a container and stand in its command line or in its environment."""
+    def put_file(self, container_id: str, path: str, content: bytes) -> None:
+        """Make a file that everybody in the container may read, by the archive endpoint."""
+        put.put_file(self._api, container_id, path, content)
+
+    def named_binds(self, container_id: str) -> Mapping[str, tuple[str, ...]]:
+        """Paths that are bound into a container, and the words of its command line and environment that name them."""
         return throwaway.named_binds(self._api, container_id)
 
     def last_words(self, container_id: str, *, lines: int = 5) -> str:

@@ -23,12 +23,20 @@ def exists(api: Api, container_id: str, path: str) -> bool:
 def put(api: Api, container_id: str, folder: str, chunks: Iterable[bytes]) -> None:
     """See `Engine.put`."""
     place = "/"
-    for name in folder.strip("/").split("/"):
+    for name in filter(None, folder.split("/")):
         inner = posixpath.join(place, name)
         if not exists(api, container_id, inner):
             _request(api, "PUT", container_id, place, [_folder(name)])
         place = inner
     _request(api, "PUT", container_id, folder, chunks)
+
+
+def put_file(api: Api, container_id: str, path: str, content: bytes) -> None:
+    """See `Engine.put_file`."""
+    folder, name = posixpath.split(path)
+    member = tarfile.TarInfo(name)
+    member.mode, member.size = 0o444, len(content)
+    put(api, container_id, folder, [_tar(member, content)])
 
 
 def _request(api: Api, method: str, container_id: str, path: str, chunks: Iterable[bytes] | None) -> int:
@@ -56,8 +64,13 @@ def _request(api: Api, method: str, container_id: str, path: str, chunks: Iterab
 
 def _folder(name: str) -> bytes:
     """A tar that holds one empty folder."""
-    file, member = io.BytesIO(), tarfile.TarInfo(name)
+    member = tarfile.TarInfo(name)
     member.type, member.mode = tarfile.DIRTYPE, 0o755
+    return _tar(member)
+
+
+def _tar(member: tarfile.TarInfo, content: bytes = b"") -> bytes:
+    file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w") as tar:
-        tar.addfile(member)
+        tar.addfile(member, io.BytesIO(content))
     return file.getvalue()

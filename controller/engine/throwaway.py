@@ -81,15 +81,16 @@ def remove(api: Api, container_id: str) -> None:
         return
 
 
-def named_binds(api: Api, container_id: str) -> tuple[str, ...]:
-    """Paths that are bound into a container and stand in its command line or in a variable of its environment."""
+def named_binds(api: Api, container_id: str) -> dict[str, tuple[str, ...]]:
+    """Paths that are bound into a container, and the words of its command line and the `NAME=value` that name them."""
     client = api.client
     with translated("inspecting the container", container_id):
         found = client.inspect_container(container_id)
     config = found["Config"]
     words = [*(config.get("Entrypoint") or ()), *(config.get("Cmd") or ()), *(config.get("Env") or ())]
-    binds = (mount["Destination"] for mount in found.get("Mounts") or () if mount.get("Type") == "bind")
-    return tuple(sorted(path for path in binds if any(path in word for word in words)))
+    binds = sorted(mount["Destination"] for mount in found.get("Mounts") or () if mount.get("Type") == "bind")
+    named = {path: tuple(word for word in words if path in word) for path in binds}
+    return {path: naming for path, naming in named.items() if naming}
 
 
 def last_words(api: Api, container_id: str, lines: int) -> str:

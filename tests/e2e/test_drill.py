@@ -3,7 +3,8 @@
 import json
 import secrets
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import pytest
 import yaml
@@ -366,6 +367,70 @@ def test_what_needs_a_file_that_is_bound_into_it_says_so(allowed: Allowed) -> No
 
     assert found["state"] == "unsupported"
     assert found["failure"]["message"] == "unsupported: needs /etc/x.conf by bind mount"
+
+
+SECRET_FILES = {
+    "postgres": ("POSTGRES_PASSWORD", {"POSTGRES_USER": "keeper", "POSTGRES_DB": "bank"}),
+    "mariadb": ("MARIADB_ROOT_PASSWORD", {"MARIADB_DATABASE": "shop"}),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SECRET_FILES)
+def test_a_password_in_a_file_that_is_bound_into_it_is_another_one_in_the_drill_and_it_says_so(
+    name: str, allowed: Allowed, tmp_path: Path
+) -> None:
+    """As Compose's `secrets` are."""
+    (sidecar, app), (variable, environment) = allowed, SECRET_FILES[name]
+    (tmp_path / "secret").write_text(PASSWORD)
+    (tmp_path / "secret").chmod(0o444)
+    kind, service = KINDS[name], f"{name}-secret"
+    by_file = {what: getattr(kind, what).replace("$MARIADB_ROOT_PASSWORD", "$(cat /run/secrets/db)") for what in ASKED}
+    bound = f"--mount=type=bind,source={tmp_path}/secret,target=/run/secrets/db,readonly"
+    environment = environment | {f"{variable}_FILE": "/run/secrets/db"}
+    kind = replace(kind, options=(bound,), environment=environment, **by_file)
+    kind.start(app, service, f"{kind.check} && stat -c %a /run/secrets/db && cat /run/secrets/db")
+    sidecar.backup(service)
+
+    found = drilled(sidecar, service)
+
+    assert found["state"] == "passed", found
+    assert "other-password: /run/secrets/db holds a random one there, and not the target's" in found["remarks"]
+    mode, password = found["check"].splitlines()
+    assert (mode, len(password)) == ("444", 32)
+    assert found["compared"]
+    assert "other-password" in sidecar.cli("proof", sidecar.key(service)).stderr
+    assert PASSWORD not in json.dumps(found) + sidecar.log()
+
+
+ASKED = ("fill", "ready", "check")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--env", "REDIS_USER_FILE=/etc/x"), "/etc/x"),
+        (("--env", "REDIS_PASSWORD_FILE=/etc/x", "--env", "TLS_KEY=/etc/x"), "/etc/x"),
+    ],
+    ids=["a user's name", "named twice"],
+)
+def test_a_file_that_may_be_more_than_a_password_is_needed(
+    options: tuple[str, ...], said: str, allowed: Allowed
+) -> None:
+    sidecar, app = allowed
+    bound = ("--mount", "type=bind,source=/etc/hostname,target=/etc/x,readonly", "--env", "REDISCLI_AUTH=known")
+    name = f"{sidecar.project}-needy"
+    app.target("needy", {"strategy": "redis"}, *bound, *options, of="REDIS", command=REDIS, name=name)
+    sidecar.backup("needy")
+
+    found = drilled(sidecar, "needy")
+    docker("rm", "--force", "--volumes", name)
+
+    assert (found["state"], found["failure"]["message"]) == ("unsupported", f"unsupported: needs {said} by bind mount")
+
+
+REDIS = ("redis-server", "--save", "", "--requirepass", "known")
 
 
 def test_a_container_that_does_not_start_alone_is_told_with_the_end_of_its_log(allowed: Allowed) -> None:
