@@ -50,9 +50,11 @@ class SidecarError(Exception):
 
     code: ClassVar[str] = "internal-error"
     transient: ClassVar[bool] = False
+    remedy: ClassVar[str] = ""
+    """The next step where whoever raises it knows none that is better."""
 
     def __init__(self, message: str, *, hint: str = "") -> None:
-        self.message, self.hint = message, hint
+        self.message, self.hint = message, hint or self.remedy
         super().__init__(message)
 
     def __str__(self) -> str:
@@ -66,6 +68,7 @@ class EngineError(SidecarError):
     """The Docker engine, not the target, is the trouble."""
 
     code = "engine-error"
+    remedy = "Look at the engine's log."
 
 
 class EngineUnreachable(EngineError):
@@ -78,6 +81,7 @@ class EngineLost(EngineError):
     """The engine went away while something was under way."""
 
     code, transient = "engine-lost", True
+    remedy = "Look at the engine's log; what was under way begins again where backup.retries allows it."
 
 
 class EngineRefused(EngineError):
@@ -100,12 +104,14 @@ class TargetGone(TargetError):
     """The container was removed."""
 
     code = "target-gone"
+    remedy = "Start its container again."
 
 
 class TargetDied(TargetError):
     """The container stopped while it was being read."""
 
     code = "target-died"
+    remedy = "Look at the container's log, and start it again."
 
 
 class TargetReplaced(TargetError):
@@ -118,6 +124,7 @@ class TargetPaused(TargetError):
     """The container is paused or restarting, so nothing can be run in it."""
 
     code = "target-paused"
+    remedy = "Let it run again, or wait until it does."
 
 
 class TargetResumed(TargetError):
@@ -148,6 +155,7 @@ class StreamTruncated(StreamError):
     """The stream ended without its seal, inside a frame, or with bytes after the seal."""
 
     code, transient = "stream-truncated", True
+    remedy = "Look for what cut the connection: the engine's log tells, or that of a proxy before it."
 
 
 class Stalled(StreamError):
@@ -166,6 +174,7 @@ class CommandFailed(SidecarError):
     """A command in the target ended with a code that its plan does not allow."""
 
     code = "command-failed"
+    remedy = "Run it by hand in the container, and look at what it prints."
 
     def __init__(self, message: str, *, hint: str = "", exit_code: int | None = None, stderr: str = "") -> None:
         super().__init__(message, hint=hint)
@@ -188,6 +197,7 @@ class IncompleteDump(SidecarError):
     """The bytes arrived whole, but they are not a whole dump."""
 
     code = "incomplete-dump"
+    remedy = "Run the dump by hand in the container, and look at what it prints."
 
 
 class StoreError(SidecarError):
@@ -206,6 +216,7 @@ class Damaged(StoreError):
     """A stored artifact is not what was written."""
 
     code = "damaged"
+    remedy = "Look at the store's disk; restore from another run."
 
 
 class UnknownTarget(SidecarError):

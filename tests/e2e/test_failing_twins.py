@@ -24,6 +24,7 @@ def failed(sidecar: Sidecar, service: str, report: dict[str, Any], code: str) ->
     """Why a run failed; it has this code, and nothing of it is left."""
     failure: dict[str, Any] = report["failure"] or {}
     assert (report["state"], failure.get("code")) == ("failed", code), report
+    assert failure["hint"], report
     nothing_left(sidecar, service, report)
     return failure
 

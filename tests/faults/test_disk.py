@@ -169,6 +169,17 @@ def test_a_disk_that_somebody_else_fills_meanwhile_hides_no_report(small: tuple[
 
 
 @FULL
+def test_a_disk_that_fills_up_ends_the_command_in_the_target(small: tuple[Sidecar, App]) -> None:
+    sidecar, app = small
+    container = app.target("endless", {"commands.backup": "cat /dev/urandom", "compression": "none"})
+    sidecar.wait("endless")
+
+    assert failure(sidecar.run("endless")) == ("failed", "store-full")
+
+    assert "urandom" not in docker("top", container, "-eo", "pid,args")
+
+
+@FULL
 def test_deleting_a_run_makes_room_on_a_full_disk(small: tuple[Sidecar, App]) -> None:
     sidecar, app = small
     container = dumping(app, "deleted")

@@ -99,6 +99,7 @@ def failed(stand: Stand, service: str, report: dict[str, Any], code: str) -> dic
     """Why a run failed; nothing of it is left in the store."""
     failure: dict[str, Any] = report["failure"] or {}
     assert (report["state"], failure.get("code")) == ("failed", code), report
+    assert failure["hint"], report
     assert report["artifacts"] == stand.sidecar.stored(service) == []
     return failure
 
