@@ -150,6 +150,8 @@ def test_a_target_without_even_a_shell_is_read_whoever_writes(allowed: Allowed, 
 
     (facts,) = report["artifacts"]
     assert facts["subject"] == SHOP
+    explained = sidecar.cli("explain", sidecar.key("bare")).stdout
+    assert f"(sqlite, by a helper container):\n  python -m strategies.sqlite_reader copy {SHOP}\n" in explained
     assert sold(execute("zstd", "-dc", sidecar.fetch(report, tmp_path) / facts["name"]).stdout, tmp_path) > 0
     done = sidecar.cli("restore", sidecar.key("bare"))
     assert done.returncode == 1
