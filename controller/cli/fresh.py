@@ -6,7 +6,18 @@ import typer
 from rich.text import Text
 
 from controller import startup as program
-from controller.cli.terminal import AsJson, amount, answered, as_key, client, out, show, show_json, show_problems
+from controller.cli.terminal import (
+    AsJson,
+    Failed,
+    amount,
+    answered,
+    as_key,
+    client,
+    out,
+    show,
+    show_json,
+    show_problems,
+)
 from controller.report import RUN_ID
 
 Which = Annotated[str, typer.Argument(metavar="KEY|RUN", help="A target, for all its stored runs, or one run's id.")]
@@ -42,10 +53,10 @@ def verify(which: Which, as_json: AsJson = False) -> int:
             reports.append(answered(connection.post(f"/v1/runs/{run}/verify", timeout=None)))
             if not as_json:
                 out.print(verified(reports[-1]))
+    if not reports:
+        raise Failed(f"{which} has no stored run", "`backup-sidecar artifacts` lists what is stored.")
     if as_json:
         show_json(reports)
-    elif not reports:
-        out.print(f"{which} has no stored run")
     return program.FAILED if any(report["damaged"] for report in reports) else program.OK
 
 

@@ -100,7 +100,7 @@ def runs(
             amount(row["size"]),
             seconds(row),
             row["proof"],
-            (row["failure"] or {}).get("code"),
+            why(row),
         )
         for row in listed
     ]
@@ -123,6 +123,15 @@ def artifacts(key: OptionalKey = None, as_json: AsJson = False) -> int:
     ]
     show(table, "TARGET", "RUN", "ARTIFACT", "FORMAT", "SIZE", "PROOF", "SHA-256")
     return program.OK
+
+
+def why(report: dict[str, Any]) -> str:
+    """In a word, why a run is no good one; empty for one that is."""
+    if report["damaged"]:
+        return "damaged"
+    if report["suspicious"] and not report["accepted"]:
+        return "suspicious"
+    return str((report["failure"] or {}).get("code", ""))
 
 
 def seconds(report: dict[str, Any]) -> str:
@@ -154,5 +163,9 @@ def show_report(report: dict[str, Any]) -> None:
             err.print(Text(failure["hint"]))
     for number, failed in enumerate(report["retried"], start=1):
         err.print(Text(f"attempt {number} failed: [{failed['code']}] {failed['message']}", style="yellow"))
+    for reason in report["suspicious"]:
+        err.print(Text(f"suspicious: {reason}", style="yellow"))
+    if report["suspicious"]:
+        err.print(Text(f"Look at it; `backup-sidecar accept {report['id']}` takes it for good."))
     for warning in report["warnings"]:
         err.print(Text(f"warning: {warning}", style="yellow"))

@@ -1,6 +1,7 @@
 """Am I safe? As a user asks it: status with each verdict, rot in the real store, a run that looks wrong."""
 
 import json
+import re
 import secrets
 from collections.abc import Iterator
 
@@ -79,7 +80,8 @@ def test_status_tells_each_verdict_and_exits_0_or_3(fresh: Sidecar, app: App) ->
 
 
 def test_the_scrub_finds_a_flipped_byte_and_the_run_is_healed_when_the_bytes_are_back(fresh: Sidecar, app: App) -> None:
-    app.target("rotten", {"commands.backup": "echo data", "expect.max-age": "1h"})
+    labels = {"commands.backup": "echo data", "commands.restore": "cat >/tmp/back", "expect.max-age": "1h"}
+    container = app.target("rotten", labels)
     report = fresh.backup("rotten")
     artifact = next(path for path in fresh.stored("rotten") if path.endswith(report["artifacts"][0]["name"]))
 
@@ -89,10 +91,19 @@ def test_the_scrub_finds_a_flipped_byte_and_the_run_is_healed_when_the_bytes_are
     assert report["artifacts"][0]["sha256"] in damaged
     answer = fresh.http.get(f"/v1/runs/{report['id']}/artifacts")
     assert (answer.status_code, answer.json()["type"]) == (500, "damaged")
+    export = fresh.http.get(f"/v1/exports/{report['id']}/artifacts")
+    assert (export.status_code, export.json()["type"]) == (500, "damaged")
+    restore = fresh.cli("restore", fresh.key("rotten"), "--run", report["id"])
+    assert restore.returncode == 1
+    assert "damaged" in restore.stdout + restore.stderr
+    assert within(container, "ls /tmp") == ""
+    assert "no good run" in fresh.cli("restore", fresh.key("rotten")).stderr
     told = fresh.cli("status")
     assert told.returncode == 3
     assert f"run {report['id']} of {fresh.key('rotten')} is damaged" in told.stdout
     assert verdicts(fresh)["rotten"] == "never"
+    assert re.search(r"sealed +damaged *$", fresh.cli("runs", fresh.key("rotten")).stdout, re.MULTILINE)
+    assert fresh.cli("verify", f"{fresh.key('rotten')}x").returncode == 1
     assert "is damaged" in fresh.log()
 
     within(fresh.container, f"cat /tmp/copy > {artifact}")
@@ -116,8 +127,13 @@ def test_a_run_that_shrank_pushes_no_good_one_out_until_it_is_accepted(fresh: Si
     assert odd["suspicious"][0].startswith("shrunk:")
     assert fresh.target("rows")["last_good"]["id"] == whole["id"]
     assert "suspicious" in fresh.log()
+    assert re.search(r"sealed +suspicious *$", fresh.cli("runs", fresh.key("rows")).stdout, re.MULTILINE)
     manifest = next(path for path in fresh.stored("rows") if odd["id"] in path and path.endswith("manifest.json"))
     assert json.loads(within(fresh.container, f"cat {manifest}"))["suspicious"] == odd["suspicious"]
+
+    told = fresh.cli("run", fresh.key("rows"))
+    assert f"suspicious: {odd['suspicious'][0]}" in told.stderr
+    assert "backup-sidecar accept" in told.stderr
 
     assert fresh.cli("accept", odd["id"]).returncode == 0
 
