@@ -81,6 +81,8 @@ class Driller:
             attempt.run()
             changes = {"state": "passed"}
         except SidecarError as error:
+            if isinstance(error, TimedOut):
+                error.hint = "Raise drills.timeout."
             state = "cancelled" if job.cancelled else "unsupported" if isinstance(error, Unsupported) else "failed"
             changes = {"state": state, "failure": failure(error, attempt.redact)}
         except Exception as error:  # noqa: BLE001  # The boundary: exactly one outcome, whatever happens.

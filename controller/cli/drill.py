@@ -46,6 +46,7 @@ def proof(key: TargetKey, run: RunId = None, as_json: AsJson = False) -> int:
     out.print(Text(f"{found['key']}  run {found['run']}"))
     out.print(Text(f"dumped    {found['dumped']['started']} to {found['dumped']['finished']} by {source['strategy']}"))
     out.print(Text(f"from      {source['container']}, image {source['image']} ({source['image_id'][:19]})"))
+    out.print(Text(f"          by backup-sidecar {source['sidecar']}, engine {source['engine']}"))
     out.print(Text(f"proved    {found['proof']}: {found['meaning']}"))
     for artifact in found["artifacts"]:
         out.print(Text(f"stored    {artifact['name']}  {amount(artifact['size'])}  SHA-256 {artifact['sha256']}"))

@@ -508,6 +508,24 @@ def test_without_the_operators_leave_nothing_is_created(sidecar: Sidecar, app: A
     assert docker("ps", "--all", "--quiet", "--filter", f"label=backup-sidecar.owner={owner}") == ""
 
 
+@pytest.mark.slow
+def test_a_drill_beyond_its_deadline_ends_and_leaves_nothing(sidecar_image: str, token: str, tmp_path: Path) -> None:
+    settings = {"schema": 1, "policy": {"create-containers": True}, "drills": {"timeout": "10s"}}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(settings))
+    (tmp_path / ".env").write_text(f"BACKUP_API_TOKEN={token}\n")
+    tmp_path.chmod(0o755)
+    labels = {"strategy": "filesystem", "filesystem.paths": "/etc", "drill.check": "sleep 300"}
+    with stage.sidecar(f"sidecar-late-{secrets.token_hex(3)}", tmp_path, token) as (sidecar, app), app:
+        app.target("late", labels)
+        sidecar.backup("late")
+
+        found = drilled(sidecar, "late")
+
+    assert (found["state"], found["failure"]["code"]) == ("failed", "timeout")
+    assert found["failure"]["hint"] == "Raise drills.timeout."
+    assert 10 <= found["seconds"] < 20
+
+
 def test_the_proof_of_a_run_is_a_chain_that_anybody_can_follow(allowed: Allowed) -> None:
     sidecar, app = allowed
     container = app.target("proof", {"strategy": "filesystem", "filesystem.paths": "/etc"})
@@ -523,5 +541,6 @@ def test_the_proof_of_a_run_is_a_chain_that_anybody_can_follow(allowed: Allowed)
     assert chain["artifacts"][0]["sha256"] == report["artifacts"][0]["sha256"]
     assert chain["drill"]["state"] == "passed"
     assert {row["what"] for row in chain["drill"]["compared"]} >= {"files", "bytes", "folders"}
+    assert f"by backup-sidecar {chain['from']['sidecar']}, engine {chain['from']['engine']}" in shown
     for fact in (report["id"], container, report["artifacts"][0]["sha256"], "proved    full", "restored  passed"):
         assert fact in shown
