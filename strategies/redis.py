@@ -64,11 +64,12 @@ COUNT = f"""{KEYSPACE}echo "$answer" | while IFS=':=,' read -r database _ keys _
     [ "$((${{keys:-0}} - ${{expires:-0}}))" = 0 ] || printf '%s\\t%s\\n' "$((keys - expires))" "keys in $database"
 done"""
 
+PORT = 46379
 # A second server loads the file, and the first one becomes its replica for a moment: so a running Redis takes a whole
 # RDB. The second one listens on the loopback only, and does not wait for more replicas.
 LOAD = rf"""{ACCOUNT}
 first() {{ "$client" $options "$@" 2>/dev/null; }}
-second() {{ "$client" -p 46379 "$@" 2>/dev/null; }}
+second() {{ "$client" -p {PORT} "$@" 2>/dev/null; }}
 options=$*
 client=$(command -v redis-cli || command -v valkey-cli)
 server=$(command -v redis-server || command -v valkey-server)
@@ -78,19 +79,21 @@ trap '[ -z "$joined" ] || first REPLICAOF NO ONE >/dev/null; kill -KILL $pid 2>/
 trap 'exit 143' TERM
 cat >"$folder/dump.rdb" || exit
 cd "$folder"
-"$server" --bind 127.0.0.1 --port 46379 --save '' --appendonly no --repl-diskless-sync-delay 0 </dev/null >log 2>&1 &
+"$server" --bind 127.0.0.1 --port {PORT} --save '' --appendonly no --repl-diskless-sync-delay 0 </dev/null >log 2>&1 &
 pid=$!
 until [ "$(second PING)" = PONG ]; do
     kill -0 $pid 2>/dev/null || {{ tail -n 5 log >&2; exit 1; }}
     sleep 0.1
 done
 joined=yes
-answer=$(first REPLICAOF 127.0.0.1 46379)
+answer=$(first REPLICAOF 127.0.0.1 {PORT})
 [ "$answer" = OK ] || {{ echo "$answer" >&2; exit 1; }}
 until first INFO replication | grep -q '^master_link_status:up'; do sleep 0.1; done
 [ "$(first REPLICAOF NO ONE)" = OK ]
 """
 
+FOLLOWS = re.compile(rf"^role:slave\b(?!.*^master_port:{PORT}\b)", re.MULTILINE | re.DOTALL)
+"""A replica of somebody else than our second server, as which a restore that was cut may have left it."""
 MARK = re.compile(rb"[0-9a-f]{40}\Z")
 """By which a stream without a length ends; the client leaves it in what it writes to standard output (redis-cli 8.0).
 Servers ignore what follows the checksum."""
@@ -138,6 +141,9 @@ class Redis(Strategy[RedisOptions]):
         if not facts.answers["program"].ok:
             hint = "Restore into the container that runs the server."
             raise Unsuitable(f"{container.image} lacks redis-server and valkey-server", hint, "no-server")
+        if FOLLOWS.search(facts.answers["server"].stdout):
+            hint = "Restore into its master, which it follows."
+            raise Unsuitable("the server is a replica, which a restore would cut from its master", hint, "replica")
         undo = None if wanted.replace else _script(EMPTY, options)
         steps = tuple(Feed(stored.name, _script(LOAD, options), undo) for stored in wanted.artifacts)
         counts = {stored.name: _count(options) for stored in wanted.artifacts}

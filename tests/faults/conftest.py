@@ -64,5 +64,10 @@ def behind(stand: Behind) -> Iterator[Behind]:
     with App(stand.sidecar.project) as app:
         yield Behind(stand.proxy, stand.sidecar, app)
         stand.proxy.calm()
-        eventually(lambda: stand.ready, what="ready again")
+        eventually(lambda: stand.ready and is_over(stand.sidecar.log()), what="ready again, and told")
     stand.sidecar.forgets(app.started)
+
+
+def is_over(log: str) -> bool:
+    """Whether the sidecar has seen the end of the last trouble too: until then it does not tell the same one again."""
+    return log.rfind("the engine is being watched again") >= log.rfind("cannot watch the engine")

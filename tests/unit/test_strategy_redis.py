@@ -1,3 +1,4 @@
+import contextlib
 import io
 import subprocess
 import tracemalloc
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from strategies.base import Answer, Container, Exec, ExecCheck, Facts, Incomplete, Unsuitable
+from strategies.base import Answer, Container, Exec, ExecCheck, Facts, Incomplete, Unsuitable, Wanted
 from strategies.redis import CONNECT, Crc64, Redis, RedisOptions, whole_rdb
 
 CONTAINER = Container("1f", "shop-cache-1", "redis:8")
@@ -162,3 +163,11 @@ def test_the_password_is_the_targets_own_and_never_an_argument(environment, tmp_
     argv = ["sh", "-c", CONNECT, "sh", "--rdb", "-"]
     done = subprocess.run(argv, env=environment, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout == "p'w \"$x\\ y\n--rdb\n-\n"
+
+
+@pytest.mark.parametrize(("port", "refused"), [(6379, True), (463790, True), (46379, False)])
+def test_a_replica_is_not_cut_from_its_master(port, refused):
+    server = Answer(0, f"{INFO.stdout}role:slave\r\nmaster_host:127.0.0.1\r\nmaster_port:{port}\r\n")
+    facts = Facts("sh", {"client": CLIENT, "checker": CHECKER, "program": CLIENT, "server": server})
+    with pytest.raises(Unsuitable, match="is a replica") if refused else contextlib.nullcontext():
+        Redis().restore(CONTAINER, facts, RedisOptions(), Wanted("r", ()))
