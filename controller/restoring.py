@@ -26,7 +26,7 @@ from controller.errors import (
 )
 from controller.executor import failure
 from controller.holds import Holds
-from controller.jobs import Cancellable, Jobs
+from controller.jobs import LAST, Cancellable, Jobs
 from controller.place import Place
 from controller.report import RUN_ID, SAFETY, Failure, Key, Restoration, new_run_id
 from controller.restore import Asked, Decider, Prepared
@@ -138,13 +138,14 @@ class Restores:
             bound.warning("what is left of the restore: {}", "; ".join(report.warnings) or "nothing")
 
     def stop(self) -> None:
-        """Cancel what is under way and wait for its end."""
+        """Cancel what is under way and wait for its end; what takes too long is undone at the next start."""
         with self._lock:
             active = list(self._active.values())
         for restoring in active:
             restoring.cancel()
+        until = time.monotonic() + LAST
         for restoring in active:
-            restoring.join()
+            restoring.join(max(0.0, until - time.monotonic()))
 
     def keep(self, report: Restoration) -> None:
         """Durable when it returns; raises `StoreError`."""
