@@ -164,7 +164,8 @@ POSTGRES_TABLES = """select string_agg(format('%s %s', c.relname, (xpath('/row/d
     from pg_class c where relkind in ('r', 'v') and relnamespace = 'public'::regnamespace"""
 POSTGRES_REST = {
     "bank": "select doubled(21), convert_from(lo_get(4711), 'UTF8'), (select last_value from account_id_seq), "
-    "has_table_privilege('auditor', 'account', 'select')",
+    "has_table_privilege('auditor', 'account', 'select'), (select max(tags->'of') from tagged), "
+    "(select extversion from pg_extension where extname = 'hstore')",
     "postgres": "select string_agg(rolname || rolpassword, ',') from pg_authid where rolname = 'auditor'",
 }
 

@@ -110,10 +110,10 @@ def test_a_proxy_that_cuts_a_silent_event_stream_again_and_again_hides_nothing(b
 def test_an_event_stream_that_is_stuck_hides_nothing_for_longer_than_a_resync(
     behind: Behind, comes: str, record_property: Told
 ) -> None:
+    before = behind.reconnects
     behind.proxy.fault = Fault(match=EVENTS, stuck=1)
     behind.proxy.cut(EVENTS)
-    time.sleep(1)
-    assert behind.ready
+    eventually(lambda: behind.reconnects > before and behind.ready, what="a stream that is open")
 
     behind.app.target(comes, NOTE)
     began = time.monotonic()

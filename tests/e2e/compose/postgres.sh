@@ -1,4 +1,4 @@
-# Two databases, one of them with an odd name, and a role; from then on a password is needed on the local socket too.
+# Two databases, one with an odd name, a role, an extension; then the local socket needs a password too.
 psql --no-psqlrc --quiet --set=ON_ERROR_STOP=1 --username="$POSTGRES_USER" --dbname="$POSTGRES_DB" <<'SQL'
 create role auditor login password 'an auditor''s own';
 create table account (id serial primary key, owner text not null, amount numeric(12, 2), seal bytea, note jsonb);
@@ -7,6 +7,8 @@ insert into account (owner, amount, seal, note)
     from generate_series(1, 8000) n;
 create view rich as select owner from account where amount > 5000;
 create function doubled(n int) returns int language sql as 'select n * 2';
+create extension hstore;
+create table tagged as select n as id, hstore('of', n::text) as tags from generate_series(1, 50) n;
 select lo_from_bytea(4711, 'a large object');
 grant select on account to auditor;
 create database "odd ""name"" = {1} \ ñ";
