@@ -141,9 +141,9 @@ class Restores:
         """Cancel what is under way and wait for its end; what takes too long is undone at the next start."""
         with self._lock:
             active = list(self._active.values())
-        for restoring in active:
-            restoring.cancel()
         until = time.monotonic() + LAST
+        for restoring in active:  # Each apart, since cancelling asks the engine, which may hang.
+            threading.Thread(target=restoring.cancel, name="cancel", daemon=True).start()
         for restoring in active:
             restoring.join(max(0.0, until - time.monotonic()))
 

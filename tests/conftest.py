@@ -3,9 +3,11 @@
 import os
 import secrets
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from loguru import logger
 
 pytest_plugins = ["tests.faulttable"]
 REPOSITORY = Path(__file__).parents[1]
@@ -29,3 +31,12 @@ def sidecar_image() -> str:
 @pytest.fixture(scope="session")
 def token() -> str:
     return secrets.token_hex(16)
+
+
+@pytest.fixture
+def logged() -> Iterator[list[str]]:
+    """What the program logs meanwhile, as `LEVEL message`."""
+    lines: list[str] = []
+    sink = logger.add(lambda line: lines.append(str(line)), format="{level} {message}", level="INFO")
+    yield lines
+    logger.remove(sink)

@@ -489,3 +489,23 @@ def test_a_stop_waits_for_no_engine_that_hangs(stand: Stand) -> None:
     stand.begin()
     assert stand.sidecar.report(run)["state"] in ("cancelled", "interrupted")
     assert stand.sidecar.stored("hangs") == []
+
+
+@pytest.mark.slow
+def test_a_stop_waits_for_no_restore_into_an_engine_that_hangs(stand: Stand) -> None:
+    labels = {"commands.backup": "echo data", "commands.restore": "touch /tmp/begun; cat; exec sleep 600"}
+    container = stand.app.target("slowly", labels)
+    stand.sidecar.backup("slowly")
+    path = f"/v1/targets/{stand.sidecar.key('slowly')}/restore"
+    restore = stand.sidecar.http.post(path, params={"replace": "true"}).raise_for_status().json()["id"]
+    eventually(lambda: execute("docker", "exec", container, "test", "-e", "/tmp/begun").returncode == 0)
+    stand.proxy.freeze()
+
+    began = time.monotonic()
+    docker("stop", "--time", "60", stand.sidecar.container)
+    took = time.monotonic() - began
+
+    assert (stand.state()["ExitCode"], took < 30) == (0, True)
+    stand.proxy.thaw()
+    stand.begin()
+    assert stand.sidecar.http.get(f"/v1/restores/{restore}").json()["state"] in ("cancelled", "interrupted")

@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
-from loguru import logger
 
 from controller import heartbeat as module
 from controller.errors import StoreError
@@ -112,14 +111,6 @@ def beating(folder: Path, port: int, *, interval: float = 60, config: str = "") 
     finally:
         heart.stop()
         world.close()
-
-
-@pytest.fixture
-def logged() -> Iterator[list[str]]:
-    lines: list[str] = []
-    sink = logger.add(lambda line: lines.append(str(line)), format="{level} {message}", level="INFO")
-    yield lines
-    logger.remove(sink)
 
 
 # --- what is said ---------------------------------------------------------------------------------------------------

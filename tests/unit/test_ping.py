@@ -8,7 +8,6 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
-from loguru import logger
 
 from controller import ping as module
 from controller.heartbeat import Heartbeat
@@ -58,14 +57,6 @@ def run(world: World) -> Report:
 def report(state: str = "succeeded", trigger: str = "schedule", **changes: object) -> Report:
     known = {"id": "20260301T030000Z-00000000", "target": KEY, "state": state, "trigger": trigger, "created": NOW}
     return Report.model_validate(known | changes)
-
-
-@pytest.fixture
-def logged() -> Iterator[list[str]]:
-    lines: list[str] = []
-    sink = logger.add(lambda line: lines.append(str(line)), format="{level} {message}", level="INFO")
-    yield lines
-    logger.remove(sink)
 
 
 # --- runs -----------------------------------------------------------------------------------------------------------
