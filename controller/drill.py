@@ -254,7 +254,7 @@ class Attempt:
             run=self.drill.id,
             redact=secrets.redact,
             deadline=self.deadline,
-            environment={**(secrets if trusted else {}), **settings.env},
+            environment={**(secrets if trusted else {}), **survey.environment},
         )
         folder = self.parts.store.folder(manifest.target, manifest.run)
         sources = {

@@ -80,7 +80,7 @@ class Inside:
             run=self.job.report.id,
             redact=self.secrets.redact,
             deadline=self.deadline,
-            environment={} if helper else settings.env,
+            environment={} if helper else self.survey.environment,
         )
 
     def source(self, dump: Dump) -> ExecStream | ArchiveStream:
@@ -89,7 +89,7 @@ class Inside:
         if isinstance(source, Archive):
             return self.engine.archive(place.container, source.path, deadline=self.deadline, stall=self.stall)
         own = {} if self.survey.helper else self._environment("backup")
-        return self._exec(place, source.argv, {**own, **source.environment}, self.deadline)
+        return self._exec(place, source.argv, {**own, **place.environment, **source.environment}, self.deadline)
 
     def pre(self) -> None:
         """Run `commands.pre`; raises `CommandFailed`."""

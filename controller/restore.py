@@ -167,7 +167,7 @@ class Decider:
             run=name,
             redact=known.with_also((*survey.sensitive, *destination.written)).redact,
             deadline=time.monotonic() + LONGEST,
-            environment={**(known if destination.trusted else {}), **settings.env},
+            environment={**(known if destination.trusted else {}), **survey.environment},
         )
         return survey, place
 

@@ -4,7 +4,7 @@ and again before each run.
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from config.target import TargetSettings
@@ -37,6 +37,8 @@ class Survey:
     plan: Plan
     sensitive: tuple[str, ...]
     """Values from the container's environment that nobody may see."""
+    environment: Mapping[str, str] = field(repr=False)
+    """Of whatever the plan runs in the target."""
     helper: Helper | None = None
     """None: the plan runs in the target itself."""
 
@@ -76,9 +78,10 @@ class Surveyor:
             raise TargetPaused(f"container {inspected.name} is {state}", hint="Resume it, or wait until it runs.")
         strategy = self._strategies[settings.strategy or ""]
         demand_holdable(inspected, settings, strategy)
-        facts = self._facts(inspected, settings, strategy.probes(options))
+        environment = {**settings.env, **dict.fromkeys(strategy.emptied_variables, "")}
+        facts = self._facts(inspected, settings, strategy.probes(options), environment)
         container = described(inspected, settings)
-        return Survey(container, inspected.image_id, facts, Plan(()), sensitive(inspected.env))
+        return Survey(container, inspected.image_id, facts, Plan(()), sensitive(inspected.env), environment)
 
     @contextmanager
     def _helper(self, container: Container, settings: TargetSettings, refusal: NeedsHelper) -> Iterator[Helper]:
@@ -93,15 +96,15 @@ class Surveyor:
         answers = self._engine.ask_all(helper.container, probes, shell=helper.shell)
         return Facts(helper.shell, answers, helper=True)
 
-    def _facts(self, inspected: Inspected, settings: TargetSettings, probes: Mapping[str, Argv]) -> Facts:
+    def _facts(
+        self, inspected: Inspected, settings: TargetSettings, probes: Mapping[str, Argv], environment: Mapping[str, str]
+    ) -> Facts:
         """A container that somebody has paused is read as it is, unasked: each answer is that of a missing command."""
         if inspected.paused:
             return Facts(None, dict.fromkeys(probes, Answer(127)))
         user = settings.user or ""
         shell = self._engine.find_shell(inspected.id, user=user, workdir=settings.workdir or "")
-        return Facts(
-            shell, self._engine.ask_all(inspected.id, probes, shell=shell, user=user, environment=settings.env)
-        )
+        return Facts(shell, self._engine.ask_all(inspected.id, probes, shell=shell, user=user, environment=environment))
 
 
 @contextmanager

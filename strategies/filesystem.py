@@ -80,6 +80,7 @@ class Filesystem(Strategy[FilesystemOptions]):
     into_folders = True
     holds = True
     serves = False
+    emptied_variables = ("TAR_OPTIONS",)
 
     def probes(self, options: FilesystemOptions) -> Mapping[str, Argv]:
         return {
@@ -129,7 +130,7 @@ def _tarred(tar: Tar, paths: Iterable[str], exclude: Iterable[str]) -> Plan:
     if tar == "other":
         restore = "tar -x -p -f - -C /"
         return Plan((Dump(TARRED, "tar", source, restore, whole_tar, subject=subject, count=count),))
-    restore = f"tar --extract --file=- --directory=/ {shlex.join(GNU_EXTRACT)}"
+    restore = f"env TAR_OPTIONS= tar --extract --file=- --directory=/ {shlex.join(GNU_EXTRACT)}"
     changed = {1: "files changed or vanished while they were read"}
     dump = Dump(TARRED, "tar", source, restore, whole_tar, changed, subject=subject, count=count)
     return Plan((dump,))

@@ -135,6 +135,20 @@ def test_a_destroyed_file_tree_comes_back_in_place_and_into_a_folder(
     assert beside["bytes"] == beside["total"] > 0
 
 
+def test_options_for_tar_in_the_targets_environment_change_neither_backup_nor_restore(
+    sidecar: Sidecar, app: App
+) -> None:
+    options = "--exclude=*.conf --no-same-owner --touch"
+    container = app.target("told", FILES, "--volume", "/data", "--env", f"TAR_OPTIONS={options}", of="DEBIAN")
+    within(container, "echo x >/data/app.conf; chown 1234:1234 /data/app.conf; touch -d @1 /data/app.conf")
+    sidecar.backup("told")
+    within(container, "rm /data/app.conf")
+
+    succeeded(sidecar, "told", "--in-place", "--replace")
+
+    assert within(container, "stat -c '%u %g %Y' /data/app.conf") == "1234 1234 1"
+
+
 @pytest.fixture
 def files(sidecar: Sidecar, app: App) -> tuple[str, Stored]:
     """A container with two files, and its run."""
