@@ -8,7 +8,7 @@ import hashlib
 import os
 import re
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,8 @@ class Loaded:
     """URLs of checks by key of the target; the sidecar's own by the empty text."""
     problems: tuple[Problem, ...]
     """Warnings; errors are raised."""
+    cut_secrets: tuple[Problem, ...]
+    """Errors of the targets with a command of the file, which would get a private key without its end."""
     values: Mapping[str, Any] = field(repr=False)
     """The file as plain values, overridden and filled in, for the merge."""
     places: Places = field(repr=False)
@@ -109,6 +111,7 @@ class _Loading:
         self.folder, self.known, self.file, self.strategies = folder, known, file, strategies
         self.problems: list[Problem] = [*known.problems, *file.problems]
         self.reported: set[Path_] = set()
+        self.cut_secrets: list[Problem] = []
         self.shown: list[str] = []
         self.places = Places(file, {})
         self.secret_paths = frozenset(_secret_paths(file.values))
@@ -133,7 +136,9 @@ class _Loading:
         if settings is None or any(problem.severity == "error" for problem in problems):
             raise ConfigurationError(problems)
         found = digest(self.folder)
-        return Loaded(settings, everything, token or "", key, pings, problems, values, self.places, found)
+        return Loaded(
+            settings, everything, token or "", key, pings, problems, tuple(self.cut_secrets), values, self.places, found
+        )
 
     def add(self, path: Path_, code: str, message: str, hint: str) -> None:
         self.problems.append(Problem(code, self.places.of(path), message, hint))
@@ -296,8 +301,17 @@ class _Loading:
                 self.add(path, "missing-secret", f"the secret {name} is not set", hint)
             return None
         if value and value.startswith(variables.BEGIN) and (variables.END not in value or "\n" not in value.strip()):
-            self.problems.append(variables.cut_key(self.known.place(f"{name}_FILE" if file else name)))
+            self._add_cut_key(self.known.place(f"{name}_FILE" if file else name), path)
         return value
+
+    def _add_cut_key(self, place: str, path: Path_) -> None:
+        """One that `.env` has as a line in quotes is wrong only for what gets it."""
+        without_end = variables.key_without_end(place)
+        if without_end not in self.known.problems:
+            self.problems.append(variables.cut_key(place))
+        else:
+            wrong = self.cut_secrets if path[0] == "secrets" else self.problems
+            wrong.append(replace(without_end, severity="error"))
 
     def _read(self, name: str, file: str) -> str | None:
         place = self.known.place(f"{name}_FILE")

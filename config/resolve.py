@@ -7,7 +7,7 @@ wrote it, because a secret only goes to commands of the file.
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -82,6 +82,7 @@ class _Resolving:
         merged = merge(layers)
         strategy = self._strategy(merged)
         settings = self._validated(merged, strategy)
+        self.problems += self._cut_secrets(merged)
         sensitive: tuple[str, ...] = ()
         if settings is not None:
             sensitive = tuple(self._look_at_commands(settings.commands, merged))
@@ -243,6 +244,13 @@ class _Resolving:
             message = f"{found.message}, which is `policy.{found.policy}` of {self._policy(found.policy)}"
             where = self._place(place) if place else self._place_of(found.path)
             yield Problem("below-minimum", where, message, found.hint)
+
+    def _cut_secrets(self, merged: Layer) -> Iterator[Problem]:
+        """A command of the file gets every secret, so none may be cut."""
+        of_file = (path for path, item in merged.items() if path[0] == "commands" and item.author == "file")
+        if command := next((path for path in of_file if merged[path].value), None):
+            for problem in self.loaded.cut_secrets:
+                yield replace(problem, message=f"{problem.message}, and `{dotted(command)}` would get it")
 
     def _place_in(self, merged: Layer, path: tuple[int | str, ...]) -> str:
         key = tuple(map(str, path))

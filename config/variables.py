@@ -17,6 +17,7 @@ from config.problems import Problem
 from config.wording import is_variable_name
 
 BEGIN, END = "-----BEGIN", "-----END"
+QUOTES = {'"', "'"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +94,10 @@ def _entries(bindings: Iterable[Binding]) -> Iterator[tuple[int, Problem | tuple
                 ),
             )
         elif binding.value.startswith(BEGIN) and END not in binding.value:
-            within_key = True
-            yield line, cut_key(f".env:{line} {binding.key}")
+            within_key, place = not _is_quoted_line(text), f".env:{line} {binding.key}"
+            yield line, cut_key(place) if within_key else key_without_end(place)
+            if not within_key:
+                yield line, (binding.key, binding.value)
         else:
             yield line, (binding.key, binding.value)
 
@@ -102,6 +105,17 @@ def _entries(bindings: Iterable[Binding]) -> Iterator[tuple[int, Problem | tuple
 def _begins_anew(binding: Binding) -> bool:
     """Whether a line after a cut key is clearly a variable of its own: base64 has no `_`."""
     return bool(binding.key and re.fullmatch(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+", binding.key) and binding.value is not None)
+
+
+def _is_quoted_line(text: str) -> bool:
+    """Whether a value is one line in quotes, so that nothing behind it can be a piece of it."""
+    return text.partition("=")[2].lstrip()[:1] in QUOTES and "\n" not in text.strip()
+
+
+def key_without_end(place: str) -> Problem:
+    """The warning of a key that is a line in quotes, as examples have it; an error for whatever gets it."""
+    hint = "Put the whole key between the quotes, or remove it here and from `secrets`."
+    return Problem("cut-key", place, "is a private key without its END line", hint, "warning")
 
 
 def cut_key(place: str) -> Problem:
@@ -114,7 +128,7 @@ def cut_key(place: str) -> Problem:
 
 def _unreadable(line: int, text: str) -> Problem:
     value = text.partition("=")[2].lstrip()
-    if value[:1] in {'"', "'"}:
+    if value[:1] in QUOTES:
         message = f"a value begins with {value[0]} and is not closed, or goes on after the closing quote"
         return _problem(line, "open-quote", message, f"Close the value with {value[0]} and write nothing behind it.")
     return _problem(line, "bad-variable", "is not of the form NAME=value", 'Quote values of many lines: NAME="...".')
@@ -162,6 +176,9 @@ def fill(text: str, variables: Variables, secret: Iterable[str] = ()) -> Filled:
         elif (value := variables.get(name) or match[2]) is None:
             hint = f"Set {name} in `.env` or the environment, or write `${{{name}:-default}}`. {_ESCAPE}"
             return Filled("", "unset-variable", f"needs the variable {name}, which is not set", hint)
+        elif value.startswith(BEGIN) and END not in value:
+            hint = f"Put the whole key into {name}, or remove the reference."
+            return Filled("", "cut-key", f"fills in {name}, a private key without its END line", hint)
         else:
             parts.append(value)
     return Filled("".join([*parts, text[position:]]))

@@ -7,7 +7,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +16,8 @@ import yaml
 
 from controller.report import Manifest
 from controller.store import MANIFEST
-from tests.e2e.stage import LABEL, PROJECT, App, Sidecar, clear, docker, eventually
+from tests.e2e.stage import LABEL, PROJECT, App, Sidecar, clear, docker, eventually, said
+from tests.faults.starting import PROGRAM
 
 START = 60
 """Seconds in which it serves, also on a busy machine."""
@@ -48,11 +48,10 @@ class Process(Sidecar):
 
     def begin(self) -> None:
         """Start it, and wait until it watches the engine."""
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("SIDECAR_")}
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                [*NOT_ROOT, Path(sys.executable).with_name("backup-sidecar"), "serve"],
-                env=inherited | {"SIDECAR_CONFIG": str(self.folder / "config")},
+                [*NOT_ROOT, PROGRAM, "serve"],
+                env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -85,6 +84,14 @@ class Process(Sidecar):
         """What lies in the store, by run."""
         found = [Manifest.model_validate_json(path.read_bytes()) for path in self.store.rglob(MANIFEST)]
         return {manifest.run: manifest for manifest in found}
+
+    def cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return said(*NOT_ROOT, PROGRAM, *arguments, env=self._environment)
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("SIDECAR_")}
+        return inherited | {"SIDECAR_CONFIG": str(self.folder / "config")}
 
     def _is_up(self) -> bool:
         assert self.process is not None

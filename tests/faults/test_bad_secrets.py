@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
+from tests.faults.process import process
 from tests.faults.starting import GOOD_ENV, TOKEN, refused, told
 
 PRIVATE, KEY_LINE = "correct-horse-battery", "b3BlbnNzaC1rZXktdjEAAAAABG5vbmU"
@@ -73,6 +74,33 @@ def test_a_bad_secret_ends_the_start(
     assert words in line
     refused(found, PRIVATE, KEY_LINE, TOKEN, "k3j4h5g6", "change-me-please", TOO_LARGE[:100])
     record_property("seen", line.removeprefix("error: "))
+
+
+@pytest.mark.e2e
+@pytest.mark.fault(0, "`.env`: one quoted line of a key", "a warning; an error of targets whose command would get it")
+def test_a_quoted_line_of_a_key_breaks_only_the_targets_that_would_get_it() -> None:
+    with process() as (sidecar, app):
+        folder = sidecar.folder / "config"
+        with (folder / ".env").open("a") as env, (folder / "config.yaml").open("a") as config:
+            env.write(f'SSH_PRIVATE_KEY="-----BEGIN OPENSSH PRIVATE KEY-----{KEY_LINE}..."\n')
+            config.write("secrets: [SSH_PRIVATE_KEY]\nstrategy: {commands: {backup: [env]}}\n")
+        sidecar.begin()
+        app.target("files", {"strategy": "filesystem", "filesystem.paths": "/etc/hostname"})
+        sidecar.wait("files")
+
+        check = sidecar.cli("check")
+        app.target("user", {})
+        (problem,) = sidecar.wait("user", "problem")["problems"]
+        run = sidecar.http.post(f"/v1/targets/{sidecar.key('user')}/runs")
+
+        assert check.returncode == 0, check
+        assert [line[:8] for line in (check.stdout + check.stderr).splitlines() if "SSH_PRIVATE_KEY" in line] == [
+            "warning:"
+        ]
+        assert (problem["code"], problem["place"]) == ("cut-key", ".env:2 SSH_PRIVATE_KEY")
+        assert "cut-key" in run.text
+        assert sidecar.backup("files")["state"] == "succeeded"
+        assert KEY_LINE not in f"{check} {problem} {run.text} {sidecar.log()}"
 
 
 @pytest.mark.fault(0, "`.env` with CRLF and a byte order mark", "read as if it had neither")

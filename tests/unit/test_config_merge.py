@@ -57,6 +57,17 @@ def test_a_check_is_shown_by_its_place_and_is_no_setting_of_a_run(merge: Merge) 
     assert not hasattr(settings(found), "ping")
 
 
+def test_a_cut_secret_keeps_commands_of_the_file_from_running_and_nothing_else(merge: Merge, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text('SSH_PRIVATE_KEY="-----BEGIN OPENSSH PRIVATE KEY-----..."\n')
+    text = "secrets: [SSH_PRIVATE_KEY]\nstrategy: {commands: {backup: [dump]}}\n"
+    problem = only(merge(text))
+    assert (problem.code, problem.severity, problem.place) == ("cut-key", "error", ".env:1 SSH_PRIVATE_KEY")
+    assert "`commands.backup` would get it" in problem.message
+    assert merge(text, strategy="postgres").problems == ()
+    assert merge(text, **{"commands.backup": "dump"}).problems == ()
+    assert merge("secrets: [SSH_PRIVATE_KEY]\nstrategy: {commands: {pre: []}}", strategy="postgres").problems == ()
+
+
 def test_labels_beat_defaults_and_the_files_target_beats_labels(merge: Merge) -> None:
     text = "defaults:\n  timeout: 2h\n  stall-timeout: 2m\n  user: one\ntargets:\n  shop/db:\n    timeout: 4h\n"
     found = merge(text, strategy="postgres", timeout="3h", **{"stall-timeout": "3m"})

@@ -59,6 +59,52 @@ def test_a_key_that_somebody_else_cut_is_found_too(tmp_path: Path, value: str) -
     assert (problem.code, problem.place) == ("cut-key", "environment SSH_PRIVATE_KEY")
 
 
+PLACEHOLDER = '"-----BEGIN OPENSSH PRIVATE KEY-----..."'
+
+
+def test_a_quoted_line_of_a_key_is_a_warning_and_hides_no_line_behind_it(tmp_path: Path) -> None:
+    found = loaded(tmp_path, f"A=1\nSSH_PRIVATE_KEY={PLACEHOLDER}\nPASSWORD=correct horse\n", "PASSWORD")
+    (problem,) = found.problems
+    assert (problem.code, problem.severity, problem.place) == ("cut-key", "warning", ".env:2 SSH_PRIVATE_KEY")
+    assert "END line" in problem.message
+    assert "the whole key between the quotes" in problem.hint
+    assert found.secrets["PASSWORD"] == "correct horse"
+    assert found.cut_secrets == ()
+    assert PLACEHOLDER.strip('"') not in str(problem)
+
+
+def test_a_quoted_line_of_a_key_that_is_listed_is_wrong_only_for_what_gets_it(tmp_path: Path) -> None:
+    found = loaded(tmp_path, f"SSH_PRIVATE_KEY={PLACEHOLDER}\n", "SSH_PRIVATE_KEY")
+    (warning,), (error,) = found.problems, found.cut_secrets
+    assert (warning.severity, error.severity) == ("warning", "error")
+    assert warning.place == error.place == ".env:1 SSH_PRIVATE_KEY"
+
+
+@pytest.mark.parametrize(
+    "use", ["orchestrator: {url: 'http://o', key: {secret: A_KEY}}", "defaults: {env: {A: '${A_KEY}'}}"]
+)
+def test_a_quoted_line_of_a_key_is_an_error_where_the_file_itself_uses_it(tmp_path: Path, use: str) -> None:
+    (tmp_path / ".env").write_text(f"A_KEY={PLACEHOLDER}\n")
+    (tmp_path / "config.yaml").write_text(f"{use}\n")
+    with pytest.raises(ConfigurationError) as caught:
+        load(tmp_path, {"BACKUP_API_TOKEN": TOKEN})
+    (error,) = (problem for problem in caught.value.problems if problem.severity == "error")
+    assert error.code == "cut-key"
+
+
+@pytest.mark.parametrize("value", [f'"{KEY.splitlines()[0]}\nAAAA"', f"'{KEY}'".replace("\n", "\\n")])
+def test_a_quoted_key_of_another_form_stays_an_error(tmp_path: Path, value: str) -> None:
+    (problem,) = problems(tmp_path, f"SSH_PRIVATE_KEY={value}\n", "SSH_PRIVATE_KEY")
+    assert (problem.code, problem.severity) == ("cut-key", "error")
+
+
+def test_the_environment_goes_before_a_quoted_line_of_a_key(tmp_path: Path) -> None:
+    environ = {"BACKUP_API_TOKEN": TOKEN, "SSH_PRIVATE_KEY": KEY}
+    found = loaded(tmp_path, f"SSH_PRIVATE_KEY={PLACEHOLDER}\n", "SSH_PRIVATE_KEY", environ)
+    assert found.secrets["SSH_PRIVATE_KEY"] == KEY
+    assert found.cut_secrets == ()
+
+
 @pytest.mark.parametrize(
     ("env", "code", "line"),
     [
