@@ -27,7 +27,7 @@ _LONGEST = timedelta(days=36_500)
 _DURATION_HINT = "Write it with a unit (s, m, h, d, w): `90s`, `15m`, `1h30m`, `2d`, `1w`."
 
 
-def _duration(value: Any) -> timedelta:
+def _span(value: Any) -> timedelta:
     if isinstance(value, timedelta):
         return _bounded(value)
     if isinstance(value, int | float) and not isinstance(value, bool):
@@ -46,8 +46,14 @@ def _duration(value: Any) -> timedelta:
 
 
 def _bounded(duration: timedelta) -> timedelta:
-    if not timedelta(0) < duration <= _LONGEST:
-        raise invalid("a duration has to be above zero and may not be above 36500 days", _DURATION_HINT)
+    if not timedelta(0) <= duration <= _LONGEST:
+        raise invalid("a duration may be neither negative nor above 36500 days", _DURATION_HINT)
+    return duration
+
+
+def _duration(value: Any) -> timedelta:
+    if not (duration := _span(value)):
+        raise invalid("a duration has to be above zero", _DURATION_HINT)
     return duration
 
 
@@ -69,11 +75,13 @@ def written(duration: timedelta) -> str:
     for unit, length in (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)):
         count, seconds = divmod(seconds, length)
         text += f"{count}{unit}" if count else ""
-    return text
+    return text or "0s"
 
 
 Duration = Annotated[timedelta, BeforeValidator(_duration), PlainSerializer(written, when_used="json")]
 """`90s`, `15m`, `1h30m`, `2d`, `1w` -> timedelta above zero."""
+Span = Annotated[timedelta, BeforeValidator(_span), PlainSerializer(written, when_used="json")]
+"""A duration that may also be `0s`."""
 
 _SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,6})?) ?([kKMGT]?)(i?)B")
 _SIZE_HINT = "Write it with a unit (B, kB, MB, GB, KiB, MiB, GiB): `10MiB`."

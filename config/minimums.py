@@ -50,6 +50,9 @@ def shortfalls(settings: TargetSettings, policy: Policy) -> Iterator[Shortfall]:
 
 
 def most_kept(retention: Retention) -> int:
-    """How many runs the largest rule keeps; together they may keep more, but need not, since rules overlap."""
-    counts = retention.model_dump(exclude={"max_age"}).values()
-    return max((count for count in counts if count is not None), default=0)
+    """How many runs the largest rule keeps; together they may keep more, but need not, since rules overlap.
+
+    `keep-within` is sure of one, the newest.
+    """
+    counts = retention.model_dump(exclude={"keep_within", "max_age"}, exclude_none=True).values()
+    return max(counts, default=int(retention.keeps_within))

@@ -109,6 +109,8 @@ class Policy(Model):
     """Least number of runs that a retention has to keep, by the largest of its `keep-*`."""
     min_max_age: Duration | None = None
     """Least `retention.max-age`; unset allows any."""
+    safety: Duration = timedelta(days=7)
+    """Age up to which the backup of what a restore replaced stays, whatever the other rules say; then it goes."""
     max_concurrent_runs: Annotated[int, Field(ge=1, le=100)] = 2
     """Runs at a time; each takes about a core and 16 MiB of memory."""
     create_containers: bool = False

@@ -19,6 +19,7 @@ from config.fields import (
     Duration,
     Share,
     Size,
+    Span,
     User,
     VariableName,
     VariableValue,
@@ -58,6 +59,11 @@ class Commands(Model):
 class Retention(Model):
     """Which runs stay, in restic's words: a run stays if any rule wants it."""
 
+    keep_within: Span = timedelta(days=2)
+    """Time before the newest good run in which every run stays, `max-age` or not; `0s` turns it off.
+
+    Where it is set and no number is, nothing else stays; the built-in one alone lets nothing go.
+    """
     keep_last: Count = None
     """Newest runs to keep, whatever their age."""
     keep_hourly: Count = None
@@ -71,7 +77,12 @@ class Retention(Model):
     keep_yearly: Count = None
     """Years of which the newest run stays."""
     max_age: Duration | None = None
-    """Age above which a run goes in any case; the newest good run stays nevertheless."""
+    """Age above which a run goes, unless `keep-within` keeps it or it is the newest good one."""
+
+    @property
+    def keeps_within(self) -> bool:
+        """Whether somebody has set `keep-within`, so that it is a rule even where no number is set."""
+        return bool(self.keep_within) and "keep_within" in self.model_fields_set
 
 
 class Expect(Model):

@@ -84,7 +84,15 @@ class Sidecar:
             self.engine, surveyor, lambda: self.loaded, strategies, remembered=self._is_remembered, looked=self._looked
         )
         self.holds = Holds()
-        self.pruner = Pruner(self.store, self.catalog, self.holds, self.targets, paths.workdir, clock=now)
+        self.pruner = Pruner(
+            self.store,
+            self.catalog,
+            self.holds,
+            self.targets,
+            paths.workdir,
+            safety=lambda: self.loaded.settings.policy.safety,
+            clock=now,
+        )
         self.jobs.on_end(self.pruner.ended)
         decider = Decider(
             self.engine,

@@ -128,4 +128,4 @@ def ago(age: timedelta) -> str:
     seconds = max(int(age.total_seconds()), 0)
     unit = next((length for length in (86_400, 3_600, 60) if seconds >= length), 1)
     smaller = {86_400: 3_600, 3_600: 60}.get(unit, unit)
-    return written(timedelta(seconds=seconds - seconds % smaller)) or "0s"
+    return written(timedelta(seconds=seconds - seconds % smaller))

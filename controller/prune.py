@@ -51,10 +51,11 @@ class Pruner:
         targets: Callable[[], Sequence[Target]],
         folder: Path,
         *,
+        safety: Callable[[], timedelta],
         clock: Callable[[], datetime],
     ) -> None:
         self._store, self._catalog, self._holds = store, catalog, holds
-        self._targets, self._clock, self._path = targets, clock, folder / FILE
+        self._targets, self._safety, self._clock, self._path = targets, safety, clock, folder / FILE
         self._deleting, self._lock = threading.Lock(), threading.Lock()
         self._wanted: set[str] = set()
         self._swept: datetime | None = None
@@ -90,7 +91,8 @@ class Pruner:
         with self._deleting:
             now, zone = self._clock(), ZoneInfo(target.settings.timezone)
             trusted = self._watched(now)
-            verdicts = decide(target.settings.retention, self._catalog.stored(target.key), now, zone, trusted=trusted)
+            policy, stored = target.settings.retention, self._catalog.stored(target.key)
+            verdicts = decide(policy, stored, now, zone, safety=self._safety(), trusted=trusted)
             if dry_run:
                 return [Outcome(verdict) for verdict in verdicts]
             warn(target.key, verdicts)
@@ -166,7 +168,7 @@ class Pruner:
         after = before.look(now) if before else Trust(now, now)
         if before and after.since != before.since:
             told = rfc3339(before.seen)
-            logger.warning("the clock has jumped since {}, or nobody looked: nothing goes by max-age for a day", told)
+            logger.warning("the clock has jumped since {}, or nobody looked: nothing goes by its age for a day", told)
         if after is not before:
             with suppress(StoreError):  # Then it is noted the next time.
                 journal.write(self._path, {"schema": 1, "seen": rfc3339(after.seen), "since": rfc3339(after.since)})

@@ -2,19 +2,22 @@
 
 The words are restic's: each `keep-` rule walks from the newest run to the oldest and wants the newest of each of its
 periods until it has had its number of them; a run stays if any rule wants it. Periods are those of the target's zone,
-and a run's time is that of its id, which no rebuilt catalog changes. Three things are ours:
+and a run's time is that of its id, which no rebuilt catalog changes. What is ours:
 
 - Good, suspicious and damaged runs are series, and the rules count in each of them alone. So no suspicious run pushes a
-  good one out, and what a person should look at stays for as long as a good run of that day would. Safety backups, made
-  of what a restore was about to replace, are a series too: what was broken must not push out what repaired it.
-- `max-age` has the last word, but the newest run of the best series stays in any case.
+  good one out, and what a person should look at stays for as long as a good run of that day would.
+- Safety backups, made of what a restore was about to replace, are not counted: what was broken must not push out what
+  repaired it. They have a time of their own, and go when it is over.
+- `keep-within` counts from the newest run of the best series, and for younger ones of another series from the newest of
+  those. So it needs no clock, no bad run moves it on for the good ones, and it holds for whatever is so young.
+- `max-age` caps what is merely counted. The newest run of the best series stays in any case.
 - A wrong clock deletes nothing: with a run from the future nothing goes at all, and while `now` is not trusted nothing
-  goes by `max-age`, which is the only rule that asks what time it is.
+  goes by its age, which only `max-age` and the time of safety backups ask for.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
 from typing import Literal
 from zoneinfo import ZoneInfo
@@ -35,7 +38,8 @@ PERIODS: Mapping[str, Callable[[datetime], object]] = {
 """By rule, what names the period that a local time lies in."""
 UNLIMITED = "no keep- rule is set"
 FUTURE = "clock: a run lies in the future"
-UNTRUSTED = "clock: it has jumped, so nothing goes by max-age yet"
+UNTRUSTED = "clock: it has jumped, so nothing goes by its age yet"
+WITHIN = "keep-within"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,32 +57,40 @@ class Verdict:
         return bool(self.rules)
 
 
-def decide(policy: Retention, runs: Iterable[Report], now: datetime, zone: ZoneInfo, *, trusted: bool) -> list[Verdict]:
+def decide(
+    policy: Retention, runs: Iterable[Report], now: datetime, zone: ZoneInfo, *, safety: timedelta, trusted: bool
+) -> list[Verdict]:
     """A verdict for each of a target's runs that is stored, the newest first; other runs are left out.
 
-    `trusted` tells whether `now` may be believed.
+    `safety` is how long safety backups stay, and `trusted` tells whether `now` may be believed.
     """
     stored = sorted((run for run in runs if run.stored), key=lambda run: run.id, reverse=True)
-    if stored and stored[0].time > now:
+    if not stored or stored[0].time > now:
         return [Verdict(run, (FUTURE,)) for run in stored]
     wanted: dict[str, list[str]] = {run.id: [] for run in stored}
     series: dict[Series, list[Report]] = {"good": [], "safety": [], "suspicious": [], "damaged": []}
     for run in stored:
         series[series_of(run)].append(run)
-    for one in series.values():
-        for rule, run in claims(policy, one, zone):
+    best = next(one[0] for one in series.values() if one)
+    for one in filter(None, series.values()):
+        for rule, run in claims(policy, one, best, zone):
             wanted[run.id].append(rule)
-    best = next((one[0].id for one in series.values() if one), None)
+    wanted[best.id].append(f"newest {series_of(best)} run")
 
     def verdict(run: Report) -> Verdict:
-        rules = (*wanted[run.id], *([f"newest {series_of(run)} run"] if run.id == best else []))
+        rules, age, limit = tuple(wanted[run.id]), now - run.time, policy.max_age
+        if run.trigger == SAFETY:
+            own = f"safety {written(safety)}"
+            rules = (own, *rules) if age <= safety else rules
+            return Verdict(run, rules) if rules else expired(run, own)
         if not rules:
             return Verdict(run, cause="no rule keeps it")
-        if policy.max_age is None or now - run.time <= policy.max_age or run.id == best:
+        if limit is None or age <= limit or WITHIN in rules or run is best:
             return Verdict(run, rules)
-        return (
-            Verdict(run, cause=f"max-age {written(policy.max_age)}") if trusted else Verdict(run, (*rules, UNTRUSTED))
-        )
+        return expired(run, f"max-age {written(limit)}", rules)
+
+    def expired(run: Report, cause: str, rules: tuple[str, ...] = ()) -> Verdict:
+        return Verdict(run, cause=cause) if trusted else Verdict(run, (*rules, UNTRUSTED))
 
     return [verdict(run) for run in stored]
 
@@ -90,15 +102,19 @@ def series_of(run: Report) -> Series:
     return "damaged" if run.damaged else "suspicious"
 
 
-def claims(policy: Retention, runs: Sequence[Report], zone: ZoneInfo) -> Iterator[tuple[str, Report]]:
-    """Which rule wants which of the runs, that are of one series and the newest first."""
+def claims(policy: Retention, runs: Sequence[Report], best: Report, zone: ZoneInfo) -> Iterator[tuple[str, Report]]:
+    """Which rule wants which of the runs, that are of one series and the newest first; `best` is that of all series."""
+    newest = max(runs[0].time, best.time)
+    if policy.keep_within:
+        yield from ((WITHIN, run) for run in runs if newest - run.time <= policy.keep_within)
+    counted = [run for run in runs if run.trigger != SAFETY]
     counts = {rule: getattr(policy, rule.replace("-", "_")) for rule in PERIODS}
-    if not any(counts.values()):
-        yield from ((UNLIMITED, run) for run in runs)
-    times = [run.time.astimezone(zone) for run in runs]
+    if not policy.keeps_within and not any(counts.values()):
+        yield from ((UNLIMITED, run) for run in counted)
+    times = [run.time.astimezone(zone) for run in counted]
     for rule, count in counts.items():
         if count:
-            yield from ((rule, run) for run in islice(newest_of_each(PERIODS[rule], runs, times), count))
+            yield from ((rule, run) for run in islice(newest_of_each(PERIODS[rule], counted, times), count))
 
 
 def newest_of_each(

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.e2e import stage
-from tests.e2e.stage import App, Sidecar, docker, eventually
+from tests.e2e.stage import App, Sidecar, docker, eventually, within
 
 pytestmark = pytest.mark.e2e
 JOURNAL = "/var/lib/sidecar/work/schedule.json"
@@ -121,7 +121,12 @@ print(httpx.Client(transport=transport, base_url="http://sidecar").get("/metrics
 
 def test_prune_shows_what_keeps_each_run_and_deletes_the_others(stand: tuple[Sidecar, App]) -> None:
     sidecar, app = stand
-    only = {"schedule": "none", "retention.keep-daily": "none", "retention.keep-weekly": "none"}
+    only = {
+        "schedule": "none",
+        "retention.keep-within": "0s",
+        "retention.keep-daily": "none",
+        "retention.keep-weekly": "none",
+    }
     labels = {"commands.backup": "date"} | only
     first = app.target("pruned", labels | {"retention.keep-last": "3"})
     key = sidecar.key("pruned")
@@ -150,6 +155,22 @@ def test_prune_shows_what_keeps_each_run_and_deletes_the_others(stand: tuple[Sid
     last = parsed(sidecar, "run", key)["id"]
     assert eventually(lambda: on_disk(sidecar, "pruned") == {last}, seconds=20, what="pruned by itself")
     assert [row["run"] for row in parsed(sidecar, "artifacts", key)] == [last]
+
+
+def test_a_run_by_hand_after_an_accident_does_not_delete_the_nights(stand: tuple[Sidecar, App]) -> None:
+    sidecar, app = stand
+    container = app.target("accident", {"commands.backup": "cat /tmp/data", "schedule": "none"})
+    key = sidecar.key("accident")
+    target(sidecar, "accident")
+    within(container, "echo good >/tmp/data")
+    night = parsed(sidecar, "run", key)["id"]
+    within(container, "echo broken >/tmp/data")
+    by_hand = parsed(sidecar, "run", key)["id"]
+
+    assert {row["run"]: row["stays"] for row in parsed(sidecar, "prune", key)} == {night: True, by_hand: True}
+
+    docker("exec", sidecar.container, "backup-sidecar", "restore", key, "--run", night, "--to-file", "/tmp/night")
+    assert within(sidecar.container, f"cat /tmp/night/{night}/*") == "good"
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """Redis and SQLite: what was destroyed comes back by one command, and what is wrong with a backup is named."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -109,6 +110,22 @@ redis.register_function('own', function() return 1 end)" """,
     assert within(fresh, "redis-cli -n 7 DBSIZE") == "0"
     succeeded(sidecar, "emptied", "--replace", "--run", replaced["safety"])
     assert within(fresh, "redis-cli -n 7 GET other; redis-cli DBSIZE") == "1\n0"
+
+
+def test_what_a_restore_replaced_is_still_there_after_another_one(sidecar: Sidecar, app: App) -> None:
+    server = cache(app, "twice", {"enable": "true", "strategy": "redis"}, PASSWORD)
+    within(server, "redis-cli SET work 'of the night'")
+    sidecar.backup("twice")
+    within(server, "redis-cli SET work 'of today'")
+    today = succeeded(sidecar, "twice", "--replace")["safety"]
+    succeeded(sidecar, "twice", "--replace")
+
+    key = sidecar.key("twice")
+    assert sidecar.cli("prune", key).returncode == 0
+
+    assert re.search(rf"{today} .* stays +safety 7d, keep-within", sidecar.cli("prune", key, "--dry-run").stdout)
+    succeeded(sidecar, "twice", "--replace", "--run", today)
+    assert within(server, "redis-cli GET work") == "of today"
 
 
 # A server whose replicas wait for ever.

@@ -69,7 +69,12 @@ def operator(sidecar_image: str, token: str, tmp_path: Path) -> Iterator[Operato
 @pytest.mark.timeout(600)
 def test_a_sidecar_that_is_left_alone_does_its_work_and_says_when_it_cannot(operator: Operator, tmp_path: Path) -> None:
     sidecar, app = operator.sidecar, operator.app
-    only = {"retention.keep-daily": "none", "retention.keep-weekly": "none", "retention.keep-last": "1"}
+    only = {
+        "retention.keep-within": "0s",
+        "retention.keep-daily": "none",
+        "retention.keep-weekly": "none",
+        "retention.keep-last": "1",
+    }
     reading = {"commands.backup": "cat /tmp/data", "compression": "none", "retries": "0"}
     minutely = app.target("minutely", only | reading | {"schedule": "* * * * *"})
     nightly = app.target("nightly", NIGHTLY | reading)

@@ -301,7 +301,7 @@ def test_a_byte_that_rots_is_never_delivered_as_a_whole_artifact(
 )
 def test_a_run_that_rots_is_told_with_both_digests_and_pushes_no_good_one_out(small: tuple[Sidecar, App]) -> None:
     sidecar, app = small
-    labels = {"commands.backup": "head -c 600000 /dev/urandom", "compression": "none"}
+    labels = {"commands.backup": "head -c 600000 /dev/urandom", "compression": "none", "retention.keep-within": "0s"}
     container = app.target("rots", {**labels, "retention.keep-last": "2"})
     good, rotten = sidecar.backup("rots"), sidecar.backup("rots")
     found = rot(sidecar, "rots", rotten)

@@ -10,6 +10,10 @@ from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 HALF_HOUR = timedelta(minutes=30)
+SAFETY = timedelta(days=7)
+"""How long what a restore has replaced stays."""
+KINDS = ("good", "safety", "suspicious", "damaged")
+"""The best first."""
 
 
 @dataclass
@@ -34,6 +38,7 @@ class Plan:
     weekday: int | None = None
     """Monday is 0; None for every day."""
     catch_up: bool = True
+    within: timedelta = timedelta(days=2)
     last: int = 0
     days: int = 0
     weeks: int = 0
@@ -64,17 +69,16 @@ class Plan:
         stored = [row for row in self.rows if row.stored]
         if not stored or max(row.when for row in stored) > now:
             return
-        kept: list[Row] = []
-        for mark in ("good", "suspicious", "damaged"):
-            kept += self._kept([row for row in stored if kind(row) == mark])
-        anchor = next(
-            newest(rows)
-            for mark in ("good", "suspicious", "damaged")
-            if (rows := [r for r in stored if kind(r) == mark])
-        )
+        of_kind = {name: rows for name in KINDS if (rows := [row for row in stored if kind(row) == name])}
+        anchor = newest(next(iter(of_kind.values())))
+        counted = [row for name, rows in of_kind.items() if name != "safety" for row in self._kept(rows)]
         for row in stored:
-            too_old = self.max_age is not None and now - row.when > self.max_age and trusted
-            row.stored = row is anchor or (any(row is one for one in kept) and not too_old)
+            end = max(anchor.when, newest(of_kind[kind(row)]).when)
+            spared = row is anchor or (self.within and row.when >= end - self.within)
+            limit = SAFETY if kind(row) == "safety" else self.max_age
+            too_old = limit is not None and now - row.when > limit and trusted
+            wanted = kind(row) == "safety" or any(row is one for one in counted)
+            row.stored = bool(spared or (wanted and not too_old))
 
     def _kept(self, rows: list[Row]) -> list[Row]:
         if not rows:
@@ -101,7 +105,7 @@ def newest(rows: Iterable[Row]) -> Row:
 
 
 def kind(row: Row) -> str:
-    return row.mark if row.mark in ("suspicious", "damaged") else "good"
+    return row.mark if row.mark in KINDS else "good"
 
 
 def by_day(day: date) -> date:

@@ -2,8 +2,8 @@
 
 Only the stream is played: each run writes a few bytes through the real store. The year has both changes of the clocks
 in three zones, outages, a lost catalog, a target that is stopped at night, a failing week, suspicious runs of which one
-is accepted, a rotten artifact, and a clock that jumps a month ahead and a month back. What it comes to equals, to the
-run, what `oracle` computes from the policies' words.
+is accepted, a rotten artifact, restores, and a clock that jumps a month ahead and a month back. What it comes to
+equals, to the run, what `oracle` computes from the policies' words.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ from controller.catalog import Catalog
 from controller.errors import StoreError, TargetGone
 from controller.holds import Holds
 from controller.prune import Pruner
-from controller.report import Artifact, Failure, Key, Manifest, Report
+from controller.report import SAFETY, Artifact, Failure, Key, Manifest, Report
 from controller.scheduler import Scheduler
 from controller.store import Store
 from controller.targets import Scope, Target, find
@@ -51,10 +51,13 @@ ROTTEN = (at("05-20 12:00"), datetime(2026, 5, 17, tzinfo=UTC).date())  # when i
 FAILING = (at("06-01 00:00"), at("06-08 00:00"))  # shop/db
 SUSPICIOUS = (at("07-10 00:00"), at("07-17 00:00"))  # shop/db
 ACCEPTED = (at("07-18 12:00"), datetime(2026, 7, 14, tzinfo=UTC).date())
+RESTORES = {at(text): name for text, name in (("03-10 10:00", "db"), ("03-10 15:30", "db"), ("08-05 11:00", "web"))}
+"""Each stores first what it replaces."""
 AHEAD = (at("08-15 12:00"), at("08-15 14:00"))
 BACK = (at("10-20 12:00"), at("10-20 15:00"))
 CHECKED = [at(f"{month:02}-28 18:00") for month in range(1, 12)] + [
     *(at("02-13 12:00"), at("05-21 12:00"), at("07-12 12:00"), at("08-15 13:00"), at("08-15 15:00")),
+    *(at("03-11 12:00"), at("03-17 12:00"), at("03-18 12:00"), at("08-13 12:00")),
     *(at("09-10 12:00"), at("09-20 12:00"), at("10-20 14:00"), at("10-20 16:00"), at("12-01 12:00")),
 ]
 
@@ -76,6 +79,7 @@ LABELS = {
     "files": {
         "schedule": "0 0,12 * * *",
         "timezone": "America/New_York",
+        "retention.keep-within": "0s",
         "retention.keep-last": "3",
         "retention.keep-daily": "4",
         "retention.keep-weekly": "none",
@@ -84,6 +88,7 @@ LABELS = {
         "schedule": "30 4 * * SUN",
         "catch-up": "false",
         "retention.keep-daily": "none",
+        "retention.keep-within": "20d",
         "retention.keep-weekly": "6",
         "retention.keep-yearly": "2",
     },
@@ -95,8 +100,10 @@ def plans() -> dict[str, Plan]:
     night = (time(2, 30),)
     return {
         "db": Plan(ZoneInfo("Europe/Madrid"), night, days=7, weeks=5, months=12),
-        "files": Plan(ZoneInfo("America/New_York"), (time(0), time(12)), last=3, days=4),
-        "log": Plan(ZoneInfo("UTC"), (time(4, 30),), weekday=6, catch_up=False, weeks=6, years=2),
+        "files": Plan(ZoneInfo("America/New_York"), (time(0), time(12)), within=timedelta(0), last=3, days=4),
+        "log": Plan(
+            ZoneInfo("UTC"), (time(4, 30),), weekday=6, catch_up=False, within=timedelta(days=20), weeks=6, years=2
+        ),
         "web": Plan(ZoneInfo("Australia/Sydney"), night, days=60, max_age=timedelta(days=20)),
     }
 
@@ -143,7 +150,15 @@ class Sidecar:
         work = self.folder / "work"
         self.store, self.catalog = Store(self.folder / "artifacts"), Catalog(work / "catalog.sqlite")
         self.store.acquire()
-        self.pruner = Pruner(self.store, self.catalog, Holds(), self.targets, work, clock=self.now)
+        self.pruner = Pruner(
+            self.store,
+            self.catalog,
+            Holds(),
+            self.targets,
+            work,
+            safety=lambda: self.loaded.settings.policy.safety,
+            clock=self.now,
+        )
         for found in self.store.manifests():
             assert isinstance(found, Manifest)
             self.catalog.adopt(marks.report(self.store, found))
@@ -168,6 +183,8 @@ class Sidecar:
         if true == ACCEPTED[0]:
             self.mark(ACCEPTED[1], accepted=True)
         self.scheduler.look()
+        if true in RESTORES:
+            self.start(Key(project="shop", service=RESTORES[true]), SAFETY)
         self.pruner.look()
 
     def now(self) -> datetime:
@@ -239,6 +256,8 @@ def mark_of(report: Report) -> str:
         return report.failure.code if report.failure else ""
     if report.damaged:
         return "damaged"
+    if report.trigger == SAFETY:
+        return "safety"
     return "accepted" if report.accepted else "suspicious" if report.suspicious else ""
 
 
@@ -282,10 +301,10 @@ class Expected:
         self.steady = self.swept = BEGIN
         """Since when the clock has gone on and somebody has looked; when all targets were pruned last, by the clock."""
 
-    def run(self, name: str, true: datetime) -> None:
+    def run(self, name: str, true: datetime, mark: str = "") -> None:
         end = fate(name, true)
         row = Row(clock(true), "failed" if end == "failed" else "succeeded", stored=end != "failed")
-        row.mark = end if end == "suspicious" else ""
+        row.mark = end if end == "suspicious" else mark
         self.plans[name].rows.append(row)
         if row.stored:
             self.prune(name, true)
@@ -317,6 +336,8 @@ class Expected:
             self.miss(name, [true], "target-gone")
         elif not is_stopped and (clock(true) in self.due[name] or (name == "db" and true == STOPPED[1])):
             self.run(name, true)
+        if RESTORES.get(true) == name:
+            self.run(name, true, "safety")
         if name == "db":
             self.marks(plan, true)
 

@@ -56,7 +56,15 @@ class World:
         self.jobs = Jobs(self.execute, self.catalog, 4)
         self.drills = Drills(self.rehearse, self.catalog, self.store, allowed=True)
         self.holds = Holds()
-        self.pruner = Pruner(self.store, self.catalog, self.holds, self.targets, folder / "work", clock=utc_now)
+        self.pruner = Pruner(
+            self.store,
+            self.catalog,
+            self.holds,
+            self.targets,
+            folder / "work",
+            safety=lambda: self.loaded.settings.policy.safety,
+            clock=utc_now,
+        )
         engine = Engine(f"unix://{folder}/no-engine.sock")
         self.decider = Decider(
             engine,

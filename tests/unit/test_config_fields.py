@@ -8,7 +8,19 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from config.commands import CommandList
 from config.cron import Cron, Timezone
-from config.fields import CommaList, Compression, CompressionField, Count, Duration, Share, Size, User, Workdir, written
+from config.fields import (
+    CommaList,
+    Compression,
+    CompressionField,
+    Count,
+    Duration,
+    Share,
+    Size,
+    Span,
+    User,
+    Workdir,
+    written,
+)
 from config.validation import problems_from
 
 
@@ -56,6 +68,7 @@ def test_a_bad_duration_says_why(value: Any, reason: str) -> None:
 
 def test_a_duration_is_written_as_it_is_read() -> None:
     assert accepted(Duration, written(timedelta(days=1, seconds=3661))) == timedelta(days=1, seconds=3661)
+    assert accepted(Span, written(timedelta(0))) == timedelta(0)
 
 
 @pytest.mark.parametrize(

@@ -69,3 +69,11 @@ def test_what_is_just_enough_is_no_problem(settings: dict[str, object]) -> None:
 
 def test_the_largest_rule_counts() -> None:
     assert most_kept(Retention(keep_daily=7, keep_last=30)) == 30
+
+
+def test_keep_within_alone_keeps_one_run_at_least_where_somebody_has_set_it() -> None:
+    none = {"keep-daily": "none", "keep-weekly": "none"}
+    kept = [
+        most_kept(Retention.model_validate(none | more)) for more in ({"keep-within": "1h"}, {"keep-within": "0s"}, {})
+    ]
+    assert kept == [1, 0, 0]

@@ -19,10 +19,12 @@ from tests.unit.test_catalog_disk import fill, full
 
 KEY = Key(project="shop", service="db")
 LAST_TWO = POSTGRES | {
+    "backup.retention.keep-within": "0s",
     "backup.retention.keep-last": "2",
     "backup.retention.keep-daily": "none",
     "backup.retention.keep-weekly": "none",
 }
+TWENTY_DAYS = POSTGRES | {"backup.retention.keep-within": "0s", "backup.retention.max-age": "20d"}
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
 
@@ -38,7 +40,13 @@ class History(World):
 
     def restart(self) -> None:
         self.pruner = Pruner(
-            self.store, self.catalog, self.holds, self.targets, self.folder / "work", clock=lambda: self.now
+            self.store,
+            self.catalog,
+            self.holds,
+            self.targets,
+            self.folder / "work",
+            safety=lambda: self.loaded.settings.policy.safety,
+            clock=lambda: self.now,
         )
 
     def past(self, when: datetime, **marks: object) -> Report:
@@ -107,6 +115,26 @@ def test_a_target_is_pruned_after_each_good_run_and_all_of_them_once_a_day(histo
     assert len(history.on_disk) == 2
 
 
+def test_a_run_by_hand_and_a_second_restore_delete_nothing_that_somebody_may_need(tmp_path: Path) -> None:
+    history = History(tmp_path, POSTGRES)
+    for minutes, trigger in enumerate(("cli", "restore", "restore", "cli"), 1):
+        history.past(NOW + timedelta(minutes=minutes), trigger=trigger)
+    history.now = NOW + timedelta(hours=1)
+    history.pruner.look()
+    assert len(history.on_disk) == 8
+
+
+def test_the_operator_says_how_long_what_a_restore_replaced_stays(history: History) -> None:
+    saved = history.past(NOW - timedelta(days=2, hours=1), trigger="restore")
+    for day in range(2):  # So that the clock is trusted.
+        history.now = NOW + timedelta(days=day)
+        history.pruner.look()
+    assert saved.id in history.on_disk
+    history.configure("policy: {safety: 3d}")
+    history.pruner.prune(history.targets()[0])
+    assert history.on_disk == ids(*history.runs[:2])
+
+
 def test_targets_whose_settings_are_not_known_keep_everything(tmp_path: Path) -> None:
     history = History(tmp_path, LAST_TWO | {"backup.timeout": "10"})
     assert history.pruner.prune(history.targets()[0]) == []
@@ -165,7 +193,7 @@ def test_a_clock_that_was_set_back_deletes_nothing(history: History) -> None:
 
 
 def test_a_jump_ahead_lets_nothing_go_by_its_age_until_the_clock_has_settled(tmp_path: Path) -> None:
-    history = History(tmp_path, POSTGRES | {"backup.retention.max-age": "20d"})
+    history = History(tmp_path, TWENTY_DAYS)
     for day in range(2):
         history.now = NOW + timedelta(days=day)
         history.pruner.look()
@@ -183,7 +211,7 @@ def test_a_jump_ahead_lets_nothing_go_by_its_age_until_the_clock_has_settled(tmp
 
 
 def test_a_clock_that_is_watched_without_any_run_is_trusted(tmp_path: Path) -> None:
-    history = History(tmp_path, POSTGRES | {"backup.retention.max-age": "20d"})
+    history = History(tmp_path, TWENTY_DAYS)
     for hour in range(0, 24 * 22, 7):
         history.now = NOW + timedelta(hours=hour)
         history.pruner.look()
@@ -191,7 +219,7 @@ def test_a_clock_that_is_watched_without_any_run_is_trusted(tmp_path: Path) -> N
 
 
 def test_a_clock_that_nobody_has_watched_is_not_trusted(tmp_path: Path) -> None:
-    history = History(tmp_path, POSTGRES | {"backup.retention.max-age": "20d"})
+    history = History(tmp_path, TWENTY_DAYS)
     history.now = NOW + timedelta(days=400)
     (history.folder / "work" / FILE).write_text("{")
     history.pruner.look()

@@ -15,12 +15,13 @@ KEY = Key(project="shop", service="db")
 MADRID = ZoneInfo("Europe/Madrid")
 NOW = datetime(2026, 6, 30, 12, tzinfo=UTC)
 NOTHING = Retention(keep_daily=None, keep_weekly=None)
+WEEK = timedelta(days=7)
 
 
 def policy(**rules: int | str | None) -> Retention:
-    return NOTHING.model_validate(
-        {"keep-daily": None, "keep-weekly": None} | {k.replace("_", "-"): v for k, v in rules.items()}
-    )
+    """These rules alone."""
+    none = {"keep-within": "0s", "keep-daily": None, "keep-weekly": None}
+    return Retention.model_validate(none | {k.replace("_", "-"): v for k, v in rules.items()})
 
 
 def run(when: datetime, number: int = 0, **marks: object) -> Report:
@@ -38,7 +39,7 @@ def nightly(days: int, *, hour: int = 3) -> list[Report]:
 
 
 def decided(rules: Retention, runs: list[Report], *, trusted: bool = True) -> list[Verdict]:
-    return decide(rules, runs, NOW, MADRID, trusted=trusted)
+    return decide(rules, runs, NOW, MADRID, safety=WEEK, trusted=trusted)
 
 
 def staying(rules: Retention, runs: list[Report], *, trusted: bool = True) -> list[str]:
@@ -63,7 +64,7 @@ def test_days_without_a_run_do_not_count() -> None:
 def test_days_are_those_of_the_targets_zone() -> None:
     runs = [at("2026-06-29 00:30"), at("2026-06-28 23:30")]
     assert staying(policy(keep_daily=2), runs) == ["06-29 00:30", "06-28 23:30"]
-    in_utc = decide(policy(keep_daily=2), runs, NOW, ZoneInfo("UTC"), trusted=True)
+    in_utc = decide(policy(keep_daily=2), runs, NOW, ZoneInfo("UTC"), safety=WEEK, trusted=True)
     assert [one.stays for one in in_utc] == [True, False]
 
 
@@ -105,7 +106,33 @@ def test_each_run_names_the_rules_that_keep_it() -> None:
 
 
 def test_without_any_rule_everything_stays() -> None:
-    assert {one.rules[0] for one in decided(NOTHING, nightly(40))} == {UNLIMITED}
+    assert all(UNLIMITED in one.rules for one in decided(NOTHING, nightly(40)))
+
+
+def test_a_run_by_hand_takes_the_place_of_no_run_of_the_last_two_days() -> None:
+    by_hand = [run(NOW - timedelta(minutes=back), trigger="cli") for back in range(9)]
+    runs = [*by_hand, *nightly(4)]
+    assert [one.run for one in decided(Retention(), runs) if one.stays] == runs
+    counted = decided(Retention.model_validate({"keep-within": "0s"}), runs)
+    assert [one.run for one in counted if one.stays] == [by_hand[0], *nightly(4)[1:]]
+
+
+def test_keep_within_counts_from_the_newest_good_run_and_for_younger_ones_of_another_series_from_theirs() -> None:
+    good = [at("2026-06-05 03:00"), at("2026-06-03 03:00"), at("2026-06-03 02:59")]
+    rotten = [at(f"2026-06-{day:02} 04:00", damaged="rot") for day in (4, 2)]
+    strange = [at(f"2026-06-{day} 04:00", suspicious=("small",)) for day in (20, 18, 17)]
+    kept = ["06-20 04:00", "06-18 04:00", "06-05 03:00", "06-04 04:00", "06-03 03:00"]
+    assert staying(policy(keep_within="2d", keep_yearly=1), [*good, *rotten, *strange]) == kept
+
+
+def test_keep_within_alone_is_a_rule_where_somebody_has_set_it() -> None:
+    assert len(staying(policy(keep_within="2d"), nightly(9))) == 3
+    assert len(staying(NOTHING, nightly(9))) == len(staying(policy(), nightly(9))) == 9
+
+
+def test_max_age_takes_nothing_that_keep_within_keeps() -> None:
+    found = decided(policy(keep_daily=30, keep_within="5d", max_age="1d"), nightly(20))
+    assert [one.rules for one in found if one.stays][1:] == [("keep-within", "keep-daily")] * 5
 
 
 def test_max_age_caps_what_the_other_rules_keep() -> None:
@@ -140,7 +167,20 @@ def test_a_backup_of_what_a_restore_replaced_pushes_out_no_good_run_of_its_day()
     good = nightly(6)
     found = decided(policy(keep_daily=4), [*saved, *good])
     assert [one.run for one in found if one.stays and one.run.trigger != "restore"] == good[:4]
-    assert all(one.stays for one in found if one.run.trigger == "restore")
+
+
+@pytest.mark.parametrize("marks", [{}, {"suspicious": ("empty",)}, {"damaged": "rot"}])
+def test_backups_of_what_restores_replaced_stay_for_a_time_of_their_own(marks: dict[str, object]) -> None:
+    saved = [run(NOW - WEEK + timedelta(seconds=s), s + 9, trigger="restore", **marks) for s in (9, 3, 0, -1)]
+    for rules in (policy(keep_last=1, max_age="1d"), policy(keep_daily=99), NOTHING):
+        found = {one.run.id: one for one in decided(rules, [*saved, *nightly(1)])}
+        assert [found[one.id].rules for one in saved] == [("safety 7d",)] * 3 + [()]
+        assert found[saved[3].id].cause == "safety 7d"
+
+
+def test_a_backup_of_what_a_restore_replaced_does_not_go_while_it_is_the_best_there_is() -> None:
+    old = [at("2020-01-02 03:00", trigger="restore"), at("2020-01-01 03:00", trigger="restore")]
+    assert [one.rules for one in decided(policy(keep_last=9), old)] == [("newest safety run",), ()]
 
 
 def test_suspicious_runs_are_counted_among_themselves_until_somebody_accepts_one() -> None:
@@ -174,18 +214,23 @@ def test_with_a_run_from_the_future_nothing_goes() -> None:
 def test_a_clock_that_jumped_lets_nothing_go_by_its_age() -> None:
     rules, runs = policy(keep_daily=5, max_age="3d"), nightly(7)
     later = NOW + timedelta(days=31)
-    sure, unsure = (decide(rules, runs, later, MADRID, trusted=trusted) for trusted in (True, False))
+    saved = run(NOW - timedelta(days=1), trigger="restore")
+    sure, unsure = (
+        decide(rules, [*runs, saved], later, MADRID, safety=WEEK, trusted=trusted) for trusted in (True, False)
+    )
     assert sum(one.stays for one in sure) == 1
-    assert sum(one.stays for one in unsure) == 5
-    assert unsure[1].rules == ("keep-daily", UNTRUSTED)
+    assert sum(one.stays for one in unsure) == 6
+    assert [one.rules for one in unsure[1:3]] == [(UNTRUSTED,), ("keep-daily", UNTRUSTED)]
 
 
 # --- laws
 
 law = settings(deadline=None)
 counts = some.none() | some.integers(1, 5)
+times = some.timedeltas(timedelta(hours=1), timedelta(days=900))
 policies = some.builds(
-    lambda last, hourly, daily, weekly, monthly, yearly, age: Retention(
+    lambda within, last, hourly, daily, weekly, monthly, yearly, age: Retention(
+        **within,
         keep_last=last,
         keep_hourly=hourly,
         keep_daily=daily,
@@ -194,8 +239,9 @@ policies = some.builds(
         keep_yearly=yearly,
         max_age=age,
     ),
+    some.fixed_dictionaries({}, optional={"keep_within": some.just(timedelta(0)) | times}),
     *[counts] * 6,
-    some.none() | some.timedeltas(timedelta(hours=1), timedelta(days=900)),
+    some.none() | times,
 )
 marks = some.fixed_dictionaries(
     {},
@@ -215,14 +261,46 @@ zones = some.sampled_from([ZoneInfo(name) for name in ("UTC", "Europe/Madrid", "
 
 
 def kept(rules: Retention, runs: list[Report], zone: ZoneInfo, *, trusted: bool = True) -> list[Report]:
-    return [one.run for one in decide(rules, runs, NOW, zone, trusted=trusted) if one.stays]
+    return [one.run for one in decide(rules, runs, NOW, zone, safety=WEEK, trusted=trusted) if one.stays]
 
 
 @law
 @given(policies, histories, zones)
 def test_the_newest_good_run_never_goes(rules: Retention, runs: list[Report], zone: ZoneInfo) -> None:
-    good = sorted((one for one in runs if one.good), key=lambda one: one.id)
+    good = sorted((one for one in runs if series_of(one) == "good"), key=lambda one: one.id)
     assert not good or good[-1] in kept(rules, runs, zone)
+
+
+@law
+@given(policies, histories, zones, some.booleans())
+def test_no_run_within_keep_within_of_the_newest_ever_goes(
+    rules: Retention, runs: list[Report], zone: ZoneInfo, trusted: bool
+) -> None:
+    stored = [one for one in runs if one.stored]
+    if stored and rules.keep_within:
+        begin = max(one.time for one in stored) - rules.keep_within
+        assert {one for one in stored if one.time >= begin} <= set(kept(rules, runs, zone, trusted=trusted))
+
+
+@law
+@given(policies, histories, zones)
+def test_what_a_restore_replaced_stays_a_week_and_no_count_keeps_it_longer(
+    rules: Retention, runs: list[Report], zone: ZoneInfo
+) -> None:
+    stayed = kept(rules, runs, zone)
+    saved = [one for one in runs if one.stored and one.trigger == "restore"]
+    assert {one for one in saved if one.time >= NOW - WEEK} <= set(stayed)
+    if not rules.keep_within and any(series_of(one) == "good" for one in runs):
+        assert all(one.time >= NOW - WEEK for one in saved if one in stayed)
+
+
+@law
+@given(policies, histories, zones)
+def test_what_a_restore_replaced_decides_nothing_about_other_good_runs(
+    rules: Retention, runs: list[Report], zone: ZoneInfo
+) -> None:
+    good = [one for one in runs if series_of(one) == "good"]
+    assert [one for one in kept(rules, runs, zone) if one in good] == kept(rules, good, zone)
 
 
 @law
@@ -254,7 +332,7 @@ def test_what_is_not_good_decides_nothing_about_what_is(rules: Retention, runs: 
 @law
 @given(policies, histories, zones)
 def test_every_stored_run_has_one_verdict_with_a_reason(rules: Retention, runs: list[Report], zone: ZoneInfo) -> None:
-    found = decide(rules, runs, NOW, zone, trusted=True)
+    found = decide(rules, runs, NOW, zone, safety=WEEK, trusted=True)
     assert [one.run for one in found] == sorted((one for one in runs if one.stored), key=lambda one: one.id)[::-1]
     assert all(bool(one.rules) != bool(one.cause) for one in found)
 
@@ -275,7 +353,7 @@ def test_a_clock_that_was_set_back_lets_nothing_go(
     stored = sorted((one for one in runs if one.stored), key=lambda one: one.id)
     if stored:
         before = stored[-1].time - timedelta(seconds=seconds)
-        assert all(one.stays for one in decide(rules, runs, before, zone, trusted=True))
+        assert all(one.stays for one in decide(rules, runs, before, zone, safety=WEEK, trusted=True))
 
 
 @law
@@ -283,12 +361,13 @@ def test_a_clock_that_was_set_back_lets_nothing_go(
 def test_each_period_that_counts_keeps_its_newest_run(runs: list[Report], zone: ZoneInfo, count: int) -> None:
     newest: dict[tuple[str, date], Report] = {}
     for one in runs:
-        if one.stored:
+        if one.stored and one.trigger != "restore":
             slot = (series_of(one), one.time.astimezone(zone).date())
             newest[slot] = max(newest.get(slot, one), one, key=lambda item: item.id)
     wanted = {
         newest[slot].id
-        for series in ("good", "safety", "suspicious", "damaged")
+        for series in ("good", "suspicious", "damaged")
         for slot in sorted((slot for slot in newest if slot[0] == series), key=lambda slot: slot[1])[-count:]
     }
-    assert {one.id for one in kept(policy(keep_daily=count), runs, zone)} == wanted
+    counted = kept(policy(keep_daily=count), [one for one in runs if one.trigger != "restore"], zone)
+    assert {one.id for one in counted} == wanted
