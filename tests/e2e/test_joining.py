@@ -168,6 +168,17 @@ def test_the_image_is_built_from_the_joined_folder(tmp_path: Path) -> None:
         subprocess.run(["docker", "image", "rm", "--force", image], capture_output=True, check=False)
 
 
+def test_compose_accepts_each_file_of_the_readme(tmp_path: Path) -> None:
+    blocks = re.findall(r"^```yaml\n(.*?)^```$", (REPOSITORY / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    files = [block for block in blocks if "services:" in block]
+    assert len(files) > 1
+    for number, file in enumerate(files):
+        app = App(tmp_path / f"app{number}", file, ())
+        app.environment["POSTGRES_PASSWORD"] = "secret"
+        result = app.compose("config", "--quiet")
+        assert result.returncode == 0, result.stderr
+
+
 def test_the_minimal_example_runs_alone(request: pytest.FixtureRequest) -> None:
     example = REPOSITORY / "examples" / "compose" / "minimal"
     project = f"minimal-{secrets.token_hex(3)}"
