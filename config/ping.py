@@ -13,14 +13,14 @@ class Ping(Model):
     """A check elsewhere that raises the alarm when nobody pings it any more."""
 
     url: Secret | None = None
-    """URL of the check, to which `/start` and `/fail` are added; whoever knows it can ping: best `{secret: NAME}`."""
+    """URL of the check; `/start` and `/fail` are appended to it. It works like a password: use `{secret: NAME}`."""
 
 
 class OwnTarget(TargetLayer):
     """`targets.<key>` of the file: what labels may set, and what they may not."""
 
     ping: Ping = Ping()
-    """Is pinged when a run starts, has succeeded or has not."""
+    """A check that is told when a run starts, succeeds or fails."""
 
 
 def is_check(url: str) -> bool:

@@ -1,25 +1,29 @@
-"""The label reference as a table in Markdown, made from the models, so that README and program cannot disagree."""
+"""Makes the reference tables of labels and of config.yaml from the models, so that docs and program cannot disagree."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import timedelta
+from typing import get_args
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from config.fields import SecretReference, Size, written
 from config.layers import flatten
+from config.settings import OwnTarget, Settings
 from config.target import TargetLayer, TargetSettings, leaves
 from config.wording import dotted
 
 _FIRST = (
     (
         "enable",
-        "Opt in: `true`, `yes`, `on`, `1`. Without it a container with other labels is listed as `disabled`.",
+        "Turns backups on: `true`, `yes`, `on` or `1`. A container that only has other labels is `disabled`.",
         "",
     ),
 )
 _LAST = (
     (
         "targets.<name>.<key>",
-        "Any of the above for one of several targets of a container; names of `a-z`, `0-9`, `-`.",
+        "Any label above, for one of several targets in the same container. Names consist of `a-z`, `0-9` and `-`.",
         "",
     ),
 )
@@ -28,8 +32,23 @@ _LAST = (
 def label_table(strategies: Mapping[str, type[BaseModel]] | None = None, prefix: str = "backup.") -> str:
     """Rows of label, what it does and its default; `strategies` are the models of the options by canonical name."""
     rows = [*_FIRST, *_settings(), *_options(strategies or {}), *_LAST]
-    lines = [f"| `{prefix}{key}` | {_cell(what)} | {_cell(default)} |" for key, what, default in rows]
-    return "\n".join(["| label | what it does | default |", "| --- | --- | --- |", *lines]) + "\n"
+    return _table("label", [(prefix + key, what, default) for key, what, default in rows])
+
+
+def config_table() -> str:
+    """Rows of key, what it does and its default; what labels can set as well is one row."""
+    fields = [leaf for leaf in leaves(Settings) if leaf[0][0] not in {"defaults", "targets"}]
+    fields += [
+        (("defaults", "<setting>"), Settings.model_fields["defaults"]),
+        (("targets", "<key>", "<setting>"), Settings.model_fields["targets"]),
+        (("targets", "<key>", "ping", "url"), OwnTarget.model_fields["ping"]),
+    ]
+    return _table("key", [(dotted(path), _first_paragraph(field), _shown(_default(field))) for path, field in fields])
+
+
+def _table(head: str, rows: Iterable[tuple[str, str, str]]) -> str:
+    lines = [f"| `{name}` | {_cell(what)} | {_cell(default)} |" for name, what, default in rows]
+    return "\n".join([f"| {head} | what it does | default |", "| --- | --- | --- |", *lines]) + "\n"
 
 
 def _settings() -> Iterator[tuple[str, str, str]]:
@@ -43,8 +62,19 @@ def _settings() -> Iterator[tuple[str, str, str]]:
 def _options(strategies: Mapping[str, type[BaseModel]]) -> Iterator[tuple[str, str, str]]:
     for strategy, model in sorted(strategies.items()):
         for name, field in model.model_fields.items():
-            default = None if field.is_required() else field.get_default(call_default_factory=True)
-            yield f"{strategy}.{field.alias or name}", _first_paragraph(field), _shown(default)
+            yield f"{strategy}.{field.alias or name}", _first_paragraph(field), _shown(_default(field))
+
+
+def _default(field: FieldInfo) -> object:
+    """The field's default, as a person writes it."""
+    default = None if field.is_required() else field.get_default(call_default_factory=True)
+    if isinstance(default, timedelta):
+        return written(default)
+    if isinstance(default, SecretReference):
+        return f"{{secret: {default.secret}}}"
+    if isinstance(default, int) and get_args(Size)[1] in field.metadata:
+        return f"{default / (1 << 30):g}GiB"
+    return None if isinstance(default, BaseModel) else default
 
 
 def _first_paragraph(field: FieldInfo) -> str:

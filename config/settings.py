@@ -53,7 +53,7 @@ class DefaultStrategy(Model):
     """The strategy of targets that name none; its options stand beneath its name."""
 
     type: str | None = None
-    """Strategy of targets that name none; unset makes each target name its own."""
+    """Strategy of targets that name none. Unset: every target has to name one."""
     commands: Commands = Commands()
     """Commands of targets that name no strategy; they come from the file, so they may see the secrets."""
 
@@ -76,11 +76,11 @@ class Paths(Model):
     """Folders in the sidecar's container."""
 
     artifacts: Folder = Path("/var/lib/sidecar/artifacts")
-    """Folder of the finished backups, one folder for each run; mount a volume here."""
+    """Folder for finished backups; mount a volume here."""
     workdir: Folder = Path("/var/lib/sidecar/work")
-    """Folder of catalog, journals, identity and socket; it has to outlive the container."""
+    """Folder for the catalog, journals, identity and socket; it has to outlive the container."""
     tmp: Folder = Path("/var/lib/sidecar/tmp")
-    """Folder of what need not outlive a run."""
+    """Folder for temporary files."""
 
     @model_validator(mode="after")
     def _distinct(self) -> "Paths":
@@ -93,9 +93,9 @@ class LabelPolicy(Model):
     """What labels may set."""
 
     allow: CommaList = ()
-    """Patterns of the label keys that are allowed, without prefix (`retention.*`); empty allows all."""
+    """Patterns of allowed label keys, without the prefix (`retention.*`). Empty: all are allowed."""
     lock: CommaList = ()
-    """Patterns of the label keys that only the file may set (`user`)."""
+    """Patterns of label keys that only this file may set (`user`)."""
 
 
 class Policy(Model):
@@ -104,29 +104,29 @@ class Policy(Model):
     labels: LabelPolicy = LabelPolicy()
     """What labels may set."""
     min_interval: Duration = timedelta(minutes=5)
-    """Least time between two runs, or two drills, that a schedule may ask for."""
+    """Minimum time between two scheduled runs, or two scheduled drills, of a target."""
     min_keep: Annotated[int, Field(ge=1, le=1000)] = 1
-    """Least number of runs that a retention has to keep, by the largest of its `keep-*`."""
+    """Minimum for the largest `keep-*` number of a target's retention."""
     min_max_age: Duration | None = None
-    """Least `retention.max-age`; unset allows any."""
+    """Minimum for `retention.max-age`. Unset: no minimum."""
     safety: Duration = timedelta(days=7)
-    """Age up to which the backup of what a restore replaced stays, whatever the other rules say; then it goes."""
+    """How long the backup stays that a restore makes of what it replaces, whatever the retention says."""
     max_concurrent_runs: Annotated[int, Field(ge=1, le=100)] = 2
-    """Runs at a time; each takes about a core and 16 MiB of memory."""
+    """Maximum number of runs at the same time; each takes about one core and 16 MiB of memory."""
     create_containers: bool = False
-    """Whether throw-away containers may be created, for drills and to read SQLite where its client is missing; off,
-    because it is the engine's most powerful right."""
+    """Whether the sidecar may create temporary containers, for drills and to read SQLite without its client. Off by
+    default, because creating containers is the most powerful permission of the engine."""
 
 
 class Drills(Model):
     """Rehearsals of restores in throw-away containers; only under `policy.create-containers`."""
 
     memory: Size = 1 << 30
-    """Memory that a throw-away container may take; the lower limit of its target holds for it too."""
+    """Memory limit of a drill's container; the target's own limit applies if it is lower."""
     cpus: Annotated[float, Field(gt=0, le=256)] = 1.0
-    """Processors that it may take."""
+    """CPU limit of a drill's container."""
     timeout: Duration = timedelta(hours=1)
-    """Longest time for a whole drill."""
+    """Maximum duration of a drill."""
 
 
 def _url(value: str) -> str:
@@ -150,26 +150,26 @@ class Api(Model):
     """The HTTP interface on `scope.external`."""
 
     host: str = "0.0.0.0"  # noqa: S104 - see below
-    """Address to listen on; all of them, since the networks decide who can reach it, and a token is needed."""
+    """Address to listen on. The default is safe: only containers on its networks reach it, and they need the token."""
     port: Annotated[int, Field(ge=1, le=65535)] = 8000
     """Port to listen on."""
     token: Secret = SecretReference(secret=TOKEN_NAME)
-    """Bearer token of every request, at least 16 characters; best given as `{secret: NAME}`."""
+    """Bearer token that every request needs, at least 16 characters; preferably `{secret: NAME}`."""
     advertise: Url | None = None
-    """URL told to the orchestrator; unset is the own IPv4 on `scope.external`."""
+    """URL that the orchestrator is told to call. Unset: the sidecar's IPv4 address on `scope.external`."""
     respond_within: Duration = timedelta(seconds=240)
-    """Longest time that an export is kept waiting before it is answered 503 with `Retry-After`."""
+    """Maximum time that an export request waits for its backup; after it, the answer is 503 with `Retry-After`."""
 
 
 class Orchestrator(Model):
     """The central orchestrator that the sidecar announces itself to."""
 
     url: Url
-    """Where it is, without a path."""
+    """URL of the orchestrator, without a path."""
     key: Secret
-    """Key that signs the heartbeat; it is never sent."""
+    """Key that signs heartbeats; it is never sent."""
     interval: Duration = timedelta(seconds=15)
-    """Time between heartbeats; the orchestrator's answer may change it."""
+    """Time between heartbeats; the orchestrator may change it in its answer."""
 
 
 class Scope(Model):
@@ -180,25 +180,25 @@ class Scope(Model):
     external: Annotated[str, Field(min_length=1)] = "backups_net"
     """Network shared with the orchestrator."""
     project: Literal["own", "any"] = "own"
-    """`own`: only containers of the sidecar's own Compose project; `any`: all on the network."""
+    """`own`: only containers in the sidecar's Compose project; `any`: all containers on the network."""
 
 
 class Verify(Model):
     """The re-reading of what is stored."""
 
     budget: Size = 10 << 30
-    """Bytes that are re-read in a day, those first that were not for the longest time; `0B` re-reads nothing."""
+    """Maximum amount of stored data to re-read in a day, oldest check first; `0B` turns this off."""
     every: Duration = timedelta(days=7)
-    """Age of a run's last reading from which it is read again."""
+    """How long a run counts as checked; after that it is read again."""
 
 
 class Log(Model):
     """What is written to standard error."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
-    """Least severity that is written."""
+    """Minimum severity of log lines."""
     format: Literal["auto", "json", "text"] = "auto"
-    """`auto`: text for a terminal, else JSON."""
+    """`text`, `json`, or `auto`: text on a terminal, otherwise JSON."""
 
 
 def _prefix(value: str) -> str:
@@ -220,17 +220,17 @@ class Settings(Model):
     """The whole of `config.yaml`."""
 
     schema_version: Literal[1] = Field(default=1, alias="schema")
-    """Version of this file's form."""
+    """Version of this file's format."""
     strategy: DefaultStrategy = DefaultStrategy()
     """The strategy of targets that name none."""
     paths: Paths = Paths()
     """Folders in the sidecar's container."""
     secrets: VariableNames = ()
-    """Names of the secrets for commands of this file; values come from the environment, `.env` or `NAME_FILE`."""
+    """Names of the secrets for commands in this file; their values come from the environment, `.env` or `NAME_FILE`."""
     defaults: CommonSettings = CommonSettings()
-    """Settings of every target, before its labels."""
+    """Settings for all targets; labels override them."""
     targets: dict[TargetKey, OwnTarget] = Field(default_factory=dict)
-    """Settings of one target by key, after its labels: the operator has the last word."""
+    """Settings for one target; they override its labels."""
     policy: Policy = Policy()
     """What the operator allows."""
     drills: Drills = Drills()
@@ -240,12 +240,12 @@ class Settings(Model):
     orchestrator: Orchestrator | None = None
     """The central orchestrator; unset announces nothing."""
     ping: Ping = Ping()
-    """Is pinged every few minutes, with the verdict of `status`."""
+    """A check that is told the result of `status` every few minutes."""
     scope: Scope = Scope()
     """Which containers are looked at."""
     verify: Verify = Verify()
     """The re-reading of what is stored."""
     label_prefix: Annotated[str, AfterValidator(_prefix)] = "backup."
-    """What the labels begin with."""
+    """Prefix of the labels."""
     log: Log = Log()
     """What is written to standard error."""

@@ -47,41 +47,41 @@ class Commands(Model):
     """Commands that run in the target."""
 
     pre: CommandList = ()
-    """Commands before the backup, in order; one that fails ends the run."""
+    """Commands to run before the backup, in order. If one fails, the run fails."""
     backup: CommandList = ()
-    """Commands whose joined standard output is the backup; they stop at the first failure, and replace the strategy."""
+    """Commands that replace the strategy: their joined standard output is the backup. The first failure ends them."""
     post: CommandList = ()
-    """Commands after the backup, also after a failed one, with `BACKUP_OUTCOME` set."""
+    """Commands to run after the backup, even a failed one. `BACKUP_OUTCOME` holds the result."""
     restore: CommandList = ()
-    """Commands that take back from standard input what `commands.backup` wrote, for a restore."""
+    """Commands that restore what `commands.backup` wrote; they read it from standard input."""
 
 
 class Retention(Model):
     """Which runs stay, in restic's words: a run stays if any rule wants it."""
 
     keep_within: Span = timedelta(days=2)
-    """Time before the newest good run in which every run stays, `max-age` or not; `0s` turns it off.
-
-    Where it is set and no number is, nothing else stays; the built-in one alone lets nothing go.
-    """
+    """Every run that is at most this much older than the newest good one stays; `0s` turns the rule off."""
     keep_last: Count = None
-    """Newest runs to keep, whatever their age."""
+    """Number of newest runs to keep."""
     keep_hourly: Count = None
-    """Hours of which the newest run stays."""
+    """Number of hours, with a run, of which the newest one stays."""
     keep_daily: Count = 7
-    """Days of which the newest run stays."""
+    """Number of days, with a run, of which the newest one stays."""
     keep_weekly: Count = 4
-    """Weeks of which the newest run stays."""
+    """Number of weeks, with a run, of which the newest one stays."""
     keep_monthly: Count = None
-    """Months of which the newest run stays."""
+    """Number of months, with a run, of which the newest one stays."""
     keep_yearly: Count = None
-    """Years of which the newest run stays."""
+    """Number of years, with a run, of which the newest one stays."""
     max_age: Duration | None = None
-    """Age above which a run goes, unless `keep-within` keeps it or it is the newest good one."""
+    """Maximum age of a run; the newest good one and what `keep-within` keeps stay nevertheless."""
 
     @property
     def keeps_within(self) -> bool:
-        """Whether somebody has set `keep-within`, so that it is a rule even where no number is set."""
+        """Whether somebody has set `keep-within`: then it is a rule even where no number is set.
+
+        The built-in value alone deletes nothing, so that a target whose numbers were all unset keeps every run.
+        """
         return bool(self.keep_within) and "keep_within" in self.model_fields_set
 
 
@@ -89,51 +89,53 @@ class Expect(Model):
     """What a good backup looks like."""
 
     min_size: Size | None = None
-    """Size of the dumped stream below which the run fails, because it cannot be whole."""
+    """Smallest size of the dump before compression; a smaller dump fails the run."""
     max_shrink: Share | None = None
-    """Share by which a backup, or a table in it, may be smaller than in the last good one; else it is `suspicious`."""
+    """Largest decrease since the last good run, such as `50%`, of the dump's size or a table's rows; a run that shrinks
+    more is `suspicious`. Unset: not checked."""
     max_age: Duration | None = None
-    """Age of the last good run up to which the target counts as fresh."""
+    """Maximum age of the last good run; beyond it the target is `stale`."""
 
 
 class Drill(Model):
     """Rehearsals of the restore."""
 
     schedule: Cron = "none"
-    """When to rehearse a restore into a throw-away container."""
+    """When to run a restore drill, which restores into a temporary container; same syntax as `schedule`."""
     check: CommandField | None = None
-    """Command that runs in the restored container and exits 0 when the data is right."""
+    """Command to run in the restored container; it exits 0 if the data is correct."""
 
 
 class CommonSettings(Model):
     """The settings that do not depend on the strategy."""
 
     schedule: Cron | None = None
-    """Cron, `@daily`, `H` for a minute or hour spread by key, or `none`; unset is once a night, from 00 to 05."""
+    """Cron expression, `@daily` and the like, or `none`. `H` picks a fixed minute or hour for each target. Unset:
+    once a night between 00:00 and 05:00."""
     timezone: Timezone = "UTC"
-    """IANA name of the zone in which the schedule is meant, and in which the days of retention begin."""
+    """IANA time zone of the schedule and of the days that retention counts."""
     catch_up: bool = True
-    """Whether a run that was missed while sidecar, host or target were down is made up for, once."""
+    """Whether to run once, as soon as possible, after runs were missed because the sidecar, host or target was down."""
     timeout: Duration = timedelta(hours=1)
-    """Longest time for a whole run."""
+    """Maximum duration of a run, retries included."""
     stall_timeout: Duration = timedelta(minutes=10)
-    """Longest time without a single byte of the dump, which tells a hanging dump from a slow one."""
+    """Maximum time without any output from the dump, so that a hanging dump fails early."""
     retries: Annotated[int, Field(ge=0, le=10)] = 2
-    """How often a run that failed for a passing reason, such as a lost engine, begins anew within its timeout."""
+    """How many times to retry a run that failed for a temporary reason, such as a lost connection to the engine."""
     retention: Retention = Retention()
     """Which runs stay."""
     compression: CompressionField = Compression("zstd", 3)
     """`zstd`, `zstd:19`, `gzip` or `none`."""
     quiesce: Literal["none", "pause", "stop"] = "none"
-    """Hold writes while reading: `pause` or `stop` the container; only for `filesystem`."""
+    """Stop writes during the backup: `pause` or `stop` the container. Only for `filesystem`."""
     user: User | None = None
-    """User of every command in the target; unset is the image's own."""
+    """User that runs every command in the target. Unset: the image's user."""
     workdir: Workdir | None = None
-    """Working directory of every command in the target; unset is the image's own."""
+    """Working directory of every command in the target. Unset: the image's."""
     env: dict[VariableName, VariableValue] = Field(default_factory=dict)
-    """Variables of every command in the target; `BACKUP_*` is reserved."""
+    """Environment variable for every command in the target; `BACKUP_*` is reserved."""
     counts: bool = True
-    """Whether rows, keys and files are counted beside each dump, so that a restore can be compared with it."""
+    """Whether to count rows, keys and files with each dump, so that a restore can be compared with it."""
     expect: Expect = Expect()
     """What a good backup looks like."""
     drill: Drill = Drill()
@@ -144,7 +146,7 @@ class TargetLayer(CommonSettings):
     """`targets.<key>` of the file: the labels without prefix; a strategy's options stand beneath its name."""
 
     strategy: str | None = None
-    """How the data is dumped, checked and restored; not needed with `commands.backup`."""
+    """How to dump, check and restore the data. Not needed with `commands.backup`."""
     commands: Commands = Commands()
     """Commands that run in the target."""
 

@@ -1,35 +1,41 @@
 #!/usr/bin/env python3
-"""Write the label table of both READMEs anew from the models; `--check` only says whether they are up to date."""
+"""Updates the reference tables in docs/ from the models; `--check` only says whether they are up to date."""
 
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
-from config.reference import label_table
+from config.reference import config_table, label_table
 from config.resolve import COMMAND
 from strategies import discover
 
-READMES = tuple(Path(__file__).parents[1] / name for name in ("README.md", "README.es.md"))
-PLACE = re.compile(r"(<!-- labels: [^\n]*\n).*?(<!-- /labels -->)", re.DOTALL)
+DOCS = Path(__file__).parents[1] / "docs"
+PLACE = re.compile(r"(<!-- table: [^\n]*\n).*?(<!-- /table -->)", re.DOTALL)
 
 
-def made(readme: Path) -> str:
-    """The text of the README with the table as it should be."""
-    models = {strategy.names[0]: strategy.options for strategy in discover().values()}
-    del models[COMMAND]  # Its only option is the label commands.backup.
-    text, places = PLACE.subn(lambda place: place[1] + label_table(models) + place[2], readme.read_text())
+def pages() -> Mapping[Path, str]:
+    """The text that each page with a table should have."""
+    options = {strategy.names[0]: strategy.options for strategy in discover().values()}
+    del options[COMMAND]  # Its only option is the label commands.backup.
+    tables = {DOCS / "labels.md": label_table(options), DOCS / "configuration.md": config_table()}
+    return {page: with_table(page, table) for page, table in tables.items()}
+
+
+def with_table(page: Path, table: str) -> str:
+    text, places = PLACE.subn(lambda place: place[1] + table + place[2], page.read_text())
     if places != 1:
-        sys.exit(f"{readme.name} needs one place for the label table, and has {places}")
+        sys.exit(f"{page.name} needs one place for its table, and has {places}")
     return text
 
 
 def main() -> int:
-    stale = {readme: text for readme in READMES if (text := made(readme)) != readme.read_text()}
+    stale = {page: text for page, text in pages().items() if text != page.read_text()}
     if stale and "--check" in sys.argv:
-        names = " and ".join(readme.name for readme in stale)
-        sys.exit(f"the label table in {names} is out of date; run scripts/readme.py in the virtual environment")
-    for readme, text in stale.items():
-        readme.write_text(text)
+        names = " and ".join(page.name for page in stale)
+        sys.exit(f"the table in {names} is out of date; run scripts/reference.py in the virtual environment")
+    for page, text in stale.items():
+        page.write_text(text)
     return 0
 
 

@@ -60,11 +60,11 @@ class FilesystemOptions(Options):
     """`backup.filesystem.*`."""
 
     paths: CommaList = ()
-    """Absolute paths of folders and files in the target. Default: everything that is mounted into it, without tmpfs."""
+    """Absolute paths of folders and files in the target. Default: everything mounted into it, except tmpfs."""
 
     exclude: CommaList = ()
-    """Glob patterns of what to leave out, with all below it; `*` stays within one name. A pattern with a leading slash
-    is the whole path, any other may begin at each name of a path. Default: nothing."""
+    """Glob patterns of files and folders to leave out. `*` matches within one name. A pattern with a leading slash
+    matches the whole path; any other matches at any depth. Default: nothing."""
 
     @field_validator("paths")
     @classmethod

@@ -147,7 +147,7 @@ class MysqlOptions(Options):
     """`backup.mysql.*`. There is no host: a label reaches no further than its own container."""
 
     databases: CommaList = ()
-    """Names of the databases to dump. Default: all but the server's own, found anew before each run."""
+    """Names of the databases to dump. Default: all except the server's own; the list is read anew for each run."""
 
 
 class Mysql(Strategy[MysqlOptions]):

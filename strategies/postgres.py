@@ -112,13 +112,14 @@ class PostgresOptions(Options):
     """`backup.postgres.*`. There is no host: a label reaches no further than its own container."""
 
     databases: CommaList = ()
-    """Names of the databases to dump. Default: all that allow connections, without templates, found before each run."""
+    """Names of the databases to dump. Default: all that allow connections, except templates; the list is read anew
+    for each run."""
 
     user: str | None = None
-    """Who connects. Default: the target's PGUSER, POSTGRES_USER (or its file), else postgres."""
+    """User to connect as. Default: the target's `PGUSER` or `POSTGRES_USER` (or its file), else `postgres`."""
 
     port: int | None = Field(default=None, ge=1, le=65535)
-    """Where the server in the target listens. Default: the client's own, 5432 or PGPORT."""
+    """Port of the server in the target. Default: `PGPORT`, else 5432."""
 
 
 class Postgres(Strategy[PostgresOptions]):

@@ -108,10 +108,10 @@ class RedisOptions(Options):
     """`backup.redis.*`. There is no host: a label reaches no further than its own container."""
 
     user: str | None = Field(default=None, pattern=r"^\S+$")
-    """Name of the ACL user who connects. Default: the server's `default`."""
+    """ACL user to connect as. Default: `default`."""
 
     port: int | None = Field(default=None, ge=1, le=65535)
-    """Where the server in the target listens. Default: 6379."""
+    """Port of the server in the target. Default: 6379."""
 
 
 class Redis(Strategy[RedisOptions]):

@@ -111,8 +111,8 @@ class SqliteOptions(Options):
     """`backup.sqlite.*`."""
 
     paths: CommaList = ()
-    """Absolute paths of database files in the target. Default: all in what is mounted into it that are named `*.db`,
-    `*.db3`, `*.sqlite` or `*.sqlite3` and begin as a database does, found before each run."""
+    """Absolute paths of database files in the target. Default: all databases in its mounts that are named `*.db`,
+    `*.db3`, `*.sqlite` or `*.sqlite3`; they are found anew for each run."""
 
     @field_validator("paths")
     @classmethod

@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
 from config.loading import load
-from config.reference import label_table
+from config.reference import config_table, label_table
 from config.settings import Settings
 from config.target import leaves
 
@@ -58,8 +58,20 @@ def test_the_label_table_has_labels_options_and_defaults() -> None:
         """
 
     table = label_table({"postgres": Options})
-    assert "| `backup.timeout` | Longest time for a whole run. | `1h` |" in table
+    assert "| `backup.timeout` | Maximum duration of a run, retries included. | `1h` |" in table
     assert "| `backup.postgres.one-file` | Whether a\\|b. | `true` |" in table
     assert "| `backup.env.NAME` |" in table
     assert "backup.targets.<name>.<key>" in table
     assert "More that" not in table
+
+
+def test_the_table_of_settings_has_every_key_with_its_default() -> None:
+    table = config_table()
+    for key, default in {
+        "api.token": "`{secret: BACKUP_API_TOKEN}`",
+        "orchestrator.interval": "`15s`",
+        "drills.memory": "`1GiB`",
+        "paths.tmp": "`/var/lib/sidecar/tmp`",
+        "defaults.<setting>": "",
+    }.items():
+        assert re.search(rf"(?m)^\| `{re.escape(key)}` \| .*\. \| {re.escape(default)} \|$", table), key
