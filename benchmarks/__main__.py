@@ -16,7 +16,7 @@ from rich.console import Console
 from benchmarks import fleets, histories, streams
 from benchmarks.figures import Figure, table
 from benchmarks.lab import QUICK, Failed, Lab, Sizes
-from controller.errors import SidecarError
+from controller.core.errors import SidecarError
 
 BUILD = Path(__file__).resolve().parents[1] / ".build"
 RESULTS = BUILD / "bench.json"

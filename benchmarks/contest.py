@@ -13,14 +13,14 @@ from typing import BinaryIO
 from benchmarks.figures import REPEATS
 from benchmarks.lab import Failed, Lab
 from config.loading import load
-from controller.executor import Executor
-from controller.jobs import Job
-from controller.orphans import Orphans
-from controller.quiesce import Quiescing
-from controller.report import Key, Report
-from controller.store import Draft, Store
-from controller.survey import Surveyor
-from controller.targets import Scope, Target, find
+from controller.backup.executor import Executor
+from controller.backup.jobs import Job
+from controller.backup.orphans import Orphans
+from controller.backup.quiesce import Quiescing
+from controller.core.report import Key, Report
+from controller.storage.store import Draft, Store
+from controller.targets.survey import Surveyor
+from controller.targets.targets import Scope, Target, find
 from strategies import discover
 from strategies.base import Exec, ExecCheck
 

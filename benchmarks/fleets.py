@@ -9,8 +9,8 @@ from statistics import median
 from benchmarks.figures import REPEATS, Figure, of_median
 from benchmarks.lab import Lab, Sizes, wait_for
 from benchmarks.sidecar import Sidecar, serving
+from controller.core.report import Key
 from controller.engine import Event
-from controller.report import Key
 
 SETTLING = 5.0
 """Seconds after the last answer, until nothing happens any more."""

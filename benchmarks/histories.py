@@ -14,10 +14,10 @@ from benchmarks.figures import REPEATS, Figure, of_median
 from benchmarks.lab import Lab, Sizes, wait_for
 from benchmarks.sidecar import Sidecar
 from config.target import Retention
-from controller.app import CATALOG
-from controller.catalog import Catalog
-from controller.report import Artifact, Key, Report
-from controller.retention import Verdict, decide
+from controller.app.sidecar import CATALOG
+from controller.core.report import Artifact, Key, Report
+from controller.storage.catalog import Catalog
+from controller.upkeep.retention import Verdict, decide
 
 KEY = Key(project="shop", service="db")
 BEGIN = datetime(2020, 1, 1, tzinfo=UTC)

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Self
 
 from controller.engine import Engine
-from controller.targets import NETWORK, PROJECT, SERVICE
+from controller.targets.targets import NETWORK, PROJECT, SERVICE
 
 LABEL = "backup-sidecar.test"
 AT_A_TIME = 4

@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 
 from benchmarks.lab import Failed, Lab, docker, wait_for
-from controller.privileges import SOCKET, socket_path
-from controller.report import Key
+from controller.app.privileges import SOCKET, socket_path
+from controller.core.report import Key
 
 TICKS = os.sysconf("SC_CLK_TCK")
 

@@ -11,10 +11,10 @@ import typer
 from rich.text import Text
 
 from config.problems import ConfigurationError
-from controller import startup as program
+from controller.app import startup as program
 from controller.cli import alone, catalog, drill, fresh, pruning, restoring, runs
 from controller.cli.terminal import Failed, err, show_problems
-from controller.errors import SidecarError
+from controller.core.errors import SidecarError
 
 cli = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -22,7 +22,7 @@ cli = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=N
 @cli.command("serve")
 def serving() -> int:
     """Watch the engine, serve the API, run backups, until SIGTERM."""
-    from controller.app import serve  # noqa: PLC0415  # The commands are its clients, and need nothing of it.
+    from controller.app.sidecar import serve  # noqa: PLC0415  # The commands are its clients, and need nothing of it.
 
     return serve(threading.Event())
 

@@ -7,15 +7,15 @@ from rich.text import Text
 
 from config.loading import Loaded
 from config.problems import Problem
-from controller import folders
-from controller import startup as program
+from controller.app import folders
+from controller.app import startup as program
+from controller.app.identity import identity
 from controller.cli.terminal import AsJson, Failed, TargetKey, as_key, out, show, show_json, show_problems
+from controller.core.errors import SidecarError
 from controller.engine.client import Engine
-from controller.errors import SidecarError
-from controller.helpers import Helpers
-from controller.identity import identity
-from controller.survey import Surveyor
-from controller.targets import Target, find, nearest, scope
+from controller.targets.helpers import Helpers
+from controller.targets.survey import Surveyor
+from controller.targets.targets import Target, find, nearest, scope
 from strategies import discover
 
 

@@ -6,11 +6,11 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from controller import privileges
-from controller import startup as program
+from controller.app import privileges
+from controller.app import startup as program
 from controller.cli.terminal import AsJson, err, out, show_json
-from controller.rebuild import rebuild
-from controller.store import Store
+from controller.storage.rebuild import rebuild
+from controller.storage.store import Store
 
 
 class What(StrEnum):

@@ -7,7 +7,7 @@ import typer
 from rich.live import Live
 from rich.text import Text
 
-from controller import startup as program
+from controller.app import startup as program
 from controller.cli.terminal import AsJson, TargetKey, amount, answered, as_key, client, err, out, show, show_json
 
 RunId = Annotated[str | None, typer.Option("--run", metavar="ID", help="Which run; by default the last good one.")]

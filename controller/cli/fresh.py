@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from controller import startup as program
+from controller.app import startup as program
 from controller.cli.terminal import (
     AsJson,
     Failed,
@@ -18,7 +18,7 @@ from controller.cli.terminal import (
     show_json,
     show_problems,
 )
-from controller.report import RUN_ID
+from controller.core.report import RUN_ID
 
 Which = Annotated[str, typer.Argument(metavar="KEY|RUN", help="A target, for all its stored runs, or one run's id.")]
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="The id of a run.")]

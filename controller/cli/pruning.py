@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from controller import startup as program
+from controller.app import startup as program
 from controller.cli.terminal import AsJson, OptionalKey, amount, answered, as_key, client, err, out, show, show_json
 
 

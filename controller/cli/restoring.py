@@ -10,8 +10,7 @@ import typer
 from rich.live import Live
 from rich.text import Text
 
-from controller import plainfiles
-from controller import startup as program
+from controller.app import startup as program
 from controller.cli.terminal import (
     AsJson,
     Failed,
@@ -24,8 +23,9 @@ from controller.cli.terminal import (
     out,
     show_json,
 )
-from controller.report import Key, Manifest
-from controller.store import Store
+from controller.core.report import Key, Manifest
+from controller.storage import plainfiles
+from controller.storage.store import Store
 
 At = Annotated[str | None, typer.Option(help="The newest good run that began by then: 2026-03-01T03:00Z (UTC).")]
 ByRun = Annotated[str | None, typer.Option("--run", help="Id of the run; the newest good one without.")]

@@ -9,7 +9,7 @@ import typer
 from rich.live import Live
 from rich.text import Text
 
-from controller import startup as program
+from controller.app import startup as program
 from controller.cli.terminal import (
     AsJson,
     OptionalKey,

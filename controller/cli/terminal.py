@@ -15,8 +15,8 @@ from rich.text import Text
 
 from config.problems import ConfigurationError, Problem
 from config.settings import Paths
-from controller import startup as program
-from controller.report import Key
+from controller.app import startup as program
+from controller.core.report import Key
 
 out, err = Console(soft_wrap=True), Console(stderr=True, soft_wrap=True)
 if not out.is_terminal:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from controller.errors import EngineError
+from controller.core.errors import EngineError
 
 DEFAULT = "unix:///var/run/docker.sock"
 

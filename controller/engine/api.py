@@ -17,10 +17,10 @@ from typing import Any
 import docker
 import docker.tls
 
+from controller.core.errors import TargetGone
 from controller.engine.address import Address
 from controller.engine.models import EngineVersion, Inspected, Listed, NetworkInfo
 from controller.engine.translate import refusal, translated
-from controller.errors import TargetGone
 
 REQUEST_TIMEOUT = 20.0
 """Seconds that an ordinary request may take."""

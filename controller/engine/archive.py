@@ -15,9 +15,7 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import urlencode
 
-from controller.engine.api import Api
-from controller.engine.translate import refusal, translated
-from controller.errors import (
+from controller.core.errors import (
     Cancelled,
     EngineError,
     EngineLost,
@@ -29,6 +27,8 @@ from controller.errors import (
     TargetUnsuitable,
     TimedOut,
 )
+from controller.engine.api import Api
+from controller.engine.translate import refusal, translated
 
 CHUNK = 1 << 20
 SHORTEST = 0.05

@@ -5,10 +5,10 @@ import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+from controller.core.errors import CommandFailed, TargetUnsuitable
 from controller.engine.api import Api
 from controller.engine.models import ExecResult
 from controller.engine.stream import ExecStream
-from controller.errors import CommandFailed, TargetUnsuitable
 from strategies.base import Answer, Shell
 
 FIND_SHELL = """

@@ -18,7 +18,7 @@ class Engine:
 
     The address is the argument, else `DOCKER_HOST`, else the unix socket; `DOCKER_TLS_VERIFY` and `DOCKER_CERT_PATH`
     make TCP into TLS. Nothing is connected until it is needed. Safe to use from many threads; `pool` is how many
-    ordinary requests may be under way at a time. Every method raises `controller.errors`: `EngineUnreachable`,
+    ordinary requests may be under way at a time. Every method raises `controller.core.errors`: `EngineUnreachable`,
     `EngineLost`, `EngineRefused`, `EngineError` for the engine, `TargetGone`, `TargetDied`, `TargetPaused` for
     the container.
     """

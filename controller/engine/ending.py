@@ -1,8 +1,8 @@
 """Ending what a run started inside a container, also what left its process group."""
 
+from controller.core.errors import CommandFailed, TargetDied, TargetGone
 from controller.engine.api import Api
 from controller.engine.ask import ask
-from controller.errors import CommandFailed, TargetDied, TargetGone
 
 END = r"""
 found() {

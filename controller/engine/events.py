@@ -7,10 +7,10 @@ import socket
 from collections.abc import Iterator
 from urllib.parse import urlencode
 
+from controller.core.errors import EngineLost
 from controller.engine.api import Api
 from controller.engine.models import Event, Json
 from controller.engine.translate import refusal, translated
-from controller.errors import EngineLost
 
 ANSWER = 20.0
 """Seconds that the engine may take to take a subscription."""

@@ -5,12 +5,12 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from controller.core.errors import CommandFailed, SidecarError, StreamTruncated
 from controller.engine.api import Api
 from controller.engine.frames import Frames, Malformed
 from controller.engine.models import ExecResult, Inspected
 from controller.engine.stream import SETTLING, died
 from controller.engine.wire import Wire, start_exec
-from controller.errors import CommandFailed, SidecarError, StreamTruncated
 
 ENDING = 5.0
 """Seconds that the engine may take to say that a command whose stream has ended is not running."""

@@ -7,10 +7,10 @@ own, and delete them with it, and it refuses a target with a tmpfs among its mou
 from collections.abc import Mapping
 from typing import Any
 
+from controller.core.errors import TargetUnsuitable
 from controller.engine.api import Api
 from controller.engine.throwaway import LOG_SIZE, Json
 from controller.engine.translate import translated
-from controller.errors import TargetUnsuitable
 
 LABEL = "backup-sidecar.helper"
 """Of every helper; its value names it before it has an id."""

@@ -6,12 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
-from controller.engine import seal
-from controller.engine.api import Api, ExecState
-from controller.engine.frames import Frames, Malformed
-from controller.engine.models import ExecResult, Inspected
-from controller.engine.wire import Wire, start_exec
-from controller.errors import (
+from controller.core.errors import (
     Cancelled,
     CommandFailed,
     EngineError,
@@ -22,6 +17,11 @@ from controller.errors import (
     TargetGone,
     TargetPaused,
 )
+from controller.engine import seal
+from controller.engine.api import Api, ExecState
+from controller.engine.frames import Frames, Malformed
+from controller.engine.models import ExecResult, Inspected
+from controller.engine.wire import Wire, start_exec
 
 SETTLING = 1.0
 """Seconds in which the engine may still come to know why a stream has ended."""

@@ -11,9 +11,9 @@ from typing import Any
 
 import docker
 
+from controller.core.errors import EngineError, ImageGone, TargetGone
 from controller.engine.api import Api
 from controller.engine.translate import translated
-from controller.errors import EngineError, ImageGone, TargetGone
 
 Json = Mapping[str, Any]
 LABEL = "backup-sidecar.drill"

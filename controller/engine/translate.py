@@ -10,7 +10,7 @@ import docker.errors
 import requests
 import urllib3.exceptions
 
-from controller.errors import (
+from controller.core.errors import (
     EngineError,
     EngineLost,
     EngineRefused,
@@ -39,7 +39,7 @@ NEEDS: Mapping[str, tuple[str, str]] = {
 
 @contextmanager
 def translated(doing: str, container: str = "") -> Iterator[None]:
-    """Turn what goes wrong inside into `controller.errors`; `doing` completes "while ..." in the message."""
+    """Turn what goes wrong inside into `controller.core.errors`; `doing` completes "while ..." in the message."""
     try:
         yield
     except SidecarError:

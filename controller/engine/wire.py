@@ -9,9 +9,9 @@ import threading
 import time
 from typing import NamedTuple
 
+from controller.core.errors import Cancelled, EngineError, SidecarError, Stalled, TimedOut
 from controller.engine.api import Api
 from controller.engine.translate import refusal, translated
-from controller.errors import Cancelled, EngineError, SidecarError, Stalled, TimedOut
 
 TICK = 1.0
 """Seconds after which a wait looks at its deadlines again."""

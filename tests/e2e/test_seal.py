@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from controller.core.errors import Cancelled, CommandFailed, Stalled, TargetUnsuitable, TimedOut
 from controller.engine import Engine, ExecResult, seal
-from controller.errors import Cancelled, CommandFailed, Stalled, TargetUnsuitable, TimedOut
 from strategies.base import Shell
 from tests.e2e.engine_fixtures import DISTROLESS, container, docker, shell_container
 from tests.faultproxy import Fault, FaultProxy

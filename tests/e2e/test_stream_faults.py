@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from controller.core.errors import EngineLost, SidecarError, StreamTruncated, TargetDied, TargetGone, TargetPaused
 from controller.engine import Engine, seal
 from controller.engine.frames import Frames
-from controller.errors import EngineLost, SidecarError, StreamTruncated, TargetDied, TargetGone, TargetPaused
-from controller.pipeline import capture
+from controller.storage.pipeline import capture
 from tests.e2e.engine_fixtures import BUSYBOX, DEBIAN, SLEEP, container, docker
 from tests.faultproxy import Fault, FaultProxy
 

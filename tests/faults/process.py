@@ -14,8 +14,8 @@ from pathlib import Path
 import httpx
 import yaml
 
-from controller.report import Manifest
-from controller.store import MANIFEST
+from controller.core.report import Manifest
+from controller.storage.store import MANIFEST
 from tests.e2e.stage import LABEL, PROJECT, App, Sidecar, clear, docker, eventually, said
 from tests.faults.starting import PROGRAM
 

@@ -15,8 +15,8 @@ from typing import Any
 import httpx
 import pytest
 
-from controller import marks
-from controller.store import LOCK, MANIFEST
+from controller.storage import marks
+from controller.storage.store import LOCK, MANIFEST
 from tests.e2e.stage import App, said, within
 from tests.faults.process import Process, process
 from tests.faults.trace import Call, seen, traced

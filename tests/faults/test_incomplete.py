@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from controller import pipeline
-from controller.codecs import Compression, compressor
-from controller.errors import Damaged, IncompleteDump
-from controller.report import Artifact, Key, Manifest
-from controller.serving.parcel import of_artifact, of_runs
-from controller.store import Store
+from controller.core.errors import Damaged, IncompleteDump
+from controller.core.report import Artifact, Key, Manifest
+from controller.storage import pipeline
+from controller.storage.codecs import Compression, compressor
+from controller.storage.parcel import of_artifact, of_runs
+from controller.storage.store import Store
 from strategies.base import Incomplete
 from strategies.checks import whole_tar
 

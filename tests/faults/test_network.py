@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from controller.heartbeat import LONGEST_BACKOFF, Heartbeat
+from controller.outbound.heartbeat import LONGEST_BACKOFF, Heartbeat
 from tests.e2e.stage import Json, Sidecar, docker, eventually, said, within
 from tests.faultproxy import ARCHIVE, Fault
 from tests.faults.conftest import Behind
@@ -252,7 +252,7 @@ def backed_up(world: World) -> str:
 def test_hours_without_an_orchestrator_cost_nothing_and_are_told_once_afterwards(
     trouble: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record_property: Told
 ) -> None:
-    monkeypatch.setattr("controller.heartbeat.TIMEOUT", 0.05)
+    monkeypatch.setattr("controller.outbound.heartbeat.TIMEOUT", 0.05)
     with ExitStack() as stack:
         ear = stack.enter_context(listening())
         ear.told = deque(maxlen=1)  # Only the program's own memory is to be seen.

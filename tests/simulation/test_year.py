@@ -19,15 +19,15 @@ import pytest
 from loguru import logger
 
 from config.loading import load
-from controller import marks
-from controller.catalog import Catalog
-from controller.errors import StoreError, TargetGone
-from controller.holds import Holds
-from controller.prune import Pruner
-from controller.report import SAFETY, Artifact, Failure, Key, Manifest, Report
-from controller.scheduler import Scheduler
-from controller.store import Store
-from controller.targets import Scope, Target, find
+from controller.core.errors import StoreError, TargetGone
+from controller.core.report import SAFETY, Artifact, Failure, Key, Manifest, Report
+from controller.storage import marks
+from controller.storage.catalog import Catalog
+from controller.storage.holds import Holds
+from controller.storage.store import Store
+from controller.targets.targets import Scope, Target, find
+from controller.upkeep.prune import Pruner
+from controller.upkeep.scheduler import Scheduler
 from strategies import discover
 from tests.simulation.oracle import HALF_HOUR, Plan, Row
 from tests.unit.serving import listed

@@ -12,27 +12,27 @@ import httpx
 
 from config.loading import Loaded, load
 from config.problems import Problem
-from controller.catalog import Catalog
-from controller.drill import Drill
-from controller.drills import Drills
+from controller.api.server import Server
+from controller.app.identity import identity
+from controller.backup.jobs import Job, Jobs
+from controller.core.errors import Cancelled, UnknownTarget
+from controller.core.report import Artifact, Failure, Key, Manifest, Report
+from controller.drill.drill import Drill
+from controller.drill.drills import Drills
 from controller.engine.client import Engine
 from controller.engine.models import Listed, NetworkEndpoint
-from controller.errors import Cancelled, UnknownTarget
-from controller.helpers import Helpers
-from controller.holds import Holds
-from controller.identity import identity
-from controller.jobs import Job, Jobs
-from controller.marks import succeeded
-from controller.promises import Promises
-from controller.prune import Pruner
-from controller.report import Artifact, Failure, Key, Manifest, Report
-from controller.restore import Decider
-from controller.restoring import Restores
-from controller.serving.server import Server
-from controller.store import Store
-from controller.survey import Surveyor
-from controller.targets import PROJECT, SERVICE, Scope, Target, find, nearest
-from controller.verify import Verifier
+from controller.restore.restore import Decider
+from controller.restore.restoring import Restores
+from controller.storage.catalog import Catalog
+from controller.storage.holds import Holds
+from controller.storage.marks import succeeded
+from controller.storage.store import Store
+from controller.targets.helpers import Helpers
+from controller.targets.survey import Surveyor
+from controller.targets.targets import PROJECT, SERVICE, Scope, Target, find, nearest
+from controller.upkeep.promises import Promises
+from controller.upkeep.prune import Pruner
+from controller.upkeep.verify import Verifier
 from strategies import discover
 
 TOKEN = "a-token-of-the-tests-0123456789"
@@ -43,7 +43,7 @@ FILES = {"backup.enable": "true", "backup.strategy": "filesystem", "backup.files
 
 
 class World:
-    """A `controller.facade.Sidecar` whose runs wait for `go`, then publish `content` or end in `failure`."""
+    """A `controller.views.facade.Sidecar` whose runs wait for `go`, then publish `content` or end in `failure`."""
 
     def __init__(self, folder: Path, *, config: str = "", services: dict[str, dict[str, str]] | None = None) -> None:
         self.folder = folder

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from controller import amends
-from controller.amends import LATER, Amends, Owed, interrupted, made_good
-from controller.errors import EngineLost, SidecarError, TargetPaused, UnknownTarget
-from controller.place import Place
-from controller.report import Key
+from controller.core.errors import EngineLost, SidecarError, TargetPaused, UnknownTarget
+from controller.core.report import Key
+from controller.restore import amends
+from controller.restore.amends import LATER, Amends, Owed, interrupted, made_good
+from controller.targets.place import Place
 from tests.unit.test_applying import PlayedEngine
 from tests.unit.test_restore_api import UNDER_WAY
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from config.target import Expect
-from controller.anomaly import reasons
-from controller.report import Artifact, Key, Manifest, Report
+from controller.backup.anomaly import reasons
+from controller.core.report import Artifact, Key, Manifest, Report
 from tests.unit.serving import World, client, is_problem, serving
 
 KEY = Key(project="shop", service="db")

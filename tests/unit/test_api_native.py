@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
 from config.problems import Problem
-from controller.errors import SidecarError
-from controller.report import Failure, Key
-from controller.serving.server import CannotListen, Server
+from controller.api.server import CannotListen, Server
+from controller.core.errors import SidecarError
+from controller.core.report import Failure, Key
 from tests.unit.serving import FILES, PASSWORD, POSTGRES, TOKEN, World, client, is_problem, local, serving
 
 CONTENT = bytes(range(256)) * 40

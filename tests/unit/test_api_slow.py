@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from controller.serving import patience, server
-from controller.serving.server import MOST_BODY, Server
+from controller.api import patience, server
+from controller.api.server import MOST_BODY, Server
 from tests.unit.serving import TOKEN, World, serving
 
 

@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
-from controller.applying import Applying, Source
-from controller.codecs import compressor
+from controller.core.errors import Cancelled, CommandFailed, CountsDiffer, Damaged, StoreFull, UnsafeArtifact
+from controller.core.report import Artifact
 from controller.engine.models import ExecResult
-from controller.errors import Cancelled, CommandFailed, CountsDiffer, Damaged, StoreFull, UnsafeArtifact
-from controller.place import Place
-from controller.report import Artifact
+from controller.restore.applying import Applying
+from controller.storage.codecs import compressor
+from controller.storage.source import Source
+from controller.targets.place import Place
 from strategies.base import Answer, Archive, Count, Exec, Feed, Put, Restore, Run, Unsafe
 
 PLAIN = b"create table item (id int);\n" * 5000

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from controller import catalog as catalogs
-from controller import journal, marks
-from controller.catalog import Catalog
-from controller.errors import StoreError, UnknownRun
-from controller.report import Artifact, Key, Manifest, Report, State, new_run_id
-from controller.store import Store
+from controller.core.errors import StoreError, UnknownRun
+from controller.core.report import Artifact, Key, Manifest, Report, State, new_run_id
+from controller.storage import catalog as catalogs
+from controller.storage import journal, marks
+from controller.storage.catalog import Catalog
+from controller.storage.store import Store
 
 KEY = Key(project="shop", service="db")
 OTHER = Key(project="shop", service="web")

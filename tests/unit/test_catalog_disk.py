@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from controller.catalog import Catalog
-from controller.drilled import Drill
-from controller.errors import StoreError, StoreFull
-from controller.report import Key, Report, State, new_run_id
+from controller.core.drilled import Drill
+from controller.core.errors import StoreError, StoreFull
+from controller.core.report import Key, Report, State, new_run_id
+from controller.storage.catalog import Catalog
 
 KEY = Key(project="shop", service="db")
 NOW = datetime(2026, 3, 1, 3, tzinfo=UTC)

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from controller.drilled import Drill
-from controller.drills import Drills
-from controller.errors import Busy, ContainersForbidden, Stopping, UnknownRun
-from controller.jobs import Job
-from controller.report import Failure, Key, new_run_id
+from controller.backup.jobs import Job
+from controller.core.drilled import Drill
+from controller.core.errors import Busy, ContainersForbidden, Stopping, UnknownRun
+from controller.core.report import Failure, Key, new_run_id
+from controller.drill.drills import Drills
+from controller.upkeep.drill_schedule import DrillSchedule
 from tests.unit.serving import World, client, is_problem, local, serving
 
 KEY = Key(project="shop", service="db")
@@ -206,7 +207,7 @@ def test_a_drill_is_due_by_its_schedule_since_the_last_one_or_the_oldest_run(
     if last:
         created = datetime.fromisoformat(last)
         queue._keep(Drill(id=run.id, target=KEY, run=run.id, state="failed", trigger="cli", created=created))
-    queue.look(world.targets(), datetime.fromisoformat(now))
+    DrillSchedule(queue, world.catalog, world.targets, clock=lambda: datetime.fromisoformat(now)).look()
     queue.stop()
     found = queue.last(KEY)
     assert (found is not None and found.trigger == "schedule") == is_due

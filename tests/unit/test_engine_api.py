@@ -10,8 +10,8 @@ from socketserver import ThreadingUnixStreamServer
 
 import pytest
 
+from controller.core.errors import EngineError, EngineLost
 from controller.engine import Engine
-from controller.errors import EngineError, EngineLost
 
 
 class Played(ThreadingUnixStreamServer):

@@ -7,7 +7,7 @@ import pytest
 
 from config.loading import load
 from config.problems import Problem
-from controller.folders import problems
+from controller.app.folders import problems
 
 
 def found(tmp_path: Path, folder: str) -> list[Problem]:

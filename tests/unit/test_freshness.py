@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from controller.freshness import Freshness, Promise, State, Status, ago, judge
-from controller.promises import Promises
-from controller.report import Key, Report
-from controller.schedule import Rule
+from controller.core.report import Key, Report
+from controller.upkeep.freshness import Freshness, Promise, State, Status, ago, judge
+from controller.upkeep.promises import Promises
+from controller.upkeep.schedule import Rule
 from tests.unit.serving import POSTGRES, World, client, is_problem, local, serving
 
 KEY = Key(project="shop", service="db")

@@ -17,11 +17,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from controller import heartbeat as module
-from controller.errors import StoreError
-from controller.heartbeat import Heartbeat
-from controller.identity import ULID, identity, new_ulid
-from controller.signing import TOLERANCE, BadSignature, signature, signed_headers, verify
+from controller.app.identity import identity
+from controller.core.errors import StoreError
+from controller.core.ulid import ULID, new_ulid
+from controller.outbound import heartbeat as module
+from controller.outbound.heartbeat import Heartbeat
+from controller.outbound.signing import TOLERANCE, BadSignature, signature, signed_headers, verify
 from tests.unit.serving import FILES, KEY, PASSWORD, POSTGRES, TOKEN, World
 
 KEY_BYTES = base64.b64decode(KEY.removeprefix("whsec_"))

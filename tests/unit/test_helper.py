@@ -2,8 +2,8 @@
 
 import pytest
 
+from controller.core.errors import TargetUnsuitable
 from controller.engine.helper import demand_one_kernel, mounts, specification
-from controller.errors import TargetUnsuitable
 
 TARGET = {
     "Config": {"Env": ["PASSWORD=pw"], "Entrypoint": ["app"], "Labels": {"backup.enable": "true"}, "User": "app"},

@@ -4,9 +4,9 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from controller.catalog import Catalog
-from controller.jobs import Job, Jobs
-from controller.report import Key, Report
+from controller.backup.jobs import Job, Jobs
+from controller.core.report import Key, Report
+from controller.storage.catalog import Catalog
 
 KEY = Key(project="shop", service="db")
 

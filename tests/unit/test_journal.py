@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from controller import journal
-from controller.errors import StoreError
+from controller.core.errors import StoreError
+from controller.storage import journal
 
 
 def test_a_fact_is_read_as_it_was_written_and_a_later_one_replaces_it(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import time
 
 from loguru import logger
 
-from controller.loop import Loop
+from controller.core.loop import Loop
 
 
 def test_a_step_is_taken_again_and_again_and_at_once_when_woken() -> None:

@@ -9,11 +9,11 @@ from uuid import UUID
 
 import pytest
 
-from controller import ping as module
-from controller.heartbeat import Heartbeat
-from controller.metrics import Metrics
-from controller.ping import Pings
-from controller.report import Failure, Key, Report
+from controller.api.metrics import Metrics
+from controller.core.report import Failure, Key, Report
+from controller.outbound import ping as module
+from controller.outbound.heartbeat import Heartbeat
+from controller.outbound.ping import Pings
 from tests.receiver import Receiver, receiving
 from tests.unit.serving import POSTGRES, World, client, serving
 from tests.unit.test_heartbeat import listening
@@ -273,7 +273,7 @@ def test_at_the_end_what_waits_is_told_and_nobody_is_waited_for(check: Receiver,
 def test_a_server_that_hangs_does_not_keep_the_sidecar_from_stopping(
     check: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("controller.loop.LONG", 0.3)
+    monkeypatch.setattr("controller.core.loop.LONG", 0.3)
     check.answer = lambda _: (time.sleep(2) or 200, "OK")
     with pinging(tmp_path, of_target(check)) as (world, pings):
         run(world)

@@ -7,13 +7,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from controller import marks
-from controller.clock import JUMP, SETTLES, Trust
-from controller.errors import InUse, LastGood, StoreError, UnknownRun
-from controller.holds import Holds
-from controller.prune import FILE, Pruner
-from controller.report import Key, Report
-from controller.retention import FUTURE, UNTRUSTED
+from controller.core.errors import InUse, LastGood, StoreError, UnknownRun
+from controller.core.report import Key, Report
+from controller.storage import marks
+from controller.storage.holds import Holds
+from controller.upkeep.clock import JUMP, SETTLES, Trust
+from controller.upkeep.prune import FILE, Pruner
+from controller.upkeep.retention import FUTURE, UNTRUSTED
 from tests.unit.serving import POSTGRES, World, client, is_problem, local, serving
 from tests.unit.test_catalog_disk import fill, full
 

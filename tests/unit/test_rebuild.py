@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from controller import marks
-from controller.catalog import Catalog
-from controller.drilled import Drill
-from controller.rebuild import rebuild
-from controller.report import Report
-from controller.store import Store
+from controller.core.drilled import Drill
+from controller.core.report import Report
+from controller.storage import marks
+from controller.storage.catalog import Catalog
+from controller.storage.rebuild import rebuild
+from controller.storage.store import Store
 from tests.unit.test_catalog import KEY, NOW, published, report
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from config.loading import Loaded, load
-from controller.jobs import Turns
-from controller.reload import Reloader
+from controller.app.reload import Reloader
+from controller.backup.jobs import Turns
 from tests.unit.serving import World, client, is_problem, serving
 
 TOKEN, OTHER = "a-token-of-the-tests-0123456789", "another-token-9876543210-abcdef"

@@ -7,9 +7,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from controller.amends import Owed
-from controller.report import SAFETY, Key, Restoration
-from controller.restore import Asked
+from controller.core.report import SAFETY, Key, Restoration
+from controller.restore.amends import Owed
+from controller.restore.restore import Asked
 from tests.unit.serving import World, client, is_problem, serving
 
 DB = "/v1/targets/shop/db"

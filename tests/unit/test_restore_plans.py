@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.catalog import Catalog
-from controller.counts import compared, settled
-from controller.errors import Busy, RestoreUnderWay
-from controller.jobs import Jobs
-from controller.report import Artifact, Key
+from controller.backup.counts import compared, settled
+from controller.backup.jobs import Jobs
+from controller.core.errors import Busy, RestoreUnderWay
+from controller.core.report import Artifact, Key
+from controller.storage.catalog import Catalog
 from strategies.base import Answer, Archive, Container, Exec, Facts, Feed, Put, Run, Stored, Unsafe, Unsuitable, Wanted
 from strategies.checks import count_tar, safe_tar, safe_tar_without_holes
 from strategies.filesystem import OCCUPIED, Filesystem, FilesystemOptions

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from config.target import Retention
-from controller.report import Key, Report
-from controller.retention import FUTURE, UNLIMITED, UNTRUSTED, Verdict, decide, series_of
+from controller.core.report import Key, Report
+from controller.upkeep.retention import FUTURE, UNLIMITED, UNTRUSTED, Verdict, decide, series_of
 
 KEY = Key(project="shop", service="db")
 MADRID = ZoneInfo("Europe/Madrid")

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from config.target import CommonSettings
-from controller.report import Key
-from controller.schedule import GRACE, MOST_MISSED, Rule, Standing, decide, rule_of
+from controller.core.report import Key
+from controller.upkeep.schedule import GRACE, MOST_MISSED, Rule, Standing, decide, rule_of
 
 ZONES = (
     *("UTC", "Europe/Madrid", "Europe/London", "America/New_York", "Asia/Kolkata", "Asia/Beirut", "Africa/Cairo"),

@@ -10,10 +10,10 @@ import pytest
 from loguru import logger
 
 from config.loading import load
-from controller.errors import Busy, SidecarError, Stopping, TargetGone
-from controller.report import Key, Report
-from controller.scheduler import FILE, Scheduler
-from controller.targets import Scope, Target, find
+from controller.core.errors import Busy, SidecarError, Stopping, TargetGone
+from controller.core.report import Key, Report
+from controller.targets.targets import Scope, Target, find
+from controller.upkeep.scheduler import FILE, Scheduler
 from strategies import discover
 from tests.unit.serving import POSTGRES, listed
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller import disk
-from controller.errors import StoreError, StoreFull, UnknownRun
-from controller.report import RUN_ID, Artifact, Key, Manifest, encode, new_run_id, weakest
-from controller.store import MANIFEST, Store, store_error
+from controller.core.errors import StoreError, StoreFull, UnknownRun
+from controller.core.report import RUN_ID, Artifact, Key, Manifest, encode, new_run_id, weakest
+from controller.storage import disk
+from controller.storage.store import MANIFEST, Store, store_error
 
 KEY = Key(project="shop", service="db")
 RUN = "20260301T030000Z-0123abcd"

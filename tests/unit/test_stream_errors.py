@@ -11,11 +11,7 @@ import pytest
 import requests
 import urllib3.exceptions
 
-from controller.engine import Engine
-from controller.engine.address import Address
-from controller.engine.api import Api
-from controller.engine.translate import translated
-from controller.errors import (
+from controller.core.errors import (
     EngineError,
     EngineLost,
     EngineRefused,
@@ -25,6 +21,10 @@ from controller.errors import (
     TargetGone,
     TargetPaused,
 )
+from controller.engine import Engine
+from controller.engine.address import Address
+from controller.engine.api import Api
+from controller.engine.translate import translated
 
 
 def answer(status: int, text: str) -> docker.errors.APIError:

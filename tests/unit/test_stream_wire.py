@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from controller.core.errors import Cancelled, EngineError, Stalled, StoreFull, TimedOut
 from controller.engine.frames import Frames
 from controller.engine.wire import Wire
-from controller.errors import Cancelled, EngineError, Stalled, StoreFull, TimedOut
 
 HEAD = b"HTTP/1.1 101 UPGRADED\r\nContent-Type: application/vnd.docker.raw-stream\r\nUpgrade: tcp\r\n\r\n"
 DATA = bytes(range(256)) * 12

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from config.loading import Loaded, load
+from controller.core.errors import TargetGone, TargetUnsuitable
+from controller.core.report import Key
 from controller.engine.models import Listed, NetworkEndpoint, NetworkInfo
-from controller.errors import TargetGone, TargetUnsuitable
-from controller.report import Key
-from controller.targets import NETWORK, NUMBER, ONEOFF, PROJECT, SERVICE, Target, find, nearest, scope
-from controller.watch import carry_over
+from controller.targets.targets import NETWORK, NUMBER, ONEOFF, PROJECT, SERVICE, Target, find, nearest, scope
+from controller.targets.watch import carry_over
 from strategies import discover
 
 INTERNAL = NetworkInfo("n1", "shop_app_internal", {NETWORK: "app_internal", PROJECT: "shop"})

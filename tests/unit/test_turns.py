@@ -9,11 +9,11 @@ from dataclasses import replace
 import pytest
 
 from config.target import Commands, TargetSettings
+from controller.backup.jobs import Job, Turns
+from controller.core.errors import Cancelled, TimedOut
+from controller.core.report import Key
 from controller.engine.models import Inspected
-from controller.errors import Cancelled, TimedOut
-from controller.jobs import Job, Turns
-from controller.report import Key
-from controller.survey import hindrance
+from controller.targets.survey import hindrance
 
 KEY = Key(project="shop", service="db")
 RUNS = Inspected.from_json({"Id": "c1", "State": {"Status": "running", "Running": True}})

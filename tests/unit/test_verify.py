@@ -10,9 +10,9 @@ import pytest
 from loguru import logger
 
 from config.settings import Verify
-from controller.errors import StoreError, UnknownRun
-from controller.report import Key, Report
-from controller.verify import Verifier
+from controller.core.errors import StoreError, UnknownRun
+from controller.core.report import Key, Report
+from controller.upkeep.verify import Verifier
 from tests.unit.serving import World, client, is_problem, serving
 
 KEY = Key(project="shop", service="db")

@@ -1,0 +1,117 @@
+"""Exports of contract v1 that are under way or not yet fetched; apart from the routes, because requests share them.
+
+An export is one run, or one of each target. Its answer is kept until it was delivered whole, at most ten minutes: so a
+client whose connection broke, or that was told to come back, gets it, and the next one gets a new backup.
+"""
+
+import asyncio
+from concurrent.futures import Future
+
+from starlette.concurrency import run_in_threadpool
+
+from controller.api.refusal import Refused, run_failed
+from controller.backup.jobs import Job
+from controller.core.errors import Busy, TargetUnsuitable
+from controller.core.report import Key, Report
+from controller.storage.parcel import Parcel, of_runs
+from controller.views.facade import Sidecar
+
+KEPT = 600.0
+"""Seconds for which an answer that nobody fetched is kept."""
+RETRY_AFTER = "10"
+"""Seconds after which a client is asked to come back."""
+WANTED = ("ready", "pending", "problem")
+"""States of the targets that an export of everything is about."""
+
+
+class Export:
+    """One export: its runs, and the parcel that will come of them."""
+
+    def __init__(self, jobs: tuple[Job, ...], parcel: asyncio.Task[Parcel]) -> None:
+        self.runs = tuple(job.report.id for job in jobs)
+        self.parcel = parcel
+
+
+class Exports:
+    """Belongs to one event loop."""
+
+    def __init__(self, sidecar: Sidecar) -> None:
+        self._sidecar = sidecar
+        self._open: dict[str, Export] = {}
+        self._joining, self._closing = asyncio.Lock(), asyncio.Event()
+
+    async def join(self, key: Key | None) -> Export:
+        """The export of a target, None for all; started unless there is one. Raises `SidecarError`, `Refused`."""
+        async with self._joining:
+            name = str(key or "")
+            if name not in self._open:
+                jobs = await run_in_threadpool(self._start, key)
+                export = Export(jobs, asyncio.create_task(self._packed(jobs)))
+                self._sidecar.holds.take(export.runs)
+                export.parcel.add_done_callback(lambda parcel: self._keep(export, parcel))
+                self._open[name] = export
+            return self._open[name]
+
+    async def answer(self, export: Export, within: float) -> Parcel | None:
+        """What comes of it, None after `within` seconds or when the server stops. Raises `SidecarError`, `Refused`."""
+        closing = asyncio.ensure_future(self._closing.wait())
+        await asyncio.wait({export.parcel, closing}, timeout=within, return_when=asyncio.FIRST_COMPLETED)
+        closing.cancel()
+        if not export.parcel.done():
+            return None
+        if export.parcel.exception():
+            self.delivered(export.runs)
+        return export.parcel.result()
+
+    def delivered(self, runs: tuple[str, ...]) -> None:
+        """The next export of these runs' targets is a new one, and nothing keeps these from being deleted."""
+        for name, export in list(self._open.items()):
+            if set(export.runs) == set(runs):
+                del self._open[name]
+                self._sidecar.holds.give(export.runs)
+
+    def close(self) -> None:
+        """Let everybody who waits go."""
+        self._closing.set()
+
+    def _keep(self, export: Export, parcel: asyncio.Task[Parcel]) -> None:
+        """Until it is fetched, and not for ever."""
+        if not parcel.cancelled():
+            parcel.exception()  # Seen, also when no client is left to be told.
+        asyncio.get_running_loop().call_later(KEPT, self.delivered, export.runs)
+
+    async def _packed(self, jobs: tuple[Job, ...]) -> Parcel:
+        reports = await asyncio.gather(*(ended(job.future) for job in jobs))
+        for report in reports:
+            if report.state != "succeeded":
+                raise run_failed(report)
+        return await run_in_threadpool(of_runs, self._sidecar.store, [(report.target, report.id) for report in reports])
+
+    def _start(self, key: Key | None) -> tuple[Job, ...]:
+        return tuple(self._start_one(one) for one in ([key] if key else self._all()))
+
+    def _start_one(self, key: Key) -> Job:
+        """A new run, or the one that the target has under way."""
+        while True:
+            try:
+                return self._sidecar.start(key, "export")
+            except Busy as busy:
+                if job := self._sidecar.jobs.job(busy.run):
+                    return job
+
+    def _all(self) -> list[Key]:
+        """Raises `TargetUnsuitable` when one is broken: a backup of everything may not lack it in silence."""
+        targets = [target for target in self._sidecar.targets() if target.state in WANTED]
+        if not targets:
+            hint = "Set `backup.enable=true` and `backup.strategy` on a container; `backup-sidecar targets` lists them."
+            raise Refused(409, "no-targets", "There is nothing to back up.", hint=hint)
+        broken = [str(target.key) for target in targets if target.state == "problem"]
+        if broken:
+            hint = "`/v1/targets` says what is wrong; export the others each by `/targets/<key>/backup/export`."
+            raise TargetUnsuitable(f"cannot be backed up: {', '.join(broken)}", hint=hint, code="unsuitable")
+        return [target.key for target in targets]
+
+
+async def ended(future: Future[Report]) -> Report:
+    """The final report; shielded, since to cancel the waiting would cancel a run that is still queued."""
+    return await asyncio.shield(asyncio.wrap_future(future))

@@ -1,0 +1,1 @@
+"""The process: configuration, privileges, the parts and their order."""

@@ -1,0 +1,41 @@
+"""How the log looks: text for people, one JSON object a line for programs; facts are fields, secrets are taken out."""
+
+import json
+import sys
+from typing import TYPE_CHECKING
+
+from loguru import logger
+
+from controller.core.redaction import Redact
+from controller.core.report import rfc3339
+
+if TYPE_CHECKING:
+    from loguru import Message, Record
+
+
+def configure(level: str, form: str, redact: Redact) -> None:
+    """Send everything from `level` on to standard error; `form` is `auto`, `json` or `text`."""
+    as_json = form == "json" or (form == "auto" and not sys.stderr.isatty())
+
+    def write(message: "Message") -> None:
+        sys.stderr.write(structured(message.record, redact) + "\n" if as_json else redact(str(message)))
+
+    logger.remove()
+    template = "{time:HH:mm:ss} {level: <7} {message} {extra}\n{exception}"
+    logger.add(write, level=level.upper(), format=template, backtrace=False, diagnose=False)
+
+
+def structured(record: "Record", redact: Redact) -> str:
+    """One record as JSON: time, level, message, and the facts bound to it; redacted before quoting changes a value."""
+    line = {
+        "time": rfc3339(record["time"]),
+        "level": record["level"].name.lower(),
+        "message": redact(record["message"]),
+    }
+    if record["exception"] is not None:
+        line["exception"] = redact(repr(record["exception"].value))
+    facts = {
+        name: fact if isinstance(fact, int | float | None) else redact(str(fact))
+        for name, fact in record["extra"].items()
+    }
+    return json.dumps(line | facts, ensure_ascii=False)

@@ -1,0 +1,1 @@
+"""What every room speaks of: records, errors, and nothing that acts."""

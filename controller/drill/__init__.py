@@ -1,0 +1,1 @@
+"""One rehearsed restore in a throw-away container."""

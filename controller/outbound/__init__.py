@@ -1,0 +1,1 @@
+"""What the sidecar says to others by itself: heartbeat, pings."""

@@ -1,0 +1,200 @@
+"""Keeps the sidecar's lease at the orchestrator, and tells it what ended while it was away.
+
+Apart, because it says that the sidecar lives, and nothing of how fresh its backups are.
+"""
+
+import json
+import random
+import threading
+import time
+from collections import deque
+from datetime import UTC, datetime
+from math import isfinite
+from typing import Any
+
+from loguru import logger
+
+from controller.core.errors import SidecarError
+from controller.core.report import Report, rfc3339
+from controller.outbound.sending import send
+from controller.outbound.signing import signed_headers
+from controller.views import views
+from controller.views.facade import Sidecar
+
+SCHEMA = 1
+TIMEOUT, TIMEOUT_OF_FAREWELL = 10.0, 2.0
+"""Seconds that the orchestrator has for each step of an answer."""
+LOOK_EVERY = 0.5
+"""Seconds between two looks whether something changed that should not wait for the interval."""
+LONGEST_BACKOFF, LEARNS_AGAIN = 300.0, 3600.0
+"""Seconds between attempts at an orchestrator that is away; at one that does not know announcements."""
+SHORTEST_INTERVAL, LONGEST_INTERVAL = 1.0, 300.0
+"""Seconds within which an answer may set the interval."""
+LEASE = 3
+"""Intervals for which a lease holds."""
+BACKLOG, TOLD_AT_ONCE = 500, 50
+"""Reports that wait for the orchestrator at most, the newest; and how many of them one heartbeat carries."""
+
+Json = dict[str, Any]
+
+
+class Heartbeat:
+    """A thread that announces the sidecar; only for settings that name an orchestrator."""
+
+    def __init__(self, sidecar: Sidecar) -> None:
+        settings, key = sidecar.loaded.settings.orchestrator, sidecar.loaded.orchestrator_key
+        assert settings is not None
+        assert key is not None
+        self._sidecar, self._key = sidecar, key
+        self._url = f"{settings.url}/v1/sidecars/{sidecar.identity}"
+        self._interval = settings.interval.total_seconds()
+        self._backlog: deque[Report] = deque(maxlen=BACKLOG)
+        self._lock = threading.Lock()
+        self._stopping, self._ended = threading.Event(), threading.Event()
+        self._failures, self._outcome, self._told = 0, "", ""
+        self._thread = threading.Thread(target=self._loop, name="heartbeat", daemon=True)
+
+    def start(self) -> None:
+        self._sidecar.jobs.on_end(self._enqueue)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the lease in good order: what is still to be told, then a farewell; neither waits long."""
+        self._stopping.set()
+        self._ended.set()
+        if not self._thread.is_alive():
+            return
+        self._thread.join(timeout=TIMEOUT_OF_FAREWELL)
+        if self._outcome == "accepted" and not self._thread.is_alive():
+            if self._backlog:
+                self._beat(TIMEOUT_OF_FAREWELL)
+            self._send("DELETE", self._greeting(), TIMEOUT_OF_FAREWELL)
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def _enqueue(self, report: Report) -> None:
+        with self._lock:
+            self._backlog.append(report)
+        self._ended.set()
+
+    def _loop(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                delay = self._beat(TIMEOUT)
+            except Exception as error:  # noqa: BLE001  # The lease must not end by one bad beat.
+                logger.opt(exception=error).error("heartbeat ended by a defect of this program")
+                delay = LONGEST_BACKOFF
+            self._wait(delay)
+
+    def _wait(self, delay: float) -> None:
+        """Until the next beat: sooner when a run ended or a target changed, unless the orchestrator is in trouble."""
+        until = time.monotonic() + delay
+        while not self._stopping.is_set() and (left := until - time.monotonic()) > 0:
+            if self._failures:
+                self._stopping.wait(left)
+            elif self._ended.wait(min(left, LOOK_EVERY)) or self._fingerprint() != self._told:
+                return
+
+    def _beat(self, timeout: float) -> float:
+        """One heartbeat; gives the seconds until the next."""
+        self._ended.clear()
+        with self._lock:
+            telling = list(self._backlog)[:TOLD_AT_ONCE]
+        told = self._fingerprint()
+        interval = self._interval
+        status, answer = self._send("PUT", self._body(telling), timeout)
+        if 200 <= status < 300:
+            self._told, self._failures = told, 0
+            self._note("accepted", "orchestrator has accepted the heartbeat")
+            self._forget(telling)
+            self._take_interval(answer)
+            return min(interval, self._interval) * jitter(0.9, 1.1)
+        self._failures += 1
+        if status in (404, 405):
+            self._note("unknown", "orchestrator does not know announcements; asked again every hour")
+            return LEARNS_AGAIN * jitter(0.9, 1.0)
+        reason = f"answers {status}" if status else "cannot be reached"
+        self._note(reason, f"orchestrator {reason}: {answer.get('reason') or 'no reason given'}; backups go on")
+        return min(interval * 2.0 ** min(self._failures, 16), LONGEST_BACKOFF) * jitter(0.5, 1.0)
+
+    def _forget(self, told: list[Report]) -> None:
+        """What was accepted; the backlog may have lost its oldest meanwhile."""
+        known = {report.id for report in told}
+        with self._lock:
+            while self._backlog and self._backlog[0].id in known:
+                self._backlog.popleft()
+            if self._backlog:
+                self._ended.set()
+
+    def _take_interval(self, answer: Json) -> None:
+        wanted = answer.get("interval")
+        if isinstance(wanted, int | float) and not isinstance(wanted, bool) and isfinite(wanted):
+            self._interval = min(max(float(wanted), SHORTEST_INTERVAL), LONGEST_INTERVAL)
+
+    def _note(self, outcome: str, message: str) -> None:
+        """Log a change, not every beat."""
+        if outcome != self._outcome:
+            self._outcome = outcome
+            logger.log("INFO" if outcome == "accepted" else "WARNING", "{}", message)
+
+    def _greeting(self) -> Json:
+        sidecar = self._sidecar
+        return {
+            "schema": SCHEMA,
+            "id": sidecar.identity,
+            "instance": sidecar.instance,
+            "sent": rfc3339(datetime.now(UTC)),
+        }
+
+    def _body(self, telling: list[Report]) -> Json:
+        """Everything that the orchestrator needs to know the sidecar by, and to call it."""
+        sidecar = self._sidecar
+        return self._greeting() | {
+            "url": self._own_url(),
+            "versions": {"sidecar": sidecar.version, "contract": "v1"},
+            "lease": {"ttl_seconds": round(LEASE * self._interval, 3)},
+            "targets": [views.summary(sidecar, target) for target in sidecar.targets()],
+            "running": [views.run(job.report) for job in sidecar.jobs.active()],
+            "ended": [views.run(report) for report in telling],
+            "freshness": sidecar.promises.status().as_dict(),
+            "problems": [problem.as_dict() for problem in sidecar.problems],
+        }
+
+    def _own_url(self) -> str | None:
+        """Where the orchestrator can call; None when the sidecar is not on its network."""
+        api = self._sidecar.loaded.settings.api
+        if api.advertise:
+            return api.advertise
+        try:
+            address = self._sidecar.own_address
+        except SidecarError:
+            return None
+        return f"http://{address}:{api.port}" if address else None
+
+    def _fingerprint(self) -> str:
+        """Changes with what should be told at once."""
+        targets = [(str(target.key), target.state, target.problems) for target in self._sidecar.targets()]
+        return repr((targets, self._sidecar.promises.status().verdict))
+
+    def _send(self, method: str, message: Json, timeout: float) -> tuple[int, Json]:
+        """Status and answer; 0 and a reason where there was none."""
+        body = json.dumps(message, separators=(",", ":")).encode()
+        headers = {"Content-Type": "application/json", **signed_headers(self._key, body, time.time())}
+        answer = send(method, self._url, body, headers, timeout)
+        return answer.status, parsed(answer.body) if answer.good else {"reason": answer.reason}
+
+
+def parsed(body: bytes) -> Json:
+    """A JSON object; anything else counts as an empty one."""
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def jitter(low: float, high: float) -> float:
+    """Keeps a fleet from beating in step."""
+    return random.uniform(low, high)  # noqa: S311  # Not a secret.

@@ -1,0 +1,1 @@
+"""One restore: decided, carried out, compared, undone."""

@@ -1,0 +1,112 @@
+"""What was found out about a run after it had been published: each mark a small file beside the manifest.
+
+Apart from the manifest, which is never changed, and from the catalog, which can be lost: from both together the report
+of a succeeded run is made again. A mark holds fields of the report by their names.
+"""
+
+import os
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from loguru import logger
+
+from controller.core.drilled import Drill
+from controller.core.errors import StoreError
+from controller.core.report import Key, Manifest, Report, rfc3339
+from controller.storage import journal
+from controller.storage.store import Store, store_error
+
+FOLDER, SUFFIX = "marks", ".json"
+DRILL = "drill.json"
+"""A run's last drill, whole; it is no field of its report, so it lies beside the marks."""
+Mark = Literal["report", "verified", "damaged", "accepted"]
+"""`report`: what the manifest does not tell of how the run went."""
+TOLD_LATE = ("trigger", "created", "started", "finished", "seconds", "warnings", "attempts", "retried")
+"""Fields of a report that are final only when the manifest has been written."""
+
+
+def write(store: Store, key: Key, run: str, mark: Mark, **fields: object) -> None:
+    """Durable when it returns; an earlier mark of this name is replaced. Raises `StoreError`, `UnknownRun`."""
+    store.demand_published(key, run)
+    told = {name: rfc3339(value) if isinstance(value, datetime) else value for name, value in fields.items()}
+    journal.write(place(store, key, run) / (mark + SUFFIX), told)
+
+
+def remove(store: Store, key: Key, run: str, mark: Mark) -> None:
+    """Durable when it returns; nothing happens where there is no such mark. Raises `StoreError`, `UnknownRun`."""
+    journal.remove(place(store, key, run) / (mark + SUFFIX))
+
+
+def keep(store: Store, report: Report) -> None:
+    """Write what the manifest does not tell of a run that succeeded. Raises `StoreError`, `UnknownRun`."""
+    write(store, report.target, report.id, "report", **report.model_dump(mode="json", include=set(TOLD_LATE)))
+
+
+def report(store: Store, manifest: Manifest) -> Report:
+    """The report of a published run, with its marks; one whose marks cannot be read counts as damaged."""
+    found = succeeded(manifest)
+    try:
+        fields = read(place(store, manifest.target, manifest.run))
+        return Report.model_validate({**dict(found), **fields})
+    except (StoreError, ValueError) as error:
+        told = error.message if isinstance(error, StoreError) else "no fields of a report"
+        return found.model_copy(update={"damaged": f"its marks cannot be read: {told}"})
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """The fields that a run's marks set. Raises `StoreError`."""
+    try:
+        with os.scandir(folder) as entries:
+            names = sorted(entry.name for entry in entries if entry.is_file(follow_symlinks=False))
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise store_error(error, folder) from error
+    marks = [journal.read(folder / name) for name in names if name.endswith(SUFFIX)]
+    return {name: value for mark in marks for name, value in (mark or {}).items()}
+
+
+def keep_drill(store: Store, drill: Drill) -> None:
+    """Write a drill beside the manifest of its run; an earlier one is replaced. Raises `StoreError`, `UnknownRun`."""
+    store.demand_published(drill.target, drill.run)
+    journal.write(store.folder(drill.target, drill.run) / DRILL, drill.model_dump(mode="json"))
+
+
+def drill(store: Store, manifest: Manifest) -> Drill | None:
+    """The last drill of a published run; None where there was none, or it cannot be read."""
+    try:
+        found = journal.read(store.folder(manifest.target, manifest.run) / DRILL)
+        return Drill.model_validate(found) if found else None
+    except (StoreError, ValueError) as error:
+        logger.bind(run=manifest.run, code="store-error").warning("its drill cannot be read: {}", error)
+        return None
+
+
+def place(store: Store, key: Key, run: str) -> Path:
+    """The folder of a run's marks, which need not be there. Raises `UnknownRun`, `StoreError` for a link."""
+    folder = store.folder(key, run) / FOLDER
+    if folder.is_symlink():
+        raise StoreError(f"{folder} is a symbolic link", hint="Remove it: nothing in the store may be one.")
+    return folder
+
+
+def succeeded(manifest: Manifest) -> Report:
+    """The report of a published run, as far as its manifest tells."""
+    return Report(
+        id=manifest.run,
+        target=manifest.target,
+        state="succeeded",
+        trigger="manifest",
+        strategy=manifest.strategy,
+        created=manifest.started,
+        started=manifest.started,
+        finished=manifest.finished,
+        seconds=(manifest.finished - manifest.started).total_seconds(),
+        bytes=sum(artifact.plain_size for artifact in manifest.artifacts),
+        size=manifest.size,
+        proof=manifest.proof,
+        warnings=manifest.warnings,
+        artifacts=manifest.artifacts,
+        suspicious=manifest.suspicious,
+    )

@@ -1,0 +1,32 @@
+"""A stored artifact, and where it lies."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from controller.core.report import Artifact
+from controller.storage import pipeline
+from controller.storage.codecs import SUFFIX
+from strategies.base import Stored
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """An artifact of the run that is restored, and where it lies."""
+
+    artifact: Artifact
+    path: Path
+
+    @property
+    def stored(self) -> Stored:
+        """What the strategy may know of it."""
+        name = self.artifact.name.removesuffix(SUFFIX[self.artifact.compression])
+        return Stored(name, self.artifact.format, self.artifact.subject)
+
+    @property
+    def compression(self) -> pipeline.Compression:
+        return pipeline.Compression(self.artifact.compression)  # type: ignore[arg-type]  # a manifest is text
+
+    @property
+    def expected(self) -> pipeline.Captured:
+        one = self.artifact
+        return pipeline.Captured(one.plain_size, one.plain_sha256, one.size, one.sha256)

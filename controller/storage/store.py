@@ -1,0 +1,323 @@
+"""Runs on disk: partial, fsync, rename, manifest last; apart, because what counts as a backup is decided here alone.
+
+`<root>/<project>/<service>[/<name>]/<run-id>/` holds a run's artifacts and `manifest.json`. A folder without a manifest
+is no backup and is swept away at the next start. Nothing that is published is ever changed. No symbolic link is ever
+followed beneath the root, so that nothing outside is read, or removed, as if it were a run.
+"""
+
+import errno
+import fcntl
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from controller.core.errors import StoreError, StoreFull, UnknownRun
+from controller.core.report import RUN_ID, SCHEMA, Key, Manifest
+from controller.storage import disk
+
+MANIFEST = "manifest.json"
+PARTIAL = ".partial"
+DELETED = ".deleted"
+LOCK = ".lock"
+FULL = {errno.ENOSPC, errno.EDQUOT}
+ROOM = "Free space there, enlarge the store's volume, or delete runs that nobody needs."
+SMALL = 64 << 10
+"""Bytes for a manifest and what else is small."""
+
+
+def store_error(error: OSError, path: Path) -> StoreError:
+    """The one translation of the operating system's errors about the store."""
+    reason = error.strerror or str(error)
+    if error.errno in FULL:
+        return StoreFull(f"no room left at {path}: {reason}", hint=ROOM)
+    hint = f"Check that uid {os.getuid()} may write to {path.parent} and that its disk is healthy."
+    return StoreError(f"cannot use {path}: {reason}", hint=hint)
+
+
+class Draft:
+    """A run that is being written; becomes a backup only by `publish`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.published = False
+        self._names: list[str] = []
+
+    def partial(self, name: str) -> Path:
+        """Where the artifact `name` lies until it is published."""
+        return self.folder / (name + PARTIAL)
+
+    @contextmanager
+    def open(self, name: str) -> Iterator[BinaryIO]:
+        """A new file for the artifact `name`, unbuffered; on leaving without an error it is on the disk (fsync)."""
+        path = self.partial(name)
+        try:
+            with path.open("xb", buffering=0) as file:
+                yield file
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise store_error(error, path) from error
+        self._names.append(name)
+
+    def publish(self, manifest: Manifest) -> None:
+        """Give every artifact its name, then write the manifest; from then on, and not before, the run is a backup."""
+        path = self.folder / MANIFEST
+        try:
+            for name in self._names:
+                self.partial(name).rename(self.folder / name)
+            partial = self.partial(MANIFEST)
+            with partial.open("x", encoding="utf-8") as file:
+                file.write(manifest.model_dump_json(indent=2) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            sync_folder(self.folder)
+            partial.rename(path)
+            sync_folder(self.folder)
+        except OSError as error:
+            raise store_error(error, path) from error
+        self.published = True
+
+
+class Store:
+    """The folder of all runs; one process owns it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._lock: int | None = None
+        self._tree = threading.Lock()
+        """Held while folders above runs come and go."""
+        self._overflows: dict[Key, int] = {}
+        """Bytes that a target's last run had written when there was no room for more."""
+
+    def acquire(self) -> None:
+        """Take the store for this process; raises `StoreError` when it cannot be written or another sidecar has it."""
+        path = self.root / LOCK
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            hint = "Give each sidecar its own volume, or stop the other one."
+            raise StoreError(f"another sidecar is using the store {self.root}", hint=hint) from error
+        except OSError as error:
+            raise store_error(error, path) from error
+
+    def release(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def sweep(self) -> list[str]:
+        """Remove what a dead process left half done; gives the run ids."""
+        left = [folder for folder in self._run_folders() if not is_published(folder)]
+        for folder in left:
+            with suppress(StoreError):
+                self._remove(folder)
+        for folder in list(self._folders()):
+            self._tidy(folder)
+        return [folder.name for folder in left]
+
+    @contextmanager
+    def draft(self, key: Key, run: str) -> Iterator[Draft]:
+        """A new run's folder; removed again unless it was published.
+
+        Raises `StoreFull` where the target's newest run would not fit once more, or its last one did not; a first run
+        is never refused. Raises `StoreError` for a store that cannot be written, or is not there any more.
+        """
+        folder = self.folder(key, run)
+        self.demand_present()
+        self._demand_room(key)
+        self._make(folder)
+        draft = Draft(folder)
+        try:
+            self._sync_above(folder)
+            yield draft
+        except StoreFull:
+            with suppress(OSError):
+                self._overflows[key] = sum(path.stat().st_size for path in folder.iterdir())
+            raise
+        finally:
+            if draft.published:
+                self._overflows.pop(key, None)
+            else:
+                with suppress(StoreError):  # What led here is told; the next start tries again.
+                    self._remove(folder)
+
+    def delete(self, key: Key, run: str) -> None:
+        """Take a published run out of the store; when this returns, or has died half way, it is listed no more.
+
+        Raises `UnknownRun`, and `StoreError` when the run or something of it is still there.
+        """
+        self._remove(self.demand_published(key, run))
+
+    def demand_published(self, key: Key, run: str) -> Path:
+        """A run's folder; raises like `folder`, and `UnknownRun` where it holds no backup."""
+        folder = self.folder(key, run)
+        if not is_published(folder):
+            raise UnknownRun(f"no run {run}", hint="`backup-sidecar runs` lists them.")
+        return folder
+
+    def folder(self, key: Key, run: str) -> Path:
+        """Where a run lies; raises `UnknownRun` for what is no run id, `StoreError` where a link leads elsewhere."""
+        if not RUN_ID.fullmatch(run):
+            raise UnknownRun(f"{run[:60]!r} is not a run id", hint="`backup-sidecar runs` lists them.")
+        folder = self.root
+        for part in (*key.folders, run):
+            folder /= part
+            if folder.is_symlink():
+                raise StoreError(f"{folder} is a symbolic link", hint="Remove it: nothing in the store may be one.")
+        return folder
+
+    def manifest(self, key: Key, run: str) -> Manifest:
+        """Raises `UnknownRun` where there is no published run, `StoreError` where its schema is a later one."""
+        return self._read(self.folder(key, run) / MANIFEST)
+
+    def artifact(self, key: Key, run: str, name: str) -> Path:
+        """Path of a published artifact; only a name that the manifest lists, and no link, is found."""
+        path = self.folder(key, run) / name
+        listed = name in (artifact.name for artifact in self.manifest(key, run).artifacts)
+        if not listed or path.is_symlink() or not path.is_file():
+            raise UnknownRun(f"run {run} has no artifact {name[:80]!r}", hint="`backup-sidecar artifacts` lists them.")
+        return path
+
+    def manifests(self) -> Iterator[Manifest | StoreError]:
+        """Every published run, in no order; in the place of one that cannot be read the reason."""
+        for folder in self._run_folders():
+            if is_published(folder):
+                try:
+                    yield self._read(folder / MANIFEST)
+                except StoreError as error:
+                    yield error
+
+    def _read(self, path: Path) -> Manifest:
+        try:
+            with open(path, "rb", opener=without_links) as file:  # Path.open has no opener.
+                manifest = Manifest.model_validate_json(file.read())
+        except FileNotFoundError:
+            raise UnknownRun(f"no run {path.parent.name}", hint="`backup-sidecar runs` lists them.") from None
+        except (OSError, ValueError) as error:
+            raise StoreError(f"cannot read {path}", hint="Restore it from a copy, or move its folder away.") from error
+        if manifest.schema_ > SCHEMA:
+            hint = "Run the release that wrote it, or a later one."
+            raise StoreError(f"{path} has schema {manifest.schema_}, this program reads up to {SCHEMA}", hint=hint)
+        if path.parent != self.root.joinpath(*manifest.target.folders, manifest.run):
+            told = f"{path} is that of run {manifest.run} of {manifest.target}"
+            raise StoreError(told, hint="Put its folder where it belongs, or move it out of the store.")
+        return manifest
+
+    def demand_present(self) -> None:
+        """The store is still the one that was taken: beneath a mount that is gone lies another folder."""
+        if self._lock is None:
+            return
+        try:
+            present = os.path.samestat(os.fstat(self._lock), (self.root / LOCK).stat())
+        except OSError:
+            present = False
+        if not present:
+            hint = "Mount its volume again, then restart the sidecar."
+            raise StoreError(f"the store {self.root} is not there any more", hint=hint)
+
+    def _demand_room(self, key: Key) -> None:
+        """By the target's history; what other runs are about to write is not known."""
+        known = max(self._newest_size(key), self._overflows.get(key, -1))
+        if known < 0:
+            return
+        try:
+            needed, free = known + known // 10 + SMALL, disk.free(self.root)
+        except OSError as error:
+            raise store_error(error, self.root) from error
+        if free < needed:
+            message = f"no room for a run of {key}: the last one took {known} bytes, and {free} are free in {self.root}"
+            raise StoreFull(message, hint=ROOM)
+
+    def _newest_size(self, key: Key) -> int:
+        """Stored bytes of the newest run that can be read; -1 where there is none."""
+        for folder in sorted(subfolders(self.root.joinpath(*key.folders)), reverse=True):
+            if RUN_ID.fullmatch(folder.name) and is_published(folder):
+                with suppress(StoreError):
+                    return self._read(folder / MANIFEST).size
+        return -1
+
+    def _make(self, folder: Path) -> None:
+        try:
+            with self._tree:
+                folder.mkdir(parents=True)
+        except OSError as error:
+            self._tidy(folder.parent)
+            raise store_error(error, folder) from error
+
+    def _sync_above(self, folder: Path) -> None:
+        """Make a run's folder durable, and those above it, which may be as new."""
+        try:
+            for above in folder.parents[: len(folder.relative_to(self.root).parts)]:
+                sync_folder(above)
+        except OSError as error:
+            raise store_error(error, folder) from error
+
+    def _remove(self, folder: Path) -> None:
+        """The manifest goes first, durably, so that no crash leaves a run that is listed and not whole."""
+        manifest = folder / MANIFEST
+        try:
+            if is_published(folder):
+                manifest.rename(manifest.with_name(MANIFEST + DELETED))
+                sync_folder(folder)
+            shutil.rmtree(folder)
+            self._tidy(folder.parent)
+        except OSError as error:
+            raise store_error(error, folder) from error
+
+    def _tidy(self, folder: Path) -> None:
+        """Remove folders that have become empty, up to the root."""
+        with self._tree:
+            while folder != self.root:
+                try:
+                    folder.rmdir()
+                except OSError:  # It is not empty.
+                    return
+                folder = folder.parent
+
+    def _run_folders(self) -> Iterator[Path]:
+        for above in self._folders():
+            yield from (folder for folder in subfolders(above) if RUN_ID.fullmatch(folder.name))
+
+    def _folders(self) -> Iterator[Path]:
+        """Those above runs, the deepest first."""
+        for project in subfolders(self.root):
+            for service in subfolders(project):
+                yield from (folder for folder in subfolders(service) if not RUN_ID.fullmatch(folder.name))
+                yield service
+            yield project
+
+
+def is_published(folder: Path) -> bool:
+    """Whether a run's folder has its manifest, and so is a backup."""
+    manifest = folder / MANIFEST
+    return manifest.is_file() and not manifest.is_symlink()
+
+
+def subfolders(folder: Path) -> list[Path]:
+    """Without symbolic links, and without what is not for us, as a disk's `lost+found`. Raises `StoreError`."""
+    try:
+        with os.scandir(folder) as entries:
+            return [Path(entry) for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except (FileNotFoundError, PermissionError):
+        return []
+    except OSError as error:
+        raise store_error(error, folder) from error
+
+
+def without_links(path: str, flags: int) -> int:
+    """For `open`: refuse a symbolic link that was put in a file's place."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the folder's entries durable (fsync(2) of a file does not)."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

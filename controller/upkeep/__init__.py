@@ -1,0 +1,1 @@
+"""What happens by itself as time goes by: schedule, retention, freshness, verification."""

@@ -1,0 +1,131 @@
+"""How old a target's last good run is against what was promised, and the one answer for all of them; pure.
+
+Apart from liveness, of which it says nothing, and which says nothing of it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import Any, Literal
+
+from config.fields import written
+from config.target import TargetSettings
+from controller.core.report import Key, Report, rfc3339
+from controller.upkeep.schedule import GRACE, Rule, rule_of
+
+State = Literal["fresh", "late", "stale", "never", "unknown"]
+"""`late`: a due time has passed without a good run; `stale`: two have, or the last good run is older than `max-age`;
+`never`: there is no good run; `unknown`: nothing was promised, or the clock is wrong. Only `fresh` is good."""
+AHEAD = timedelta(hours=1)
+"""How far beyond now a run may have begun, by clocks that are set a little, before nothing can be said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """What may be expected of a target; outlives its container."""
+
+    rule: Rule | None = None
+    """When it is backed up; None for never by itself."""
+    max_age: timedelta | None = None
+    timeout: timedelta = timedelta(hours=1)
+    """How long a run may take, so that one under way is no delay."""
+
+    @classmethod
+    def of(cls, key: Key, settings: TargetSettings, *, orchestrated: bool) -> "Promise":
+        rule = rule_of(key, settings, orchestrated=orchestrated)
+        return cls(rule, settings.expect.max_age, settings.timeout)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "cron": self.rule.cron if self.rule else None,
+            "zone": self.rule.zone if self.rule else None,
+            "max_age": self.max_age.total_seconds() if self.max_age else None,
+            "timeout": self.timeout.total_seconds(),
+        }
+
+    @classmethod
+    def parse(cls, known: dict[str, Any]) -> "Promise":
+        """The opposite of `as_dict`; raises KeyError, TypeError, ValueError."""
+        rule = Rule(str(known["cron"]), str(known["zone"])) if known["cron"] else None
+        max_age = timedelta(seconds=known["max_age"]) if known["max_age"] else None
+        return cls(rule, max_age, timedelta(seconds=known["timeout"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Freshness:
+    """The verdict on one target, and why, in plain words."""
+
+    key: Key
+    state: State
+    reason: str
+    good: Report | None = None
+    present: bool = True
+    """Whether its container is there."""
+
+    def as_dict(self) -> dict[str, Any]:
+        good = {"run": self.good.id, "time": rfc3339(self.good.time), "size": self.good.size} if self.good else None
+        told = {"key": str(self.key), "state": self.state, "reason": self.reason}
+        return told | {"last_good": good, "present": self.present}
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The answer to "am I safe?"."""
+
+    targets: tuple[Freshness, ...]
+    damaged: tuple[Report, ...]
+
+    @property
+    def safe(self) -> bool:
+        """Every target is fresh, there is at least one, and no stored run is damaged."""
+        return bool(self.targets) and not self.damaged and all(one.state == "fresh" for one in self.targets)
+
+    @property
+    def verdict(self) -> str:
+        if self.safe:
+            return f"safe: every target is fresh ({len(self.targets)})"
+        counts = [(state, [one for one in self.targets if one.state == state]) for state in ORDER]
+        told = [f"{len(found)} {state}" for state, found in counts if found]
+        told += [f"{len(self.damaged)} damaged {'run' if len(self.damaged) == 1 else 'runs'}"] if self.damaged else []
+        return f"not safe: {', '.join(told) or 'there is nothing to back up'}"
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "safe": self.safe,
+            "verdict": self.verdict,
+            "targets": [one.as_dict() for one in self.targets],
+            "damaged": [{"run": run.id, "key": str(run.target), "reason": run.damaged} for run in self.damaged],
+        }
+
+
+ORDER: Sequence[State] = ("stale", "never", "late", "unknown", "fresh")
+
+
+def judge(promise: Promise | None, good: Report | None, now: datetime, *, under_way: bool) -> tuple[State, str]:
+    """State and reason of a target; `promise` is None where its settings are not known."""
+    if good is None:
+        return "never", "there is no good run"
+    age = now - good.time
+    if age < -AHEAD:
+        return "unknown", f"the last good run is of {rfc3339(good.time)}, which is to come: a clock is wrong"
+    old = f"the last good run is {ago(age)} old"
+    if promise is None or (promise.rule is None and promise.max_age is None):
+        return "unknown", f"{old}, and neither a schedule nor expect.max-age says how old it may be"
+    if promise.max_age is not None and age > promise.max_age:
+        return "stale", f"{old}, at most {written(promise.max_age)} is allowed"
+    patience = max(promise.timeout, GRACE) if under_way else GRACE
+    dues = list(islice(promise.rule.after(good.time), 2)) if promise.rule else []
+    passed = [due for due in dues if now > due + patience]
+    if passed:
+        since = f"{old}, and none has been good since one was due {rfc3339(passed[0])}"
+        return ("late" if len(passed) == 1 else "stale"), since
+    return "fresh", f"{old}, the next is due {rfc3339(dues[0])}" if dues else old
+
+
+def ago(age: timedelta) -> str:
+    """`3d4h`, `5h12m`, `0s`: an age in its two largest units."""
+    seconds = max(int(age.total_seconds()), 0)
+    unit = next((length for length in (86_400, 3_600, 60) if seconds >= length), 1)
+    smaller = {86_400: 3_600, 3_600: 60}.get(unit, unit)
+    return written(timedelta(seconds=seconds - seconds % smaller))

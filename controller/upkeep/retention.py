@@ -1,0 +1,128 @@
+"""Which runs stay, and why; pure, so that its laws can be tested.
+
+The words are restic's: each `keep-` rule walks from the newest run to the oldest and wants the newest of each of its
+periods until it has had its number of them; a run stays if any rule wants it. Periods are those of the target's zone,
+and a run's time is that of its id, which no rebuilt catalog changes. What is ours:
+
+- Good, suspicious and damaged runs are series, and the rules count in each of them alone. So no suspicious run pushes a
+  good one out, and what a person should look at stays for as long as a good run of that day would.
+- Safety backups, made of what a restore was about to replace, are not counted: what was broken must not push out what
+  repaired it. They have a time of their own, and go when it is over.
+- `keep-within` counts from the newest run of the best series, and for younger ones of another series from the newest of
+  those. So it needs no clock, no bad run moves it on for the good ones, and it holds for whatever is so young.
+- `max-age` caps what is merely counted. The newest run of the best series stays in any case.
+- A wrong clock deletes nothing: with a run from the future nothing goes at all, and while `now` is not trusted nothing
+  goes by its age, which only `max-age` and the time of safety backups ask for.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+from config.fields import written
+from config.target import Retention
+from controller.core.report import SAFETY, Report
+
+Series = Literal["good", "safety", "suspicious", "damaged"]
+PERIODS: Mapping[str, Callable[[datetime], object]] = {
+    "keep-last": lambda time: object(),  # Each run is a period of its own.
+    "keep-hourly": lambda time: (time.toordinal(), time.hour, time.fold),
+    "keep-daily": lambda time: time.toordinal(),
+    "keep-weekly": lambda time: (time.toordinal() - 1) // 7,  # From Monday on: the first day of all was one.
+    "keep-monthly": lambda time: (time.year, time.month),
+    "keep-yearly": lambda time: time.year,
+}
+"""By rule, what names the period that a local time lies in."""
+UNLIMITED = "no keep- rule is set"
+FUTURE = "clock: a run lies in the future"
+UNTRUSTED = "clock: it has jumped, so nothing goes by its age yet"
+WITHIN = "keep-within"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What becomes of one stored run."""
+
+    run: Report
+    rules: tuple[str, ...] = ()
+    """What keeps it; empty when it goes."""
+    cause: str = ""
+    """Why it goes."""
+
+    @property
+    def stays(self) -> bool:
+        return bool(self.rules)
+
+
+def decide(
+    policy: Retention, runs: Iterable[Report], now: datetime, zone: ZoneInfo, *, safety: timedelta, trusted: bool
+) -> list[Verdict]:
+    """A verdict for each of a target's runs that is stored, the newest first; other runs are left out.
+
+    `safety` is how long safety backups stay, and `trusted` tells whether `now` may be believed.
+    """
+    stored = sorted((run for run in runs if run.stored), key=lambda run: run.id, reverse=True)
+    if not stored or stored[0].time > now:
+        return [Verdict(run, (FUTURE,)) for run in stored]
+    wanted: dict[str, list[str]] = {run.id: [] for run in stored}
+    series: dict[Series, list[Report]] = {"good": [], "safety": [], "suspicious": [], "damaged": []}
+    for run in stored:
+        series[series_of(run)].append(run)
+    best = next(one[0] for one in series.values() if one)
+    for one in filter(None, series.values()):
+        for rule, run in claims(policy, one, best, zone):
+            wanted[run.id].append(rule)
+    wanted[best.id].append(f"newest {series_of(best)} run")
+
+    def verdict(run: Report) -> Verdict:
+        rules, age, limit = tuple(wanted[run.id]), now - run.time, policy.max_age
+        if run.trigger == SAFETY:
+            own = f"safety {written(safety)}"
+            rules = (own, *rules) if age <= safety else rules
+            return Verdict(run, rules) if rules else expired(run, own)
+        if not rules:
+            return Verdict(run, cause="no rule keeps it")
+        if limit is None or age <= limit or WITHIN in rules or run is best:
+            return Verdict(run, rules)
+        return expired(run, f"max-age {written(limit)}", rules)
+
+    def expired(run: Report, cause: str, rules: tuple[str, ...] = ()) -> Verdict:
+        return Verdict(run, cause=cause) if trusted else Verdict(run, (*rules, UNTRUSTED))
+
+    return [verdict(run) for run in stored]
+
+
+def series_of(run: Report) -> Series:
+    """Where a stored run is counted."""
+    if run.good:
+        return "safety" if run.trigger == SAFETY else "good"
+    return "damaged" if run.damaged else "suspicious"
+
+
+def claims(policy: Retention, runs: Sequence[Report], best: Report, zone: ZoneInfo) -> Iterator[tuple[str, Report]]:
+    """Which rule wants which of the runs, that are of one series and the newest first; `best` is that of all series."""
+    newest = max(runs[0].time, best.time)
+    if policy.keep_within:
+        yield from ((WITHIN, run) for run in runs if newest - run.time <= policy.keep_within)
+    counted = [run for run in runs if run.trigger != SAFETY]
+    counts = {rule: getattr(policy, rule.replace("-", "_")) for rule in PERIODS}
+    if not policy.keeps_within and not any(counts.values()):
+        yield from ((UNLIMITED, run) for run in counted)
+    times = [run.time.astimezone(zone) for run in counted]
+    for rule, count in counts.items():
+        if count:
+            yield from ((rule, run) for run in islice(newest_of_each(PERIODS[rule], counted, times), count))
+
+
+def newest_of_each(
+    period: Callable[[datetime], object], runs: Sequence[Report], times: Sequence[datetime]
+) -> Iterator[Report]:
+    """The newest run of each period, of runs that are the newest first."""
+    last: object = None
+    for run, time in zip(runs, times, strict=True):
+        if (found := period(time)) != last:
+            yield run
+        last = found

@@ -1,0 +1,130 @@
+"""When a target is due, and what becomes of due times that went by; pure, the moment is always given.
+
+Cron expressions are read as Debian's cron does (cronsim): when the clocks change, a job at a fixed time runs once, for
+one in the gap at the gap's end, for one in the doubled hour the first time; what repeats by `*` follows real time.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from itertools import takewhile
+from zoneinfo import ZoneInfo
+
+from cronsim import CronSim
+
+from config.target import CommonSettings
+from controller.core.report import Key
+
+MACROS = {
+    "@hourly": "0 * * * *",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@weekly": "0 0 * * 0",
+    "@monthly": "0 0 1 * *",
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+}
+"""As crontab(5) has them."""
+NIGHT = 5 * 60
+"""Minutes after midnight over which targets without a schedule are spread."""
+GRACE = timedelta(minutes=1)
+"""How late a run may begin and still be on time: a restart across its due time is no outage."""
+MOST_MISSED = 31
+"""Due times of one outage that are recorded, the newest."""
+LOOK_BACK = (timedelta(days=1), timedelta(days=31), timedelta(days=3650))
+"""Spans that are searched for them, the shortest first, so that `* * * * *` costs no half a million steps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A schedule with nothing left open: five fields without `H`, and the zone in which they are meant."""
+
+    cron: str
+    zone: str
+
+    def after(self, moment: datetime) -> Iterator[datetime]:
+        """Every due time later than `moment`, in UTC and in order; none where there is none within 50 years."""
+        for due in CronSim(self.cron, moment.astimezone(ZoneInfo(self.zone))):
+            if (found := due.astimezone(UTC)) > moment:  # In a doubled hour cronsim starts from its first time.
+                yield found
+
+    def next(self, moment: datetime) -> datetime | None:
+        """The first due time later than `moment`."""
+        return next(self.after(moment), None)
+
+    def __str__(self) -> str:
+        return f"{self.cron} {self.zone}"
+
+
+def rule_of(key: Key, settings: CommonSettings, *, orchestrated: bool) -> Rule | None:
+    """What holds for a target, None for never; where `orchestrated` and unset, the orchestrator says when."""
+    spread = int.from_bytes(sha256(str(key).encode()).digest()[:8])
+    if settings.schedule is None:
+        at = spread % NIGHT
+        return None if orchestrated else Rule(f"{at % 60} {at // 60} * * *", settings.timezone)
+    if settings.schedule == "none":
+        return None
+    minute, hour, *days = MACROS.get(settings.schedule, settings.schedule).split()
+    minute = str(spread % 60) if minute == "H" else minute
+    hour = str(spread // 60 % 24) if hour == "H" else hour
+    return Rule(" ".join((minute, hour, *days)), settings.timezone)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Up to when a target's due times have been decided; outlives the process."""
+
+    rule: str
+    decided: datetime
+    owed: datetime | None = None
+    """A missed due time that is to be caught up; until the next one comes due, whose run does as well."""
+    before: datetime | None = None
+    """Up to when they had been decided once already, before the clock went back: those are not missed again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What follows from the time that went by."""
+
+    standing: Standing
+    due: datetime | None = None
+    """To be started now, on time."""
+    missed: tuple[datetime, ...] = ()
+    """Due times that passed while nobody was there, the newest of them."""
+    more: bool = False
+    """There were earlier ones beside `missed`."""
+
+
+def decide(rule: Rule, known: Standing | None, now: datetime, *, catch_up: bool) -> Decision:
+    """What to do about the due times since `known` was written.
+
+    A target that is new, or whose rule is, is first due at the next time. A `known` from beyond the next due time was
+    written by a clock that is or was wrong: its due times are decided anew from then on. One a little ahead only keeps
+    a run from being repeated when the clock is set back.
+    """
+    if known is None or known.rule != str(rule):
+        return Decision(Standing(str(rule), now))
+    if (upcoming := rule.next(now)) is not None and known.decided > upcoming:
+        return Decision(replace(known, decided=now, before=max(known.decided, known.before or known.decided)))
+    if not (passed := between(rule, known.decided, now)):
+        return Decision(known)
+    newest = passed[-1]
+    standing = Standing(str(rule), newest, before=known.before if known.before and known.before > newest else None)
+    if now - newest <= GRACE:
+        missed, due = passed[:-1], newest
+    else:
+        missed, due = passed, None
+        standing = replace(standing, owed=newest if catch_up else None)
+    missed = [one for one in missed if known.before is None or one > known.before]
+    return Decision(standing, due, tuple(missed[-MOST_MISSED:]), len(missed) > MOST_MISSED)
+
+
+def between(rule: Rule, since: datetime, now: datetime) -> list[datetime]:
+    """Due times later than `since` and not later than `now`; after a long time only the last of them."""
+    found: list[datetime] = []
+    for span in LOOK_BACK:
+        found = list(takewhile(lambda due: due <= now, rule.after(max(since, now - span))))
+        if len(found) > MOST_MISSED + 1 or now - span <= since:
+            break
+    return found

@@ -1,0 +1,183 @@
+"""Starts what is due and records what was missed; the shell around `schedule`, whose decisions it makes durable.
+
+Up to when each target's due times are decided lies in a journal, so that it survives the process and a rebuilt catalog.
+A run is started before that is written: a crash in between repeats a run, and never loses one.
+"""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from loguru import logger
+
+from controller.core.errors import SidecarError, Stopping, StoreError, TargetGone, UnknownTarget
+from controller.core.report import Failure, Key, Report, moment, rfc3339
+from controller.storage import journal
+from controller.targets.targets import Target
+from controller.upkeep.schedule import MOST_MISSED, Decision, Rule, Standing, decide, rule_of
+
+FILE = "schedule.json"
+FORGET = timedelta(days=90)
+"""A target that is not listed for so long counts as new when it comes back."""
+AWAY = "the sidecar or its host was down, or the target was not there"
+
+
+class Scheduler:
+    """`look` does all that `clock` makes due; call it every second or so. Safe to use from several threads."""
+
+    def __init__(
+        self,
+        targets: Callable[[], Sequence[Target]],
+        start: Callable[[Key, str], object],
+        record: Callable[[Report], None],
+        folder: Path,
+        *,
+        orchestrated: bool,
+        clock: Callable[[], datetime],
+    ) -> None:
+        """`start` queues a run or raises `SidecarError`; `record` takes the report of a run that never was."""
+        self._targets, self._start, self._record = targets, start, record
+        self._path, self._orchestrated, self._clock = folder / FILE, orchestrated, clock
+        self._standings = remembered(self._path)
+        self._upcoming: dict[str, tuple[Standing, datetime | None]] = {}
+        self._written = True
+        self._lock = threading.Lock()
+
+    def next_due(self, key: Key) -> datetime | None:
+        """When the target is due next, as of the last look; None for never."""
+        _, upcoming = self._upcoming.get(str(key), (None, None))
+        return upcoming
+
+    def owe(self, report: Report) -> None:
+        """A run by schedule that ended with the sidecar is caught up like one that was missed."""
+        with self._lock:
+            if report.trigger == "schedule" and (standing := self._standings.get(str(report.target))):
+                self._standings[str(report.target)] = replace(standing, owed=report.created)
+                self._upcoming.pop(str(report.target), None)
+                self._write()
+
+    def look(self) -> None:
+        """Start and record what has come due since the last look; never raises `SidecarError`."""
+        with self._lock:
+            self._look()
+
+    def _look(self) -> None:
+        now, before = self._clock(), dict(self._standings)
+        rules = {str(target.key): (target, rule) for target, rule in self._ruled()}
+        for key, (target, rule) in rules.items():
+            if not self._is_idle(key, rule, now):
+                standing = self._attend(target, rule, now)
+                self._standings[key] = standing
+                self._upcoming[key] = (standing, rule.next(max(now, standing.decided)))
+        self._upcoming = {key: known for key, known in self._upcoming.items() if key in rules}
+        gone = [key for key in self._standings.keys() - rules.keys() if now - self._standings[key].decided > FORGET]
+        for key in gone:
+            del self._standings[key]
+        if self._standings != before or not self._written:
+            self._write()
+
+    def _ruled(self) -> Iterator[tuple[Target, Rule]]:
+        """The targets that have a schedule; what one with broken labels would have is not known."""
+        for target in self._targets():
+            if target.settings is not None and target.state != "replica":
+                rule = rule_of(target.key, target.settings, orchestrated=self._orchestrated)
+                if rule is not None:
+                    yield target, rule
+
+    def _is_idle(self, key: str, rule: Rule, now: datetime) -> bool:
+        """Nothing can have changed since the last look."""
+        standing, upcoming = self._upcoming.get(key, (None, None))
+        if standing is None or standing.rule != str(rule) or standing.owed:
+            return False
+        return standing.decided <= now and (upcoming is None or now < upcoming)
+
+    def _attend(self, target: Target, rule: Rule, now: datetime) -> Standing:
+        """Decide a target's due times up to now, and act; gives what to remember."""
+        assert target.settings is not None
+        known, catch_up = self._standings.get(str(target.key)), target.settings.catch_up
+        decision = decide(rule, known, now, catch_up=catch_up)
+        for report in unattended(target, decision, now):
+            self._record(report)
+        standing = decision.standing if catch_up else replace(decision.standing, owed=None)
+        due = decision.due or standing.owed
+        if due is None:
+            return standing
+        error: SidecarError | None = None
+        owed: datetime | None = None
+        try:
+            self._start(target.key, "schedule")
+        except Stopping:
+            return known or standing
+        except (TargetGone, UnknownTarget) as away:
+            error, owed = away, due if catch_up else None  # Until the target is back.
+        except SidecarError as refused:
+            error = refused
+        if error and decision.due:
+            failure = Failure(code=error.code, message=error.message, hint=error.hint)
+            self._record(missed(target, due, now, failure))
+        return replace(standing, owed=owed)
+
+    def _write(self) -> None:
+        told = {
+            key: {
+                "rule": standing.rule,
+                "decided": rfc3339(standing.decided),
+                "owed": rfc3339(standing.owed) if standing.owed else None,
+                "before": rfc3339(standing.before) if standing.before else None,
+            }
+            for key, standing in sorted(self._standings.items())
+        }
+        try:
+            journal.write(self._path, {"schema": 1, "targets": told})
+        except StoreError as error:
+            if self._written:
+                logger.bind(code=error.code).error("what was due is remembered in memory only: {}", error)
+            self._written = False
+        else:
+            self._written = True
+
+
+def unattended(target: Target, decision: Decision, now: datetime) -> Iterator[Report]:
+    """Reports of the due times at which nobody was there, oldest first."""
+    for number, due in enumerate(decision.missed):
+        earlier = f" More than {MOST_MISSED} were missed; the earlier ones are not listed." if decision.more else ""
+        message = f"nobody started it: {AWAY}.{earlier if number == 0 else ''}".rstrip(".")
+        hint = "The last of them is caught up once." if decision.due is None and decision.standing.owed else ""
+        yield missed(target, due, now, Failure(code="missed", message=message, hint=hint))
+
+
+def missed(target: Target, due: datetime, now: datetime, failure: Failure) -> Report:
+    """The report of a run that never was; its id follows from the due time, so that it is never recorded twice."""
+    digest = sha256(f"{target.key} {rfc3339(due)}".encode()).hexdigest()
+    return Report(
+        id=f"{due:%Y%m%dT%H%M%SZ}-{digest[:8]}",
+        target=target.key,
+        state="missed",
+        trigger="schedule",
+        created=due,
+        strategy=target.strategy,
+        finished=now,
+        failure=failure,
+    )
+
+
+def remembered(path: Path) -> dict[str, Standing]:
+    """What was decided, by key; what cannot be read is told and counts as new, since no backup may wait for it."""
+    try:
+        found = journal.read(path) or {}
+        return {key: standing_of(told) for key, told in found.get("targets", {}).items()}
+    except StoreError as error:
+        logger.bind(code=error.code).error("missed runs are not known: {}", error)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        logger.bind(code="store-error").error("missed runs are not known: {} does not hold what it should", path)
+    return {}
+
+
+def standing_of(told: dict[str, Any]) -> Standing:
+    """Raises KeyError, TypeError or ValueError for anything but what `look` has written."""
+    owed, before = (moment(told[name]) if told[name] else None for name in ("owed", "before"))
+    return Standing(str(told["rule"]), moment(told["decided"]), owed, before)
