@@ -17,10 +17,13 @@ from controller.backup.executor import Executor
 from controller.backup.jobs import Job
 from controller.backup.orphans import Orphans
 from controller.backup.quiesce import Quiescing
-from controller.core.report import Key, Report
+from controller.core.key import Key
+from controller.core.run import Report
 from controller.storage.store import Draft, Store
+from controller.targets.discovery import find
+from controller.targets.scope import Scope
 from controller.targets.survey import Surveyor
-from controller.targets.targets import Scope, Target, find
+from controller.targets.target import Target
 from strategies import discover
 from strategies.base import Exec, ExecCheck
 

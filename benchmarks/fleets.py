@@ -9,7 +9,7 @@ from statistics import median
 from benchmarks.figures import REPEATS, Figure, of_median
 from benchmarks.lab import Lab, Sizes, wait_for
 from benchmarks.sidecar import Sidecar, serving
-from controller.core.report import Key
+from controller.core.key import Key
 from controller.engine import Event
 
 SETTLING = 5.0

@@ -15,7 +15,9 @@ from benchmarks.lab import Lab, Sizes, wait_for
 from benchmarks.sidecar import Sidecar
 from config.target import Retention
 from controller.app.sidecar import CATALOG
-from controller.core.report import Artifact, Key, Report
+from controller.core.key import Key
+from controller.core.manifest import Artifact
+from controller.core.run import Report
 from controller.storage.catalog import Catalog
 from controller.upkeep.retention import Verdict, decide
 

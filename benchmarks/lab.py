@@ -18,7 +18,8 @@ from types import TracebackType
 from typing import Self
 
 from controller.engine import Engine
-from controller.targets.targets import NETWORK, PROJECT, SERVICE
+from controller.targets.discovery import SERVICE
+from controller.targets.scope import NETWORK, PROJECT
 
 LABEL = "backup-sidecar.test"
 AT_A_TIME = 4

@@ -12,7 +12,7 @@ import httpx
 
 from benchmarks.lab import Failed, Lab, docker, wait_for
 from controller.app.privileges import SOCKET, socket_path
-from controller.core.report import Key
+from controller.core.key import Key
 
 TICKS = os.sysconf("SC_CLK_TCK")
 

@@ -6,7 +6,7 @@ from benchmarks.contest import Contest
 from benchmarks.figures import Figure, of_ratio
 from benchmarks.lab import Lab, Sizes, docker, image, wait_for
 from benchmarks.sidecar import Sidecar, serving
-from controller.core.report import Key
+from controller.core.key import Key
 
 INCOMPRESSIBLE = "/data/random"
 

@@ -310,7 +310,7 @@ class Strategy(ABC, Generic[OptionsType]):
     names: ClassVar[tuple[str, ...]]
     """What `backup.strategy` may say; the first is the canonical name and that of the options' labels."""
     options: ClassVar[type[Options]]
-    holds: ClassVar[bool] = False
+    reads_paused: ClassVar[bool] = False
     """Whether it can read a container that is paused or stopped, so that `backup.quiesce` makes sense."""
     into_folders: ClassVar[bool] = False
     """Whether a restore goes into a folder, so that `Wanted.into` and `Wanted.in_place` make sense."""

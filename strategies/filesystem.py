@@ -78,7 +78,7 @@ class Filesystem(Strategy[FilesystemOptions]):
     names = ("filesystem", "files")
     options = FilesystemOptions
     into_folders = True
-    holds = True
+    reads_paused = True
     serves = False
     emptied_variables = ("TAR_OPTIONS",)
 

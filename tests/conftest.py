@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from loguru import logger
 
-pytest_plugins = ["tests.faulttable"]
+pytest_plugins = ["tests.kit.fault_table"]
 REPOSITORY = Path(__file__).parents[1]
 IMAGES = REPOSITORY / ".build" / "images.env"
 

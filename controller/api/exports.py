@@ -9,11 +9,12 @@ from concurrent.futures import Future
 
 from starlette.concurrency import run_in_threadpool
 
-from controller.api.refusal import Refused, run_failed
+from controller.api.problems import Refused, run_failed
 from controller.backup.jobs import Job
 from controller.core.errors import Busy, TargetUnsuitable
-from controller.core.report import Key, Report
-from controller.storage.parcel import Parcel, of_runs
+from controller.core.key import Key
+from controller.core.run import Report
+from controller.storage.bundle import Bundle, of_runs
 from controller.views.facade import Sidecar
 
 KEPT = 600.0
@@ -27,9 +28,9 @@ WANTED = ("ready", "pending", "problem")
 class Export:
     """One export: its runs, and the parcel that will come of them."""
 
-    def __init__(self, jobs: tuple[Job, ...], parcel: asyncio.Task[Parcel]) -> None:
+    def __init__(self, jobs: tuple[Job, ...], bundle: asyncio.Task[Bundle]) -> None:
         self.runs = tuple(job.report.id for job in jobs)
-        self.parcel = parcel
+        self.bundle = bundle
 
 
 class Exports:
@@ -47,40 +48,40 @@ class Exports:
             if name not in self._open:
                 jobs = await run_in_threadpool(self._start, key)
                 export = Export(jobs, asyncio.create_task(self._packed(jobs)))
-                self._sidecar.holds.take(export.runs)
-                export.parcel.add_done_callback(lambda parcel: self._keep(export, parcel))
+                self._sidecar.leases.take(export.runs)
+                export.bundle.add_done_callback(lambda bundle: self._keep(export, bundle))
                 self._open[name] = export
             return self._open[name]
 
-    async def answer(self, export: Export, within: float) -> Parcel | None:
+    async def answer(self, export: Export, within: float) -> Bundle | None:
         """What comes of it, None after `within` seconds or when the server stops. Raises `SidecarError`, `Refused`."""
         closing = asyncio.ensure_future(self._closing.wait())
-        await asyncio.wait({export.parcel, closing}, timeout=within, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({export.bundle, closing}, timeout=within, return_when=asyncio.FIRST_COMPLETED)
         closing.cancel()
-        if not export.parcel.done():
+        if not export.bundle.done():
             return None
-        if export.parcel.exception():
+        if export.bundle.exception():
             self.delivered(export.runs)
-        return export.parcel.result()
+        return export.bundle.result()
 
     def delivered(self, runs: tuple[str, ...]) -> None:
         """The next export of these runs' targets is a new one, and nothing keeps these from being deleted."""
         for name, export in list(self._open.items()):
             if set(export.runs) == set(runs):
                 del self._open[name]
-                self._sidecar.holds.give(export.runs)
+                self._sidecar.leases.give(export.runs)
 
     def close(self) -> None:
         """Let everybody who waits go."""
         self._closing.set()
 
-    def _keep(self, export: Export, parcel: asyncio.Task[Parcel]) -> None:
+    def _keep(self, export: Export, bundle: asyncio.Task[Bundle]) -> None:
         """Until it is fetched, and not for ever."""
-        if not parcel.cancelled():
-            parcel.exception()  # Seen, also when no client is left to be told.
+        if not bundle.cancelled():
+            bundle.exception()  # Seen, also when no client is left to be told.
         asyncio.get_running_loop().call_later(KEPT, self.delivered, export.runs)
 
-    async def _packed(self, jobs: tuple[Job, ...]) -> Parcel:
+    async def _packed(self, jobs: tuple[Job, ...]) -> Bundle:
         reports = await asyncio.gather(*(ended(job.future) for job in jobs))
         for report in reports:
             if report.state != "succeeded":

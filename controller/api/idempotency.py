@@ -4,8 +4,8 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 
-from controller.api.refusal import Refused
-from controller.core.report import Key
+from controller.api.problems import Refused
+from controller.core.key import Key
 
 MOST = 1000
 """Keys that are remembered, the newest; a restart forgets them."""

@@ -9,7 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from controller.core.report import Report
+from controller.core.run import Report
 from controller.views.facade import Sidecar
 
 
@@ -53,7 +53,7 @@ class Metrics(Collector):
 
     def _freshness(self) -> Iterator[Metric]:
         """Also of targets that have vanished."""
-        status = self._sidecar.promises.status()
+        status = self._sidecar.expectations.status()
         fresh = gauge("backup_target_fresh", "1 for a target whose last good run is as young as was promised, else 0.")
         for one in status.targets:
             fresh.add_metric([str(one.key)], one.state == "fresh")

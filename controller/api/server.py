@@ -14,10 +14,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn import Config
 from uvicorn import Server as Uvicorn
 
-from controller.api.api import build
+from controller.api.application import build
 from controller.api.exports import Exports
-from controller.api.patience import PATIENCE, PatientProtocol
-from controller.api.refusal import Refused
+from controller.api.problems import Refused
+from controller.api.slow_clients import PATIENCE, PatientProtocol
 from controller.core.errors import CannotListen
 from controller.core.redaction import Redact
 from controller.views.facade import Sidecar

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from loguru import logger
 
+from controller.core.records import rfc3339
 from controller.core.redaction import Redact
-from controller.core.report import rfc3339
 
 if TYPE_CHECKING:
     from loguru import Message, Record

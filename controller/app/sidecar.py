@@ -24,28 +24,30 @@ from controller.backup.jobs import Job, Jobs
 from controller.backup.orphans import Orphans
 from controller.backup.quiesce import Quiescing
 from controller.core.errors import SidecarError, Stopping, StoreError
+from controller.core.failure import Failure
+from controller.core.key import Key
 from controller.core.loop import Loop
-from controller.core.report import Failure, Key, Report
-from controller.drill.drill import Driller
+from controller.core.run import Report
+from controller.drill.attempt import Driller
 from controller.drill.drills import Drills
 from controller.engine.client import Engine
 from controller.outbound.heartbeat import Heartbeat
-from controller.outbound.ping import Pings
-from controller.restore.restore import Decider
-from controller.restore.restoring import Restores
+from controller.outbound.pings import Pings
+from controller.restore.plan import Decider
+from controller.restore.restores import Restores
 from controller.storage import disk, marks
 from controller.storage.catalog import GONE, Catalog
-from controller.storage.holds import Holds
+from controller.storage.leases import Leases
 from controller.storage.store import Store
-from controller.targets.helpers import Helpers
+from controller.targets.helper_containers import Helpers
 from controller.targets.survey import Surveyor
-from controller.targets.targets import Target
+from controller.targets.target import Target
 from controller.targets.watch import Watch
 from controller.upkeep.drill_schedule import DrillSchedule
-from controller.upkeep.promises import Promises
-from controller.upkeep.prune import Pruner
+from controller.upkeep.expectations import Expectations
+from controller.upkeep.pruner import Pruner
 from controller.upkeep.scheduler import Scheduler
-from controller.upkeep.verify import Verifier
+from controller.upkeep.verifier import Verifier
 from strategies import discover
 
 GRACE = 10.0
@@ -85,11 +87,11 @@ class Sidecar:
         self.watch = Watch(
             self.engine, surveyor, lambda: self.loaded, strategies, remembered=self._is_remembered, looked=self._looked
         )
-        self.holds = Holds()
+        self.leases = Leases()
         self.pruner = Pruner(
             self.store,
             self.catalog,
-            self.holds,
+            self.leases,
             self.targets,
             paths.workdir,
             safety=lambda: self.loaded.settings.policy.safety,
@@ -104,21 +106,21 @@ class Sidecar:
             strategies=strategies,
             secrets=lambda: self.loaded.secrets,
             targets=self.targets,
-            scope=lambda: self.watch.place,
+            scope=lambda: self.watch.scope,
         )
-        self.restores = Restores(decider, self.jobs, self.holds, paths.workdir / "restores")
+        self.restores = Restores(decider, self.jobs, self.leases, paths.workdir / "restores")
         orchestrated = settings.orchestrator is not None
         self._scheduler = Scheduler(
             self.targets, self.start, self.jobs.record, paths.workdir, orchestrated=orchestrated, clock=now
         )
         self.jobs.on_end(self._ended)
-        self.promises = Promises(
+        self.expectations = Expectations(
             self.targets, self.catalog, self.jobs, paths.workdir, orchestrated=lambda: orchestrated, clock=now
         )
         self.verifier = Verifier(
             self.store,
             self.catalog,
-            self.holds,
+            self.leases,
             paths.workdir,
             settings=lambda: self.loaded.settings.verify,
             give_way=self._give_way,
@@ -132,7 +134,7 @@ class Sidecar:
             strategies,
             self.target,
             lambda: self.loaded.secrets,
-            self.holds,
+            self.leases,
             settings.drills,
             self.identity,
         )
@@ -143,7 +145,7 @@ class Sidecar:
             Loop("restore", self.restores.look, seconds=5),
             Loop("drill", DrillSchedule(self.drills, self.catalog, self.targets, clock=now).look, seconds=5),
             Loop("prune", self.pruner.look, seconds=10),
-            Loop("promises", self.promises.look, seconds=2),
+            Loop("promises", self.expectations.look, seconds=2),
             Loop("reload", self._reloader.look, seconds=1),
             Loop("scrub", self.verifier.look, seconds=5),
         )

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Sequence
 from statistics import median
 
 from config.target import Expect
-from controller.core.report import Artifact, Manifest, Report
+from controller.core.manifest import Artifact, Manifest
+from controller.core.run import Report
 from controller.storage.codecs import SUFFIX
 
 HISTORY = 5

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from controller.core.report import Artifact
+from controller.core.manifest import Artifact
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,19 +14,20 @@ from typing import Any
 from loguru import logger
 
 from config.secrets import Secrets
-from controller.backup.inside import Inside
+from controller.backup.attempt import Attempt, of_success
 from controller.backup.jobs import Job
 from controller.backup.orphans import Orphans
 from controller.backup.quiesce import Quiescing
-from controller.backup.runner import Attempt, of_success
+from controller.backup.target_run import TargetRun
 from controller.core.errors import SidecarError, TargetPaused
-from controller.core.failure import failure
-from controller.core.report import Failure, Key, Report
+from controller.core.failure import Failure, failure
+from controller.core.key import Key
+from controller.core.run import Report
 from controller.engine.client import Engine
 from controller.storage import marks
 from controller.storage.store import Store
 from controller.targets.survey import Surveyor, hindrance
-from controller.targets.targets import Target
+from controller.targets.target import Target
 
 BACK_OFF = (5.0, 20.0, 60.0)
 """Seconds before the second attempt, the third, and each after that; give or take a fifth."""
@@ -73,9 +74,9 @@ class Executor:
         try:
             if patience:
                 job.wait(patience, "retry")
-            with self._entered(job) as inside:
-                redact = inside.secrets.redact
-                attempt = Attempt(inside, self.store, self.quiescing, self.orphans, self.good(job.key))
+            with self._entered(job) as target_run:
+                redact = target_run.secrets.redact
+                attempt = Attempt(target_run, self.store, self.quiescing, self.orphans, self.good(job.key))
                 warnings = attempt.warnings
                 changes = of_success(attempt.run())
         except SidecarError as error:
@@ -98,16 +99,16 @@ class Executor:
         return patience if is_in_time else 0.0
 
     @contextmanager
-    def _entered(self, job: Job) -> Iterator[Inside]:
+    def _entered(self, job: Job) -> Iterator[TargetRun]:
         """The run's turn, once commands can run in its target, which is asked anew: it may have changed."""
         while True:
             self._until_able(job)
             with job.turn(), ExitStack() as stack:
-                inside: Inside | None = None
+                target_run: TargetRun | None = None
                 with suppress(TargetPaused):  # While the run waited for its turn.
-                    inside = self._enter(job, stack)
-                if inside:
-                    yield inside
+                    target_run = self._enter(job, stack)
+                if target_run:
+                    yield target_run
                     return
             job.wait(LOOK, "paused")
 
@@ -127,7 +128,7 @@ class Executor:
                 raise TargetPaused(f"container {container.name} was {held_up} until the run's deadline", hint=hint)
             job.wait(min(LOOK, left), held_up)
 
-    def _enter(self, job: Job, stack: ExitStack) -> Inside:
+    def _enter(self, job: Job, stack: ExitStack) -> TargetRun:
         target = self.target(job.key)
         settings, options = target.asked()
         deadline = job.begin(settings.timeout.total_seconds())
@@ -135,4 +136,4 @@ class Executor:
         self.orphans.end(target)
         written = target.resolved.sensitive if target.resolved else ()
         secrets = self.secrets().with_also((*survey.sensitive, *written))
-        return Inside(self.engine, job, target, survey, secrets, deadline)
+        return TargetRun(self.engine, job, target, survey, secrets, deadline)

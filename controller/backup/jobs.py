@@ -14,50 +14,16 @@ from functools import partial
 
 from loguru import logger
 
+from controller.backup.turns import Turns
 from controller.core.cancelling import Bounded, Cancellable
 from controller.core.errors import Busy, Cancelled, RestoreUnderWay, Stopping, StoreError, TimedOut
-from controller.core.report import Failure, Key, Report, new_run_id
+from controller.core.failure import Failure
+from controller.core.key import Key
+from controller.core.run import Report, new_run_id
 from controller.storage.catalog import Catalog
 
-TICK = 0.2
-"""Seconds after which whoever waits for a turn looks whether it still wants one."""
 LAST = 10.0
 """Seconds that a run gets to clear up and for `post`, once it was cancelled since the sidecar is being stopped."""
-
-
-class Turns:
-    """So many at a time, in the order of their numbers; whoever is held up by something else holds up nobody."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit, self._free, self._changed = limit, limit, threading.Condition()
-        self._waiting: set[int] = set()
-
-    def resize(self, limit: int) -> None:
-        """Let so many at a time; whoever has a turn keeps it."""
-        with self._changed:
-            self._free += limit - self._limit
-            self._limit = limit
-            self._changed.notify_all()
-
-    @contextmanager
-    def taken(self, number: int, check: Callable[[], None]) -> Iterator[None]:
-        """Wait for the turn and keep it; `check` is asked meanwhile, and what it raises ends the waiting."""
-        with self._changed:
-            self._waiting.add(number)
-            try:
-                while self._free <= 0 or number != min(self._waiting):
-                    self._changed.wait(TICK)
-                    check()
-                self._free -= 1
-            finally:
-                self._waiting.discard(number)
-                self._changed.notify_all()
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._free += 1
-                self._changed.notify_all()
 
 
 class Job:

@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from loguru import logger
 
 from controller.core.errors import CommandFailed, SidecarError, StillRunning
-from controller.core.report import Key
+from controller.core.key import Key
 from controller.engine.client import Engine
-from controller.targets.targets import LIVE, Target
+from controller.targets.target import LIVE, Target
 
 
 class Orphans:

@@ -18,7 +18,7 @@ from loguru import logger
 
 from config.problems import Problem
 from controller.core.errors import SidecarError, TargetGone, TargetResumed
-from controller.core.report import rfc3339
+from controller.core.records import rfc3339
 from controller.engine.client import Engine
 from controller.engine.models import Inspected
 from controller.storage import journal

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from config.problems import ConfigurationError
 from controller.app import startup as program
-from controller.cli import alone, catalog, drill, fresh, pruning, restoring, runs
+from controller.cli import catalog, drill, offline, prune, restore, runs, status
 from controller.cli.terminal import Failed, err, show_problems
 from controller.core.errors import SidecarError
 
@@ -28,11 +28,11 @@ def serving() -> int:
 
 
 for command in (
-    *(alone.check, runs.targets, alone.explain),
-    *(runs.run, runs.cancel, runs.runs, runs.artifacts, restoring.restore, pruning.prune),
-    *(fresh.status, fresh.verify, fresh.accept),
+    *(offline.check, runs.targets, offline.explain),
+    *(runs.run, runs.cancel, runs.runs, runs.artifacts, restore.restore, prune.prune),
+    *(status.status, status.verify, status.accept),
     *(drill.drill, drill.proof, catalog.catalog),
-    alone.version,
+    offline.version,
 ):
     cli.command()(command)
 

@@ -16,7 +16,7 @@ from rich.text import Text
 from config.problems import ConfigurationError, Problem
 from config.settings import Paths
 from controller.app import startup as program
-from controller.core.report import Key
+from controller.core.key import Key
 
 out, err = Console(soft_wrap=True), Console(stderr=True, soft_wrap=True)
 if not out.is_terminal:

@@ -1,8 +1,20 @@
-"""An error as a report tells it."""
+"""Why a run, a restore or a drill did not succeed."""
 
 from controller.core.errors import SidecarError
+from controller.core.records import Record
 from controller.core.redaction import Redact
-from controller.core.report import Failure
+
+
+class Failure(Record):
+    """Why a run did not succeed."""
+
+    code: str
+    message: str
+    hint: str = ""
+    transient: bool = False
+    exit_code: int | None = None
+    stderr: str = ""
+    """The last lines, redacted and bounded."""
 
 
 def failure(error: SidecarError, redact: Redact) -> Failure:

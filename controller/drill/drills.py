@@ -13,10 +13,11 @@ from datetime import UTC, datetime
 from loguru import logger
 
 from controller.backup.jobs import Job
-from controller.core.drilled import Drill
+from controller.core.drill import Drill
 from controller.core.errors import Busy, ContainersForbidden, Stopping, StoreError, UnknownRun
-from controller.core.report import Failure, Key
-from controller.engine import throwaway
+from controller.core.failure import Failure
+from controller.core.key import Key
+from controller.engine import drill_container
 from controller.engine.client import Engine
 from controller.storage import marks
 from controller.storage.catalog import Catalog
@@ -85,8 +86,8 @@ class Drills:
         if swept:
             return
         for container in engine.containers():
-            drill = container.labels.get(throwaway.LABEL)
-            if drill and drill not in alive and container.labels.get(throwaway.OWNER) == owner:
+            drill = container.labels.get(drill_container.LABEL)
+            if drill and drill not in alive and container.labels.get(drill_container.OWNER) == owner:
                 engine.remove_throwaway(container.id)
                 logger.bind(container=container.name).warning("removed the throw-away container of a drill that died")
         self._swept = True

@@ -19,8 +19,8 @@ import docker.tls
 
 from controller.core.errors import TargetGone
 from controller.engine.address import Address
+from controller.engine.errors import refusal, translated
 from controller.engine.models import EngineVersion, Inspected, Listed, NetworkInfo
-from controller.engine.translate import refusal, translated
 
 REQUEST_TIMEOUT = 20.0
 """Seconds that an ordinary request may take."""

@@ -28,7 +28,7 @@ from controller.core.errors import (
     TimedOut,
 )
 from controller.engine.api import Api
-from controller.engine.translate import refusal, translated
+from controller.engine.errors import refusal, translated
 
 CHUNK = 1 << 20
 SHORTEST = 0.05

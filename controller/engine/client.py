@@ -5,7 +5,7 @@ A thin front: each verb lives in its own file of this folder, so that a reader f
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from controller.engine import archive, ask, ending, events, feed, helper, holding, put, throwaway
+from controller.engine import archive, ask, drill_container, events, feed, helper_container, kill, pause, put
 from controller.engine.api import Api
 from controller.engine.models import EngineVersion, ExecResult, Inspected, Listed, NetworkInfo
 from controller.engine.stream import ExecStream
@@ -209,14 +209,14 @@ class Engine:
         Gives what is left, as `pid name` (empty: nothing; zombies do not count). Raises `CommandFailed` where nobody
         could look, as in a container without a shell.
         """
-        return ending.end(self._api, container_id, run, user=user)
+        return kill.end(self._api, container_id, run, user=user)
 
-    def act(self, container_id: str, what: holding.Act, *, deadline: float | None = None) -> None:
+    def act(self, container_id: str, what: pause.Act, *, deadline: float | None = None) -> None:
         """Pause, unpause, stop or start the container; nothing happens where it is stopped, or runs, already.
 
         `deadline` is of `time.monotonic()` and for a stop, which waits for the container's own grace period.
         """
-        holding.act(self._api, container_id, what, deadline=deadline)
+        pause.act(self._api, container_id, what, deadline=deadline)
 
     def archive(
         self, container_id: str, path: str, *, deadline: float | None = None, stall: float | None = None
@@ -237,24 +237,24 @@ class Engine:
         like: str,
         image: str,
         labels: Mapping[str, str],
-        limits: "throwaway.Limits",
+        limits: "drill_container.Limits",
         *,
         idle: Sequence[str] = (),
     ) -> str:
         """Create a throw-away container like `like` and give its id. See `throwaway.create`."""
-        return throwaway.create(self._api, like, image, labels, limits, idle=idle)
+        return drill_container.create(self._api, like, image, labels, limits, idle=idle)
 
     def helper(self, target_id: str | None, image: str, labels: Mapping[str, str], seconds: float) -> str:
         """Create a container that sees the target's volumes read-only, if any, and give its id. See `helper.create`."""
-        return helper.create(self._api, target_id, image, labels, seconds)
+        return helper_container.create(self._api, target_id, image, labels, seconds)
 
     def start_throwaway(self, container_id: str) -> None:
         """Raises `EngineError` when the engine cannot start it."""
-        throwaway.start(self._api, container_id)
+        drill_container.start(self._api, container_id)
 
     def remove_throwaway(self, container_id: str) -> None:
         """With its volumes; one that is gone is fine, any other container is refused (`EngineError`)."""
-        throwaway.remove(self._api, container_id)
+        drill_container.remove(self._api, container_id)
 
     def put_file(self, container_id: str, path: str, content: bytes) -> None:
         """Make a file that everybody in the container may read, by the archive endpoint."""
@@ -262,8 +262,8 @@ class Engine:
 
     def named_binds(self, container_id: str) -> Mapping[str, tuple[str, ...]]:
         """Paths that are bound into a container, and the words of its command line and environment that name them."""
-        return throwaway.named_binds(self._api, container_id)
+        return drill_container.named_binds(self._api, container_id)
 
     def last_words(self, container_id: str, *, lines: int = 5) -> str:
         """The end of a throw-away container's log."""
-        return throwaway.last_words(self._api, container_id, lines)
+        return drill_container.last_words(self._api, container_id, lines)

@@ -9,8 +9,8 @@ from urllib.parse import urlencode
 
 from controller.core.errors import EngineLost
 from controller.engine.api import Api
+from controller.engine.errors import refusal, translated
 from controller.engine.models import Event, Json
-from controller.engine.translate import refusal, translated
 
 ANSWER = 20.0
 """Seconds that the engine may take to take a subscription."""

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 from controller.core.errors import UnsafeArtifact
 from controller.engine.api import Api
-from controller.engine.translate import refusal, translated
+from controller.engine.errors import refusal, translated
 
 TIMEOUT = 600.0
 """Seconds that the engine may take no byte, and that it may take to answer after the last one."""

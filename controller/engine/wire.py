@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from controller.core.errors import Cancelled, EngineError, SidecarError, Stalled, TimedOut
 from controller.engine.api import Api
-from controller.engine.translate import refusal, translated
+from controller.engine.errors import refusal, translated
 
 TICK = 1.0
 """Seconds after which a wait looks at its deadlines again."""

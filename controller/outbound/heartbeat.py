@@ -15,10 +15,11 @@ from typing import Any
 from loguru import logger
 
 from controller.core.errors import SidecarError
-from controller.core.report import Report, rfc3339
-from controller.outbound.sending import send
+from controller.core.records import rfc3339
+from controller.core.run import Report
+from controller.outbound.sender import send
 from controller.outbound.signing import signed_headers
-from controller.views import views
+from controller.views import schemas
 from controller.views.facade import Sidecar
 
 SCHEMA = 1
@@ -155,10 +156,10 @@ class Heartbeat:
             "url": self._own_url(),
             "versions": {"sidecar": sidecar.version, "contract": "v1"},
             "lease": {"ttl_seconds": round(LEASE * self._interval, 3)},
-            "targets": [views.summary(sidecar, target) for target in sidecar.targets()],
-            "running": [views.run(job.report) for job in sidecar.jobs.active()],
-            "ended": [views.run(report) for report in telling],
-            "freshness": sidecar.promises.status().as_dict(),
+            "targets": [schemas.summary(sidecar, target) for target in sidecar.targets()],
+            "running": [schemas.run(job.report) for job in sidecar.jobs.active()],
+            "ended": [schemas.run(report) for report in telling],
+            "freshness": sidecar.expectations.status().as_dict(),
             "problems": [problem.as_dict() for problem in sidecar.problems],
         }
 
@@ -176,7 +177,7 @@ class Heartbeat:
     def _fingerprint(self) -> str:
         """Changes with what should be told at once."""
         targets = [(str(target.key), target.state, target.problems) for target in self._sidecar.targets()]
-        return repr((targets, self._sidecar.promises.status().verdict))
+        return repr((targets, self._sidecar.expectations.status().verdict))
 
     def _send(self, method: str, message: Json, timeout: float) -> tuple[int, Json]:
         """Status and answer; 0 and a reason where there was none."""

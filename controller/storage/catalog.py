@@ -12,9 +12,11 @@ from datetime import datetime
 from itertools import chain
 from pathlib import Path
 
-from controller.core.drilled import Drill
+from controller.core.drill import Drill
 from controller.core.errors import StoreError, StoreFull, UnknownRun
-from controller.core.report import Key, Report, rfc3339
+from controller.core.key import Key
+from controller.core.records import rfc3339
+from controller.core.run import Report
 from controller.storage.store import store_error
 
 MIGRATIONS = (

@@ -11,9 +11,12 @@ from typing import Any, Literal
 
 from loguru import logger
 
-from controller.core.drilled import Drill
+from controller.core.drill import Drill
 from controller.core.errors import StoreError
-from controller.core.report import Key, Manifest, Report, rfc3339
+from controller.core.key import Key
+from controller.core.manifest import Manifest
+from controller.core.records import rfc3339
+from controller.core.run import Report
 from controller.storage import journal
 from controller.storage.store import Store, store_error
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from controller.core.report import Artifact
-from controller.storage import pipeline
+from controller.core.manifest import Artifact
+from controller.storage import capture
 from controller.storage.codecs import SUFFIX
 from strategies.base import Stored
 
@@ -23,10 +23,10 @@ class Source:
         return Stored(name, self.artifact.format, self.artifact.subject)
 
     @property
-    def compression(self) -> pipeline.Compression:
-        return pipeline.Compression(self.artifact.compression)  # type: ignore[arg-type]  # a manifest is text
+    def compression(self) -> capture.Compression:
+        return capture.Compression(self.artifact.compression)  # type: ignore[arg-type]  # a manifest is text
 
     @property
-    def expected(self) -> pipeline.Captured:
+    def expected(self) -> capture.Captured:
         one = self.artifact
-        return pipeline.Captured(one.plain_size, one.plain_sha256, one.size, one.sha256)
+        return capture.Captured(one.plain_size, one.plain_sha256, one.size, one.sha256)

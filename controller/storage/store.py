@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from controller.core.errors import StoreError, StoreFull, UnknownRun
-from controller.core.report import RUN_ID, SCHEMA, Key, Manifest
+from controller.core.key import Key
+from controller.core.manifest import SCHEMA, Manifest
+from controller.core.run import RUN_ID
 from controller.storage import disk
 
 MANIFEST = "manifest.json"

@@ -12,7 +12,7 @@ from controller.core.errors import TargetPaused, TargetUnsuitable
 from controller.core.redaction import sensitive
 from controller.engine.client import Engine
 from controller.engine.models import Inspected
-from controller.targets.helpers import Helpers
+from controller.targets.helper_containers import Helpers
 from strategies.base import Answer, Argv, Container, Facts, NeedsHelper, Options, Plan, Shell, Strategy, Unsuitable
 
 SWARM_TASK = "com.docker.swarm.task.id"
@@ -118,7 +118,7 @@ def suitable() -> Iterator[None]:
 
 def demand_holdable(inspected: Inspected, settings: TargetSettings, strategy: Strategy[Any]) -> None:
     """Raises `TargetUnsuitable` where `quiesce` makes no sense, or would destroy the container."""
-    if settings.quiesce != "none" and not strategy.holds:
+    if settings.quiesce != "none" and not strategy.reads_paused:
         message = f"backup.quiesce is only for filesystem, since {settings.strategy} needs a target that runs"
         hint = "Remove it: the client's own snapshot makes the dump consistent."
         raise TargetUnsuitable(message, hint=hint, code="no-quiesce")

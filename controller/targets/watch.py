@@ -16,11 +16,13 @@ from loguru import logger
 from config.loading import Loaded
 from config.problems import Problem
 from controller.core.errors import EngineError, SidecarError, UnknownTarget
-from controller.core.report import Key
+from controller.core.key import Key
 from controller.engine.client import Engine
 from controller.engine.events import EventStream
+from controller.targets.discovery import Strategies, find, nearest
+from controller.targets.scope import Scope, find_scope
 from controller.targets.survey import Surveyor
-from controller.targets.targets import LIVE, Scope, Strategies, Target, find, nearest, scope
+from controller.targets.target import LIVE, Target
 
 RESYNC = 60.0
 """Seconds after which the list is made anew without any event."""
@@ -120,7 +122,7 @@ class Watch:
         return self._scope.address if self._scope else None
 
     @property
-    def place(self) -> Scope | None:
+    def scope(self) -> Scope | None:
         """Where the sidecar is and looks, as of the last look; None before it."""
         return self._scope
 
@@ -141,13 +143,13 @@ class Watch:
         """Make the list anew. Raises `EngineError`."""
         listed = self._engine.containers()
         loaded = self._loaded()
-        place = scope(loaded, self._own_id, listed, self._engine.networks())
-        found = find(loaded, place, listed, self._strategies)
-        for problem in place.problems:
+        scope = find_scope(loaded, self._own_id, listed, self._engine.networks())
+        found = find(loaded, scope, listed, self._strategies)
+        for problem in scope.problems:
             if self._scope is None or problem not in self._scope.problems:
                 logger.bind(code=problem.code).error("{}", problem)
         with self._lock:
-            before, self._scope = self._targets, place
+            before, self._scope = self._targets, scope
             kept = {key: carry_over(before.get(key), target) for key, target in found.items()}
             gone = {key: target for key, target in before.items() if key not in kept and self._remembered(target.key)}
             self._targets = kept | {key: as_absent(target) for key, target in gone.items()}

@@ -26,6 +26,6 @@ class Trust:
             return Trust(now, now)
         return Trust(now, self.since) if now - self.seen >= NOTED else self
 
-    def holds(self, now: datetime) -> bool:
+    def is_trusted(self, now: datetime) -> bool:
         """Whether `now` is to be believed."""
         return now - self.since >= SETTLES

@@ -5,10 +5,10 @@ from contextlib import suppress
 from datetime import datetime
 
 from controller.core.errors import Busy, Stopping, UnknownRun
-from controller.core.report import Key
+from controller.core.key import Key
 from controller.drill.drills import Drills
 from controller.storage.catalog import Catalog
-from controller.targets.targets import Target
+from controller.targets.target import Target
 from controller.upkeep.schedule import rule_of
 
 

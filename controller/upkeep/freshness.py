@@ -11,7 +11,9 @@ from typing import Any, Literal
 
 from config.fields import written
 from config.target import TargetSettings
-from controller.core.report import Key, Report, rfc3339
+from controller.core.key import Key
+from controller.core.records import rfc3339
+from controller.core.run import Report
 from controller.upkeep.schedule import GRACE, Rule, rule_of
 
 State = Literal["fresh", "late", "stale", "never", "unknown"]

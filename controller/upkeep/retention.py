@@ -24,7 +24,7 @@ from zoneinfo import ZoneInfo
 
 from config.fields import written
 from config.target import Retention
-from controller.core.report import SAFETY, Report
+from controller.core.run import SAFETY, Report
 
 Series = Literal["good", "safety", "suspicious", "damaged"]
 PERIODS: Mapping[str, Callable[[datetime], object]] = {

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 from cronsim import CronSim
 
 from config.target import CommonSettings
-from controller.core.report import Key
+from controller.core.key import Key
 
 MACROS = {
     "@hourly": "0 * * * *",

@@ -15,9 +15,12 @@ from typing import Any
 from loguru import logger
 
 from controller.core.errors import SidecarError, Stopping, StoreError, TargetGone, UnknownTarget
-from controller.core.report import Failure, Key, Report, moment, rfc3339
+from controller.core.failure import Failure
+from controller.core.key import Key
+from controller.core.records import moment, rfc3339
+from controller.core.run import Report
 from controller.storage import journal
-from controller.targets.targets import Target
+from controller.targets.target import Target
 from controller.upkeep.schedule import MOST_MISSED, Decision, Rule, Standing, decide, rule_of
 
 FILE = "schedule.json"

@@ -8,16 +8,16 @@ from typing import Protocol
 from config.loading import Loaded
 from config.problems import Problem
 from controller.backup.jobs import Job, Jobs
-from controller.core.report import Key
+from controller.core.key import Key
 from controller.drill.drills import Drills
-from controller.restore.restoring import Restores
+from controller.restore.restores import Restores
 from controller.storage.catalog import Catalog
-from controller.storage.holds import Holds
+from controller.storage.leases import Leases
 from controller.storage.store import Store
-from controller.targets.targets import Target
-from controller.upkeep.promises import Promises
-from controller.upkeep.prune import Pruner
-from controller.upkeep.verify import Verifier
+from controller.targets.target import Target
+from controller.upkeep.expectations import Expectations
+from controller.upkeep.pruner import Pruner
+from controller.upkeep.verifier import Verifier
 
 
 class Sidecar(Protocol):
@@ -45,7 +45,7 @@ class Sidecar(Protocol):
     def drills(self) -> Drills: ...
 
     @property
-    def holds(self) -> Holds:
+    def leases(self) -> Leases:
         """Which stored runs are in use."""
         ...
 
@@ -59,7 +59,7 @@ class Sidecar(Protocol):
     def verifier(self) -> Verifier: ...
 
     @property
-    def promises(self) -> Promises:
+    def expectations(self) -> Expectations:
         """What was promised for each target, and whether it is kept."""
         ...
 

@@ -6,8 +6,9 @@ Apart, because it is told of what manifest, drill and restore say, and decides n
 from typing import Any
 
 from controller.core.errors import UnknownRun
-from controller.core.report import Key, rfc3339
-from controller.views import views
+from controller.core.key import Key
+from controller.core.records import rfc3339
+from controller.views import schemas
 from controller.views.facade import Sidecar
 
 MEANING = {
@@ -26,7 +27,7 @@ def chain(sidecar: Sidecar, key: Key, run: str | None = None) -> dict[str, Any]:
         run = good.id
     manifest = sidecar.store.manifest(key, run)
     drill, restored = sidecar.catalog.drill_of(run), sidecar.restores.of_run(run)
-    shown: dict[str, Any] = views.redacted(
+    shown: dict[str, Any] = schemas.redacted(
         {
             "key": str(key),
             "run": run,
@@ -40,7 +41,7 @@ def chain(sidecar: Sidecar, key: Key, run: str | None = None) -> dict[str, Any]:
             "artifacts": [
                 artifact.model_dump(mode="json", exclude={"argv", "restore"}) for artifact in manifest.artifacts
             ],
-            "drill": views.drill(drill) if drill else None,
+            "drill": schemas.drill(drill) if drill else None,
             "restored": restored.model_dump(mode="json") if restored else None,
         },
         sidecar.loaded.secrets.redact,

@@ -9,8 +9,8 @@ import pytest
 import yaml
 from pytest_docker.plugin import Services
 
-from tests.e2e import stage
-from tests.e2e.stage import REPOSITORY, App, Sidecar
+from tests.kit import stage
+from tests.kit.stage import REPOSITORY, App, Sidecar
 
 PRIVATE_KEY = "\n".join(
     [

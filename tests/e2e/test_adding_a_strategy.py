@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.e2e import stage
-from tests.e2e.stage import docker, restored, said
 from tests.e2e.test_drill import drilled
 from tests.e2e.test_strategies import artifact
-from tests.unit.test_adding_a_strategy import code
+from tests.kit import stage
+from tests.kit.stage import docker, restored, said
+from tests.unit.strategies.test_adding_a_strategy import code
 
 pytestmark = pytest.mark.e2e
 

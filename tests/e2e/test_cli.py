@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e import stage
-from tests.e2e.stage import LABEL, SIDECAR_IMAGE, App, Sidecar, docker, eventually, said
+from tests.kit import stage
+from tests.kit.stage import LABEL, SIDECAR_IMAGE, App, Sidecar, docker, eventually, said
 
 pytestmark = pytest.mark.e2e
 

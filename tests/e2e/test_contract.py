@@ -11,8 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.e2e import stage
-from tests.e2e.stage import App, Sidecar, docker, eventually, execute, within
+from tests.kit import stage
+from tests.kit.stage import App, Sidecar, docker, eventually, execute, within
 
 pytestmark = pytest.mark.e2e
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from pytest_docker.plugin import Services
 
-from tests.e2e.stage import LABEL, SOON, App, Sidecar, docker, eventually
+from tests.kit.stage import LABEL, SOON, App, Sidecar, docker, eventually
 
 pytestmark = pytest.mark.e2e
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.e2e import stage
-from tests.e2e.stage import STORE, App, Json, Sidecar, docker, eventually, execute, within
+from tests.kit import stage
+from tests.kit.stage import STORE, App, Json, Sidecar, docker, eventually, execute, within
 
 pytestmark = pytest.mark.e2e
 

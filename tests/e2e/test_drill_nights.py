@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import yaml
 
-from tests.e2e import stage
-from tests.e2e.stage import App, Json, Sidecar, docker, eventually, execute, within
 from tests.e2e.test_drill import folder_of, throwaways
+from tests.kit import stage
+from tests.kit.stage import App, Json, Sidecar, docker, eventually, execute, within
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 

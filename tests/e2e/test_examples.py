@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e import stage
-from tests.e2e.stage import LABEL, REPOSITORY, copy_repository, eventually
+from tests.kit import stage
+from tests.kit.stage import LABEL, REPOSITORY, copy_repository, eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 

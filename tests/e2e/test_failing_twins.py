@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from tests.e2e import stage
-from tests.e2e.stage import App, Sidecar, docker, eventually, within
-from tests.faultproxy import QUIET, Fault, FaultProxy
+from tests.kit import stage
+from tests.kit.fault_proxy import QUIET, Fault, FaultProxy
+from tests.kit.stage import App, Sidecar, docker, eventually, within
 
 pytestmark = pytest.mark.e2e
 

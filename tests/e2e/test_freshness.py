@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e import stage
-from tests.e2e.stage import App, Sidecar, eventually, said, within
+from tests.kit import stage
+from tests.kit.stage import App, Sidecar, eventually, said, within
 
 pytestmark = pytest.mark.e2e
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.e2e import stage
-from tests.e2e.stage import App, Json, Sidecar, docker, eventually, execute, image, within
 from tests.e2e.test_failing_twins import INCOMPLETE, failed
 from tests.e2e.test_strategies import artifact
+from tests.kit import stage
+from tests.kit.stage import App, Json, Sidecar, docker, eventually, execute, image, within
 
 pytestmark = pytest.mark.e2e
 

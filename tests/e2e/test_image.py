@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.stage import (
+from tests.kit.stage import (
     LABEL,
     REPOSITORY,
     Sidecar,

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.stage import copy_repository, image_files
+from tests.kit.stage import copy_repository, image_files
 
 pytestmark = pytest.mark.e2e
 

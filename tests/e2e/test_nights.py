@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e import stage
-from tests.e2e.stage import App, Sidecar, docker, eventually, within
+from tests.kit import stage
+from tests.kit.stage import App, Sidecar, docker, eventually, within
 
 pytestmark = pytest.mark.e2e
 JOURNAL = "/var/lib/sidecar/work/schedule.json"

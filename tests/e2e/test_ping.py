@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e import stage
-from tests.e2e.stage import REPOSITORY, Sidecar, eventually, said
+from tests.kit import stage
+from tests.kit.stage import REPOSITORY, Sidecar, eventually, said
 
 pytestmark = pytest.mark.e2e
 RECEIVER = REPOSITORY / "tests" / "receiver.py"

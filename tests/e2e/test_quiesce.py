@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.stage import App, Sidecar, docker, eventually, execute, restored, said, within
+from tests.kit.stage import App, Sidecar, docker, eventually, execute, restored, said, within
 
 pytestmark = pytest.mark.e2e
 

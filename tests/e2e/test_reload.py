@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e import stage
-from tests.e2e.stage import App, Sidecar, eventually
+from tests.kit import stage
+from tests.kit.stage import App, Sidecar, eventually
 
 pytestmark = pytest.mark.e2e
 

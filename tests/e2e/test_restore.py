@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.stage import STORE, App, Sidecar, docker, eventually, execute, image, within
 from tests.e2e.test_strategies import (
     ODD,
     Listing,
@@ -25,6 +24,7 @@ from tests.e2e.test_strategies import (
     seen_in_postgres,
     tree,
 )
+from tests.kit.stage import STORE, App, Sidecar, docker, eventually, execute, image, within
 
 pytestmark = pytest.mark.e2e
 

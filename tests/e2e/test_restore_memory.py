@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e import stage
-from tests.e2e.stage import App, Sidecar, docker, eventually, within
+from tests.kit import stage
+from tests.kit.stage import App, Sidecar, docker, eventually, within
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 

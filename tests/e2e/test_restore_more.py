@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.stage import App, Json, Sidecar, docker, eventually, execute, within
 from tests.e2e.test_restore import DAMAGES, KEPT, PASSWORD, Stored, failed, refused, succeeded
 from tests.e2e.test_strategies_more import (
     FILL,
@@ -19,6 +18,7 @@ from tests.e2e.test_strategies_more import (
     cache,
     with_odd_name,
 )
+from tests.kit.stage import App, Json, Sidecar, docker, eventually, execute, within
 
 pytestmark = pytest.mark.e2e
 

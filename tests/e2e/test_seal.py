@@ -11,7 +11,7 @@ from controller.core.errors import Cancelled, CommandFailed, Stalled, TargetUnsu
 from controller.engine import Engine, ExecResult, seal
 from strategies.base import Shell
 from tests.e2e.engine_fixtures import DISTROLESS, container, docker, shell_container
-from tests.faultproxy import Fault, FaultProxy
+from tests.kit.fault_proxy import Fault, FaultProxy
 
 pytestmark = pytest.mark.e2e
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.stage import LABEL, SIDECAR_IMAGE, App, Sidecar, docker, execute, said, within
+from tests.kit.stage import LABEL, SIDECAR_IMAGE, App, Sidecar, docker, execute, said, within
 
 pytestmark = pytest.mark.e2e
 

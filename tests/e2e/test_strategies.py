@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.stage import App, Sidecar, docker, eventually, execute, image, restored, within
+from tests.kit.stage import App, Sidecar, docker, eventually, execute, image, restored, within
 
 pytestmark = pytest.mark.e2e
 

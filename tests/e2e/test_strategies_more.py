@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.stage import App, Sidecar, docker, eventually, execute, restored, within
 from tests.e2e.test_failing_twins import HALF_WAY, INCOMPLETE, Kind, failed
 from tests.e2e.test_strategies import artifact
+from tests.kit.stage import App, Sidecar, docker, eventually, execute, restored, within
 
 pytestmark = pytest.mark.e2e
 

@@ -16,9 +16,9 @@ import pytest
 from controller.core.errors import EngineLost, SidecarError, StreamTruncated, TargetDied, TargetGone, TargetPaused
 from controller.engine import Engine, seal
 from controller.engine.frames import Frames
-from controller.storage.pipeline import capture
+from controller.storage.capture import capture
 from tests.e2e.engine_fixtures import BUSYBOX, DEBIAN, SLEEP, container, docker
-from tests.faultproxy import Fault, FaultProxy
+from tests.kit.fault_proxy import Fault, FaultProxy
 
 pytestmark = pytest.mark.e2e
 

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.e2e import stage
-from tests.e2e.stage import SIDECAR_IMAGE, App, Sidecar, docker, eventually, execute, said, within
 from tests.e2e.test_drill_nights import ORCHESTRATOR
 from tests.e2e.test_nights import NIGHTLY, again, as_if_decided, on_disk, parsed, reached, runs, target
+from tests.kit import stage
+from tests.kit.stage import SIDECAR_IMAGE, App, Sidecar, docker, eventually, execute, said, within
 
 pytestmark = pytest.mark.e2e
 

@@ -9,9 +9,9 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.e2e import stage
-from tests.e2e.stage import App, Sidecar, eventually
-from tests.faultproxy import FaultProxy
+from tests.kit import stage
+from tests.kit.fault_proxy import FaultProxy
+from tests.kit.stage import App, Sidecar, eventually
 
 
 @dataclass(frozen=True)

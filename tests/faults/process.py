@@ -14,10 +14,10 @@ from pathlib import Path
 import httpx
 import yaml
 
-from controller.core.report import Manifest
+from controller.core.manifest import Manifest
 from controller.storage.store import MANIFEST
-from tests.e2e.stage import LABEL, PROJECT, App, Sidecar, clear, docker, eventually, said
 from tests.faults.starting import PROGRAM
+from tests.kit.stage import LABEL, PROJECT, App, Sidecar, clear, docker, eventually, said
 
 START = 60
 """Seconds in which it serves, also on a busy machine."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
-from tests.e2e.stage import LABEL, PROJECT, REPOSITORY, SERVICE, SLEEP, docker, eventually, execute, image, said
+from tests.kit.stage import LABEL, PROJECT, REPOSITORY, SERVICE, SLEEP, docker, eventually, execute, image, said
 
 NEWEST, OLDEST = "26.1", "20.10"
 PID = "/var/run/docker.pid"

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.stage import LABEL, SIDECAR_IMAGE, said
 from tests.faults.starting import GOOD_ENV, PROGRAM, TOKEN, refused, told
+from tests.kit.stage import LABEL, SIDECAR_IMAGE, said
 
 PRIVATE = "correct-horse-battery"
 ENV = {".env": f"{GOOD_ENV}THE_PASSWORD={PRIVATE}\n"}

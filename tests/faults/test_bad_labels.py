@@ -12,9 +12,9 @@ from typing import Any
 import docker
 import pytest
 
-from tests.e2e import stage
-from tests.e2e.stage import LABEL, PROJECT, SERVICE, App, Sidecar, eventually, image
 from tests.faults.conftest import config_folder
+from tests.kit import stage
+from tests.kit.stage import LABEL, PROJECT, SERVICE, App, Sidecar, eventually, image
 
 pytestmark = pytest.mark.e2e
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.e2e import stage
-from tests.e2e.stage import STORE, Sidecar, within
 from tests.faults.conftest import config_folder
+from tests.kit import stage
+from tests.kit.stage import STORE, Sidecar, within
 
 pytestmark = pytest.mark.e2e
 

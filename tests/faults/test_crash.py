@@ -17,9 +17,9 @@ import pytest
 
 from controller.storage import marks
 from controller.storage.store import LOCK, MANIFEST
-from tests.e2e.stage import App, said, within
 from tests.faults.process import Process, process
 from tests.faults.trace import Call, seen, traced
+from tests.kit.stage import App, said, within
 
 pytestmark = pytest.mark.e2e
 

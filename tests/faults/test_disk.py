@@ -10,9 +10,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.e2e import stage
-from tests.e2e.stage import LABEL, STORE, App, Sidecar, docker, eventually, said, within
 from tests.faults.conftest import config_folder
+from tests.kit import stage
+from tests.kit.stage import LABEL, STORE, App, Sidecar, docker, eventually, said, within
 
 pytestmark = pytest.mark.e2e
 

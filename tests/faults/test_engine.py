@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e import stage
-from tests.e2e.stage import Sidecar, docker, eventually, image
-from tests.faultproxy import EVENTS, Fault, FaultProxy
 from tests.faults.conftest import config_folder, metric
 from tests.faults.second_engine import NEWEST, OLDEST, SecondEngine, make_images
 from tests.faults.test_held import JOURNAL
+from tests.kit import stage
+from tests.kit.fault_proxy import EVENTS, Fault, FaultProxy
+from tests.kit.stage import Sidecar, docker, eventually, image
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(600)]
 

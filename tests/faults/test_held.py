@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e import stage
-from tests.e2e.stage import App, Sidecar, docker, eventually, said
-from tests.faultproxy import Fault, FaultProxy
 from tests.faults.conftest import config_folder
+from tests.kit import stage
+from tests.kit.fault_proxy import Fault, FaultProxy
+from tests.kit.stage import App, Sidecar, docker, eventually, said
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 

@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 from controller.core.errors import Damaged, IncompleteDump
-from controller.core.report import Artifact, Key, Manifest
-from controller.storage import pipeline
+from controller.core.key import Key
+from controller.core.manifest import Artifact, Manifest
+from controller.storage import capture
+from controller.storage.bundle import of_artifact, of_runs
 from controller.storage.codecs import Compression, compressor
-from controller.storage.parcel import of_artifact, of_runs
 from controller.storage.store import Store
 from strategies.base import Incomplete
 from strategies.checks import whole_tar
@@ -32,7 +33,7 @@ class Stored:
 
     store: Store
     manifest: Manifest
-    captured: pipeline.Captured
+    captured: capture.Captured
     compression: Compression
 
     def __post_init__(self) -> None:
@@ -46,8 +47,8 @@ class Stored:
     def levels(self) -> dict[str, Callable[[], object]]:
         """From the nearest to the disk to the nearest to the user."""
         levels: dict[str, Callable[[], object]] = {
-            "digest": lambda: pipeline.verify(self.path, self.captured, self.compression),
-            "digest and format": lambda: pipeline.verify(
+            "digest": lambda: capture.verify(self.path, self.captured, self.compression),
+            "digest and format": lambda: capture.verify(
                 self.path, self.captured, self.compression, lambda plain: whole_tar(plain, {})
             ),
             "format": self.format,
@@ -58,12 +59,12 @@ class Stored:
         return levels if self.compression.codec == "none" else levels | {"frame": self.frame}
 
     def frame(self) -> None:
-        with pipeline.open_plain(self.path, self.compression) as plain:
+        with capture.open_plain(self.path, self.compression) as plain:
             while plain.read(1 << 16):
                 pass
 
     def format(self) -> None:
-        with pipeline.open_plain(self.path, self.compression) as plain:
+        with capture.open_plain(self.path, self.compression) as plain:
             whole_tar(plain, {})
 
 
@@ -72,13 +73,13 @@ def stored(folder: Path, chunks: Iterator[bytes], compression: Compression) -> S
     store.acquire()
     with store.draft(KEY, RUN) as draft:
         with draft.open("files") as file:
-            captured = pipeline.capture(chunks, file, compression)
+            captured = capture.capture(chunks, file, compression)
         manifest = manifest_of(captured, compression)
         draft.publish(manifest)
     return Stored(store, manifest, captured, compression)
 
 
-def manifest_of(captured: pipeline.Captured, compression: Compression) -> Manifest:
+def manifest_of(captured: capture.Captured, compression: Compression) -> Manifest:
     artifact = Artifact(
         name="files",
         format="tar",

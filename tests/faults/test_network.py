@@ -17,11 +17,11 @@ import httpx
 import pytest
 
 from controller.outbound.heartbeat import LONGEST_BACKOFF, Heartbeat
-from tests.e2e.stage import Json, Sidecar, docker, eventually, said, within
-from tests.faultproxy import ARCHIVE, Fault
 from tests.faults.conftest import Behind
-from tests.unit.serving import World
-from tests.unit.test_heartbeat import listening
+from tests.kit.fault_proxy import ARCHIVE, Fault
+from tests.kit.stage import Json, Sidecar, docker, eventually, said, within
+from tests.kit.world import World
+from tests.unit.outbound.test_heartbeat import listening
 
 Told = Callable[[str, object], None]
 MEBIBYTE = 1 << 20

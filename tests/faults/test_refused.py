@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.e2e.stage import eventually
-from tests.faultproxy import EVENTS, Fault
 from tests.faults.conftest import Behind
+from tests.kit.fault_proxy import EVENTS, Fault
+from tests.kit.stage import eventually
 
 pytestmark = pytest.mark.e2e
 

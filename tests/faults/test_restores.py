@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.e2e import stage
-from tests.e2e.stage import App, Json, Sidecar, docker, eventually, execute, within
 from tests.faults.conftest import config_folder
+from tests.kit import stage
+from tests.kit.stage import App, Json, Sidecar, docker, eventually, execute, within
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(300)]
 

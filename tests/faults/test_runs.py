@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from tests.e2e import stage
-from tests.e2e.stage import LABEL, PROJECT, SERVICE, App, Sidecar, docker, eventually, execute, image, within
-from tests.faultproxy import FaultProxy
 from tests.faults.conftest import config_folder
+from tests.kit import stage
+from tests.kit.fault_proxy import FaultProxy
+from tests.kit.stage import LABEL, PROJECT, SERVICE, App, Sidecar, docker, eventually, execute, image, within
 
 pytestmark = pytest.mark.e2e
 

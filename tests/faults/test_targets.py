@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.e2e import stage
-from tests.e2e.stage import LABEL, App, Json, Sidecar, docker, eventually, execute, image, within
 from tests.faults.conftest import config_folder
+from tests.kit import stage
+from tests.kit.stage import LABEL, App, Json, Sidecar, docker, eventually, execute, image, within
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(240)]
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.e2e.stage import docker, eventually
-from tests.faultproxy import EVENTS, EVERYTHING, Fault
 from tests.faults.conftest import Behind
+from tests.kit.fault_proxy import EVENTS, EVERYTHING, Fault
+from tests.kit.stage import docker, eventually
 
 pytestmark = pytest.mark.e2e
 

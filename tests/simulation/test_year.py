@@ -20,17 +20,22 @@ from loguru import logger
 
 from config.loading import load
 from controller.core.errors import StoreError, TargetGone
-from controller.core.report import SAFETY, Artifact, Failure, Key, Manifest, Report
+from controller.core.failure import Failure
+from controller.core.key import Key
+from controller.core.manifest import Artifact, Manifest
+from controller.core.run import SAFETY, Report
 from controller.storage import marks
 from controller.storage.catalog import Catalog
-from controller.storage.holds import Holds
+from controller.storage.leases import Leases
 from controller.storage.store import Store
-from controller.targets.targets import Scope, Target, find
-from controller.upkeep.prune import Pruner
+from controller.targets.discovery import find
+from controller.targets.scope import Scope
+from controller.targets.target import Target
+from controller.upkeep.pruner import Pruner
 from controller.upkeep.scheduler import Scheduler
 from strategies import discover
+from tests.kit.world import listed
 from tests.simulation.oracle import HALF_HOUR, Plan, Row
-from tests.unit.serving import listed
 
 BEGIN, END = datetime(2026, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC)
 MONTH = timedelta(days=31)
@@ -153,7 +158,7 @@ class Sidecar:
         self.pruner = Pruner(
             self.store,
             self.catalog,
-            Holds(),
+            Leases(),
             self.targets,
             work,
             safety=lambda: self.loaded.settings.policy.safety,

@@ -19,11 +19,11 @@ from typing import Any
 import httpx
 import pytest
 
-from controller.core.report import Failure
+from controller.core.failure import Failure
 from controller.outbound.heartbeat import Heartbeat
 from controller.outbound.signing import signed_headers
-from tests.unit.serving import FILES, KEY, POSTGRES, TOKEN, World, serving
-from tests.unit.test_heartbeat import listening
+from tests.kit.world import FILES, KEY, POSTGRES, TOKEN, World, serving
+from tests.unit.outbound.test_heartbeat import listening
 
 PROGRAM = Path(__file__).parents[2] / "examples/compose/orchestrator/orchestrator.py"
 OTHER = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
@@ -139,7 +139,7 @@ def test_a_run_of_several_artifacts_is_kept_as_a_tar(orchestrator: httpx.Client,
 def test_a_backup_that_takes_long_is_asked_for_again(
     orchestrator: httpx.Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("controller.api.api.RETRY_AFTER", "1")
+    monkeypatch.setattr("controller.api.application.RETRY_AFTER", "1")
     with sidecar(tmp_path / "s", orchestrator) as world:
         world.go.clear()
         address = f"/sidecars/{world.identity}/backup?target=shop/db"

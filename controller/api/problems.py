@@ -1,0 +1,155 @@
+"""How the API says no: RFC 9457 problem details, whose `type` is the error's code; apart, as every route shares it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from loguru import logger
+from starlette.exceptions import HTTPException
+
+from controller.core.errors import (
+    Busy,
+    ContainersForbidden,
+    EngineError,
+    InUse,
+    LastGood,
+    NotEmpty,
+    RestoreUnderWay,
+    SidecarError,
+    Stopping,
+    StoreFull,
+    TargetError,
+    UnknownRestore,
+    UnknownRun,
+    UnknownTarget,
+)
+from controller.core.redaction import Redact
+from controller.core.run import Report
+
+MEDIA_TYPE = "application/problem+json"
+STATUS: Mapping[type[SidecarError], int] = {
+    UnknownTarget: 404,
+    UnknownRun: 404,
+    Busy: 409,
+    InUse: 409,
+    LastGood: 409,
+    NotEmpty: 409,
+    RestoreUnderWay: 409,
+    UnknownRestore: 404,
+    ContainersForbidden: 403,
+    TargetError: 409,
+    EngineError: 503,
+    Stopping: 503,
+    StoreFull: 507,
+    SidecarError: 500,
+}
+"""By error; a class that is not named here has its parent's."""
+ROUTING = {
+    404: ("unknown-route", "Nothing is at this address.", "`/openapi.json` lists what there is."),
+    405: ("wrong-method", "This address does not know this method.", "The header Allow names those that it knows."),
+    408: ("too-slow", "The request's body did not arrive in time.", "Send it in one piece."),
+    413: ("too-large", "The request's body is too large.", "Send less."),
+}
+DOCUMENTED: dict[int | str, dict[str, Any]] = {
+    "default": {
+        "description": "What is wrong, and what to do about it.",
+        "content": {
+            MEDIA_TYPE: {
+                "schema": {
+                    "type": "object",
+                    "required": ["type", "title", "status", "detail"],
+                    "properties": {
+                        "type": {"type": "string", "description": "The error's code."},
+                        "title": {"type": "string"},
+                        "status": {"type": "integer"},
+                        "detail": {"type": "string"},
+                        "hint": {"type": "string", "description": "The next step."},
+                        "run": {"type": "string", "description": "Id of the run that this is about."},
+                    },
+                }
+            }
+        },
+    }
+}
+
+
+class Refused(Exception):
+    """A request that is answered by a problem; `facts` become members of its body."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        *,
+        hint: str = "",
+        headers: Mapping[str, str] | None = None,
+        **facts: object,
+    ) -> None:
+        self.status, self.code, self.detail, self.hint = status, code, detail, hint
+        self.headers, self.facts = headers, facts
+        super().__init__(detail)
+
+    def response(self, redact: Redact) -> JSONResponse:
+        """Redacted, since a message may quote what a target said."""
+        body: dict[str, object] = {
+            "type": self.code,
+            "title": self.code.replace("-", " ").capitalize(),
+            "status": self.status,
+            "detail": redact(self.detail),
+        }
+        hint = {"hint": redact(self.hint)} if self.hint else {}
+        return JSONResponse(body | hint | self.facts, self.status, self.headers, media_type=MEDIA_TYPE)
+
+
+def refused(error: SidecarError) -> Refused:
+    """The answer to one of our own errors."""
+    status = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+    if isinstance(error, Busy):
+        status_url = f"/v1/runs/{error.run}"
+        return Refused(status, error.code, error.message, hint=error.hint, run=error.run, status_url=status_url)
+    return Refused(status, error.code, error.message, hint=error.hint)
+
+
+def run_failed(report: Report) -> Refused:
+    """The answer where a run should have given an artifact and did not; always a 5xx, so that nobody stores it."""
+    failure = report.failure
+    code, message, hint = (failure.code, failure.message, failure.hint) if failure else (report.state, "", "")
+    detail = f"run {report.id} of {report.target} {report.state}{': ' if message else ''}{message}"
+    status_url = f"/v1/runs/{report.id}"
+    return Refused(500, code, detail, hint=hint, run=report.id, target=str(report.target), status_url=status_url)
+
+
+def answer_errors(app: FastAPI, redact: Redact) -> None:
+    """Make every error that a route can raise a problem."""
+
+    async def by_refusal(_: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, Refused | SidecarError)
+        return (error if isinstance(error, Refused) else refused(error)).response(redact)
+
+    async def by_routing(_: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, HTTPException)
+        code, detail, hint = ROUTING.get(error.status_code, ("refused", str(error.detail), ""))
+        return Refused(error.status_code, code, detail, hint=hint, headers=error.headers).response(redact)
+
+    async def by_validation(_: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, RequestValidationError)
+        return Refused(422, "bad-value", "; ".join(map(place, error.errors()))).response(redact)
+
+    async def by_defect(request: Request, error: Exception) -> JSONResponse:
+        logger.opt(exception=error).error("{} {} ended by a defect of this program", request.method, request.url.path)
+        hint = "Please report it with the log of this program."
+        return Refused(500, "internal-error", "A defect of this program.", hint=hint).response(redact)
+
+    for kind in (Refused, SidecarError):
+        app.add_exception_handler(kind, by_refusal)
+    app.add_exception_handler(HTTPException, by_routing)
+    app.add_exception_handler(RequestValidationError, by_validation)
+    app.add_exception_handler(Exception, by_defect)
+
+
+def place(error: Mapping[str, Any]) -> str:
+    """Where a value was wrong and why, without the value."""
+    return f"{'.'.join(map(str, error['loc']))}: {error['msg']}"

@@ -1,0 +1,93 @@
+"""Commands that need no running `serve`."""
+
+import shlex
+from importlib.metadata import version as installed
+
+from rich.text import Text
+
+from config.loading import Loaded
+from config.problems import Problem
+from controller.app import folders
+from controller.app import startup as program
+from controller.app.identity import identity
+from controller.cli.terminal import AsJson, Failed, TargetKey, as_key, out, show, show_json, show_problems
+from controller.core.errors import SidecarError
+from controller.engine.client import Engine
+from controller.targets.discovery import find, nearest
+from controller.targets.helper_containers import Helpers
+from controller.targets.scope import find_scope
+from controller.targets.survey import Surveyor
+from controller.targets.target import Target
+from strategies import discover
+
+
+def version(as_json: AsJson = False) -> int:
+    """Print the version."""
+    show_json({"version": installed("backup-sidecar")}) if as_json else print(installed("backup-sidecar"))
+    return program.OK
+
+
+def check(as_json: AsJson = False) -> int:
+    """Check configuration, engine and labels without doing anything; exit 78 for the configuration, 3 for a target."""
+    loaded = program.configuration()
+    targets, problems = found(loaded)
+    problems = (*loaded.problems, *folders.problems(loaded), *problems)
+    broken = [target for target in targets if target.state == "problem"]
+    if as_json:
+        shown = [problem.as_dict() for problem in problems]
+        show_json({"problems": shown, "targets": [target.as_dict() for target in targets]})
+    else:
+        show_problems(problems)
+        for target in targets:
+            show_problems(target.problems)
+        out.print(f"configuration: good; targets: {len(targets)}, with problems: {len(broken)}")
+    return program.SOME if broken or any(problem.severity == "error" for problem in problems) else program.OK
+
+
+def explain(key: TargetKey, as_json: AsJson = False) -> int:
+    """Show each setting of a target, where it comes from, and what a run would do."""
+    loaded = program.configuration()
+    wanted = as_key(key)
+    known, _ = found(loaded)
+    target = next((target for target in known if target.key == wanted), None)
+    if target is None:
+        raise Failed(f"no target {key}", nearest(wanted, [str(target.key) for target in known]))
+    if target.options is not None and target.state != "absent":
+        target = surveyed(target, loaded)
+    if as_json:
+        show_json(target.as_dict())
+        return program.OK
+    if target.resolved:
+        redact = loaded.secrets.with_also(target.resolved.sensitive).redact
+        values = target.resolved.values
+        show(
+            [(name, redact(values[name]), source) for name, source in target.resolved.provenance.items()],
+            "SETTING",
+            "VALUE",
+            "FROM",
+        )
+    plan = target.as_dict()["plan"] or {"dumps": [], "helper": False}
+    by = ", by a helper container" if plan["helper"] else ""
+    for dump in plan["dumps"]:
+        does = shlex.join(dump["argv"]) if dump["argv"] else f"archive of {dump['archive']}"
+        out.print(Text(f"\ndump {dump['name']} ({dump['format']}{by}):\n  {does}"))
+    show_problems(target.problems)
+    return program.SOME if target.state == "problem" else program.OK
+
+
+def found(loaded: Loaded) -> tuple[list[Target], tuple[Problem, ...]]:
+    """The targets as the engine's list gives them, not yet asked, and what the sidecar itself lacks."""
+    engine = Engine()
+    listed = engine.containers()
+    place = find_scope(loaded, engine.own_container_id(), listed, engine.networks())
+    return list(find(loaded, place, listed, discover()).values()), place.problems
+
+
+def surveyed(target: Target, loaded: Loaded) -> Target:
+    engine, settings = Engine(), loaded.settings
+    try:
+        helpers = Helpers(engine, identity(settings.paths.workdir), allowed=settings.policy.create_containers)
+        survey = Surveyor(engine, discover(), helpers).survey(target.container.id, *target.asked())
+        return target.with_survey(survey)
+    except SidecarError as error:
+        return target.with_problem(Problem(error.code, f"container {target.container.name}", error.message, error.hint))

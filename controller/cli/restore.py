@@ -1,0 +1,157 @@
+"""Restoring: by the running `serve`, or into plain files, which works alone."""
+
+import shlex
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.live import Live
+from rich.text import Text
+
+from controller.app import startup as program
+from controller.cli.terminal import (
+    AsJson,
+    Failed,
+    TargetKey,
+    amount,
+    answered,
+    as_key,
+    client,
+    err,
+    out,
+    show_json,
+)
+from controller.core.key import Key
+from controller.core.manifest import Manifest
+from controller.storage import plain
+from controller.storage.store import Store
+
+At = Annotated[str | None, typer.Option(help="The newest good run that began by then: 2026-03-01T03:00Z (UTC).")]
+ByRun = Annotated[str | None, typer.Option("--run", help="Id of the run; the newest good one without.")]
+To = Annotated[str | None, typer.Option(metavar="CONTAINER", help="Another container in scope than the target's.")]
+Into = Annotated[str | None, typer.Option(metavar="PATH", help="Folder for files; a new one without.")]
+Replace = Annotated[bool, typer.Option("--replace", help="What is there may go, after a backup of it.")]
+InPlace = Annotated[bool, typer.Option("--in-place", help="Files go where they came from.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only print what would be done.")]
+ToFile = Annotated[Path | None, typer.Option(metavar="FOLDER", help="Write the plain dumps there, and do no more.")]
+
+
+def restore(
+    key: TargetKey,
+    *,
+    at: At = None,
+    run: ByRun = None,
+    to: To = None,
+    into: Into = None,
+    replace: Replace = False,
+    in_place: InPlace = False,
+    dry_run: DryRun = False,
+    to_file: ToFile = None,
+    as_json: AsJson = False,
+) -> int:
+    """Restore a run into its target or another container, and compare; Ctrl-C cancels, and undoes what can be."""
+    target, moment = as_key(key), when(at)
+    if to_file:
+        return written(target, run, moment, to_file, as_json)
+    words = {"run": run, "at": moment and moment.isoformat(), "to": to, "into": into}
+    flags = {"replace": replace, "in_place": in_place, "dry_run": dry_run}
+    query = {name: word for name, word in words.items() if word}
+    query |= {name: "true" for name, flag in flags.items() if flag}
+    with client() as connection:
+        address = f"/v1/targets/{'/'.join(target.folders)}/restore"
+        report = answered(connection.post(address, params=query, timeout=300))
+        if dry_run:
+            show_json(report) if as_json else show_plan(report)
+            return program.OK
+        place = f"/v1/restores/{report['id']}"
+        try:
+            with Live(console=err, refresh_per_second=5, transient=True) as live:
+                while not report["finished"]:
+                    live.update(progress(report))
+                    time.sleep(0.2)
+                    report = answered(connection.get(place))
+        except KeyboardInterrupt:
+            answered(connection.post(f"{place}/cancel", timeout=60))
+            raise
+    show_json(report) if as_json else show_report(report)
+    return program.OK if report["state"] == "succeeded" else program.FAILED
+
+
+def when(at: str | None) -> datetime | None:
+    """UTC where the text names no zone."""
+    try:
+        moment = datetime.fromisoformat(at) if at else None
+    except ValueError as error:
+        raise Failed(f"{at!r} is no time", "Write 2026-03-01T03:00Z.", program.USAGE) from error
+    return moment.replace(tzinfo=UTC) if moment and moment.tzinfo is None else moment
+
+
+def written(target: Key, run: str | None, at: datetime | None, folder: Path, as_json: bool) -> int:
+    """`--to-file`: read the store, whoever serves it."""
+    store = Store(program.configuration().settings.paths.artifacts)
+    manifest = chosen(store, target, run, at)
+    path = plain.write(store, manifest, folder)
+    if as_json:
+        show_json({"run": manifest.run, "folder": str(path), "how": plain.how(manifest)})
+        return program.OK
+    out.print(Text(f"{path}\n"))
+    for line in plain.how(manifest):
+        out.print(Text(f"{line}\n"))
+    return program.OK
+
+
+def chosen(store: Store, target: Key, run: str | None, at: datetime | None) -> Manifest:
+    """The run that is named, else the newest."""
+    if run:
+        return store.manifest(target, run)
+    of_target = [found for found in store.manifests() if isinstance(found, Manifest) and found.target == target]
+    fitting = [found for found in of_target if at is None or found.started <= at]
+    if not fitting:
+        raise Failed(f"{target} has no run in {store.root}", "`backup-sidecar runs` lists them.")
+    return max(fitting, key=lambda manifest: manifest.started)
+
+
+def progress(report: dict[str, Any]) -> Text:
+    share = f"{amount(report['bytes'])} of {amount(report['total'])}"
+    return Text(f"{report['key']}  {report['run']} into {report['container']}  {report['step']}  {share}")
+
+
+def show_plan(plan: dict[str, Any]) -> None:
+    """What would be done, with the exact argv of everything that would run."""
+    out.print(Text(f"{plan['run']} of {plan['target']} into {plan['where']} of {plan['container']}"))
+    for name in plan["in_the_way"]:
+        out.print(Text(f"in the way: {name}", style="yellow"))
+    for step in plan["steps"]:
+        does = f"put into {step['put']}" if "put" in step else shlex.join(step["argv"])
+        out.print(Text(f"\n{step.get('artifact', 'run')}:\n  {does}"))
+        if "undo" in step:
+            out.print(Text(f"  undo: {shlex.join(step['undo'])}"))
+    for name, asked in plan["compares"].items():
+        asks = shlex.join(asked["argv"]) if "argv" in asked else f"archive of {asked['archive']}"
+        out.print(Text(f"\ncompare {name}:\n  {asks}"))
+    for argv in plan["finish"]:
+        out.print(Text(f"\nfinish:\n  {shlex.join(argv)}"))
+    show_warnings(plan)
+
+
+def show_report(report: dict[str, Any]) -> None:
+    """How a restore ended."""
+    head = f"{report['key']}  {report['run']} into {report['where']} of {report['container']}  {report['state']}"
+    failure = report["failure"]
+    if failure is None:
+        out.print(Text(f"{head}  {amount(report['bytes'])}  {report['seconds']:.1f} s  compared {report['compared']}"))
+    else:
+        out.print(Text(f"{head}  [{failure['code']}] {failure['message']}", style="red"))
+        if failure["hint"]:
+            err.print(Text(failure["hint"]))
+        err.print(Text("Everything is as it was." if report["undone"] else "Not everything is as it was."))
+    if report["safety"]:
+        out.print(Text(f"what was there is in run {report['safety']}"))
+    show_warnings(report)
+
+
+def show_warnings(shown: dict[str, Any]) -> None:
+    for warning in shown["warnings"]:
+        err.print(Text(f"warning: {warning}", style="yellow"))

@@ -1,0 +1,51 @@
+"""What is told of a drill; apart from what does it, since the catalog keeps it and API and proof show it."""
+
+from typing import Literal
+
+from controller.core.failure import Failure
+from controller.core.key import Key
+from controller.core.records import Record, Time
+
+DrillState = Literal["queued", "running", "passed", "failed", "unsupported", "cancelled", "interrupted"]
+
+
+class Comparison(Record):
+    """One thing that was counted at the dump and again after the restore."""
+
+    artifact: str
+    what: str
+    dumped: int
+    restored: int | None
+    """None: it was not there."""
+
+
+class Drill(Record):
+    """One drill, and how it ended."""
+
+    id: str
+    target: Key
+    run: str
+    """The run that was rehearsed."""
+    state: DrillState = "queued"
+    trigger: str
+    """Who asked: `cli`, `api`, `schedule`."""
+    created: Time
+    started: Time | None = None
+    finished: Time | None = None
+    seconds: float | None = None
+    image: str = ""
+    """Id of the image that the throw-away container was made from."""
+    remarks: tuple[str, ...] = ()
+    """What was not as one would wish, but no reason to fail."""
+    compared: tuple[Comparison, ...] = ()
+    check: str | None = None
+    """What `drill.check` printed, its last lines; None where there is none or it was not reached."""
+    failure: Failure | None = None
+
+    @property
+    def passed(self) -> bool:
+        return self.state == "passed"
+
+    @property
+    def final(self) -> bool:
+        return self.state not in ("queued", "running")

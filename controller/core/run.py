@@ -1,0 +1,85 @@
+"""What is told about a run: its report while and after it runs, and the manifest that lies beside its artifacts.
+
+Apart, because the runner writes them, the store and the catalog keep them, and API, CLI and heartbeat show them; none
+of those needs to know another. Times are UTC; sizes are bytes.
+"""
+
+import re
+import secrets
+from datetime import UTC, datetime
+from typing import Literal
+
+from controller.core.failure import Failure
+from controller.core.key import Key
+from controller.core.manifest import Artifact, Proof
+from controller.core.records import Record, Time
+
+RUN_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
+
+State = Literal["queued", "running", "succeeded", "failed", "cancelled", "interrupted", "missed"]
+SAFETY = "restore"
+"""Trigger of a run that backs up what a restore is about to replace."""
+FINAL: frozenset[State] = frozenset({"succeeded", "failed", "cancelled", "interrupted", "missed"})
+
+
+def new_run_id(now: datetime) -> str:
+    """`YYYYMMDDTHHMMSSZ-<8 hex>`, of which five are the microseconds: it sorts by time, and three make it unique."""
+    return f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{now.microsecond:05x}{secrets.randbelow(4096):03x}"
+
+
+class Report(Record):
+    """One run, from `queued` to its end; every state change is a new one."""
+
+    id: str
+    target: Key
+    state: State
+    trigger: str
+    """Who asked: `cli`, `api`, `schedule`, `export`; `restore` for a backup of what a restore was about to replace."""
+    created: Time
+    strategy: str = ""
+    reason: str = ""
+    """Why it is queued: `slot`, `paused`, `restarting`, or `retry` between two attempts."""
+    started: Time | None = None
+    finished: Time | None = None
+    seconds: float | None = None
+    """Duration by a monotonic clock."""
+    bytes: int = 0
+    """Plain bytes captured so far."""
+    size: int | None = None
+    """Stored bytes of all artifacts."""
+    proof: Proof | None = None
+    warnings: tuple[str, ...] = ()
+    artifacts: tuple[Artifact, ...] = ()
+    failure: Failure | None = None
+    attempts: int = 1
+    retried: tuple[Failure, ...] = ()
+    """Why the attempts before the last one failed, in their order."""
+    suspicious: tuple[str, ...] = ()
+    """Why a run that succeeded may not be what it should: far smaller than the one before, for example."""
+    accepted: bool = False
+    """Somebody has looked at a suspicious run and takes it for good."""
+    damaged: str = ""
+    """What is wrong with the stored bytes, since they were found changed after they had been published."""
+    verified: Time | None = None
+    """When every stored byte was last found to be right; None where that was when the run was published."""
+    pruned: Time | None = None
+    """When its artifacts were deleted; the report stays, as history."""
+
+    @property
+    def time(self) -> datetime:
+        """When it was created, by its id, which is the same in every catalog."""
+        return datetime.fromisoformat(self.id[:16])
+
+    @property
+    def stored(self) -> bool:
+        """Whether its artifacts are there, whatever they are worth."""
+        return self.state == "succeeded" and self.pruned is None
+
+    @property
+    def final(self) -> bool:
+        return self.state in FINAL
+
+    @property
+    def good(self) -> bool:
+        """Whether it counts as a backup: for retention, freshness and estimates."""
+        return self.stored and not self.damaged and (self.accepted or not self.suspicious)

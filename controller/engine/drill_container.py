@@ -1,0 +1,145 @@
+"""Throw-away containers for drills: like a target, but with nothing of its reach. Only `helper` creates another kind.
+
+Such a container runs what the target runs, as the same user, with the same environment, memory file systems and
+capabilities at most. It has no network, no port, no bind or named mount, none of the target's labels, and limits. The
+volumes that its image declares are anonymous and go away with it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import docker
+
+from controller.core.errors import EngineError, ImageGone, TargetGone
+from controller.engine.api import Api
+from controller.engine.errors import translated
+
+Json = Mapping[str, Any]
+LABEL = "backup-sidecar.drill"
+"""Of a drill's container; its value is the drill's id."""
+OWNER = "backup-sidecar.owner"
+"""Of every container that is created here: the identity of the sidecar that made it."""
+PROCESSES = 4096
+"""Processes and threads that it may have at a time."""
+LOG_SIZE = "1m"
+OWN = ("Entrypoint", "Cmd", "User", "WorkingDir", "StopSignal")
+"""What a container may have otherwise than its image."""
+LOOSE = ("unconfined", "disable", "systempaths")
+"""Words of security options that take protection away."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The most that a throw-away container may take; the lower limit of a target holds for it too."""
+
+    memory: int
+    """Bytes, swap included."""
+    cpus: float
+
+
+def create(
+    api: Api, like: str, image: str, labels: Mapping[str, str], limits: Limits, *, idle: Sequence[str] = ()
+) -> str:
+    """Make a container like `like`, which is only inspected, from `image`; gives its id.
+
+    With `idle` it runs that argv and not the target's own program. Raises `ImageGone` where the engine has no such
+    image, `EngineRefused` where a proxy forbids it.
+    """
+    client = api.client
+    with translated("inspecting the container", like):
+        target = client.inspect_container(like)
+    with translated("inspecting its image"):
+        base = _inspected(client, target["Image"])
+    config = specification(target, base, image, labels, limits)
+    if idle:
+        config |= {"Entrypoint": list(idle), "Cmd": []}
+    with translated("creating a throw-away container"):
+        try:
+            return str(client.create_container_from_config(config)["Id"])
+        except docker.errors.ImageNotFound:
+            raise ImageGone(f"the engine has no image {image} any more", hint="Pull it again.") from None
+
+
+def start(api: Api, container_id: str) -> None:
+    """Raises `EngineError` when the engine cannot start it."""
+    client = api.client
+    with translated("starting a throw-away container", container_id):
+        client.start(container_id)
+
+
+def remove(api: Api, container_id: str) -> None:
+    """Kill it and remove it with its anonymous volumes; one that is gone is fine, any other container is refused."""
+    client = api.client
+    try:
+        with translated("removing a throw-away container", container_id):
+            labels = client.inspect_container(container_id)["Config"].get("Labels") or {}
+            if OWNER not in labels:
+                raise EngineError(f"{container_id} is no throw-away container, so it is not removed")
+            client.remove_container(container_id, force=True, v=True)
+    except TargetGone:
+        return
+
+
+def named_binds(api: Api, container_id: str) -> dict[str, tuple[str, ...]]:
+    """Paths that are bound into a container, and the words of its command line and the `NAME=value` that name them."""
+    client = api.client
+    with translated("inspecting the container", container_id):
+        found = client.inspect_container(container_id)
+    config = found["Config"]
+    words = [*(config.get("Entrypoint") or ()), *(config.get("Cmd") or ()), *(config.get("Env") or ())]
+    binds = sorted(mount["Destination"] for mount in found.get("Mounts") or () if mount.get("Type") == "bind")
+    named = {path: tuple(word for word in words if path in word) for path in binds}
+    return {path: naming for path, naming in named.items() if naming}
+
+
+def last_words(api: Api, container_id: str, lines: int) -> str:
+    """The end of its log, for people."""
+    client = api.client
+    with translated("reading the log of a throw-away container", container_id):
+        return str(client.logs(container_id, tail=lines).decode("utf-8", "replace")).strip()
+
+
+def specification(
+    target: Json, base: Json | None, image: str, labels: Mapping[str, str], limits: Limits
+) -> dict[str, Any]:
+    """What the engine is asked for; pure. `target` is the inspected container, `base` its image where there still is
+    one: only what differs from that is taken over, since another `image` brings its own path or version along.
+    """
+    config, host = target.get("Config") or {}, target.get("HostConfig") or {}
+    default = (base or {}).get("Config") or {}
+    memory = min(filter(None, (host.get("Memory"), limits.memory)))
+    return {
+        **{key: config[key] for key in OWN if config.get(key) and config.get(key) != default.get(key)},
+        "Image": image,
+        "Env": [line for line in config.get("Env") or () if line not in (default.get("Env") or ())],
+        "Labels": dict(labels),
+        "Healthcheck": {"Test": ["NONE"]},
+        "HostConfig": {
+            "NetworkMode": "none",
+            "RestartPolicy": {"Name": "no"},
+            "ShmSize": host.get("ShmSize") or 0,
+            "Tmpfs": host.get("Tmpfs") or {},
+            "Mounts": [mount for mount in host.get("Mounts") or () if mount.get("Type") == "tmpfs"],
+            "Ulimits": host.get("Ulimits"),
+            "Init": host.get("Init"),
+            "CapAdd": None if host.get("Privileged") else host.get("CapAdd"),
+            "CapDrop": host.get("CapDrop"),
+            "SecurityOpt": [
+                option for option in host.get("SecurityOpt") or () if not any(word in option for word in LOOSE)
+            ],
+            "Memory": memory,
+            "MemorySwap": memory,
+            "NanoCpus": int(limits.cpus * 1_000_000_000),
+            "PidsLimit": PROCESSES,
+            "LogConfig": {"Type": "json-file", "Config": {"max-size": LOG_SIZE}},
+        },
+    }
+
+
+def _inspected(client: Any, image: str) -> Json | None:
+    try:
+        found: Json = client.inspect_image(image)
+    except docker.errors.ImageNotFound:
+        return None
+    return found

@@ -1,0 +1,213 @@
+"""Pings the operator's dead man's switches: at each run of a target that has one, every few minutes for the sidecar.
+
+As healthchecks.io and its like understand it (healthchecks.io/docs/http_api): `/start`, the plain URL for success,
+`/fail`, and a run id that pairs them. Whatever is not a good run is a failure, a suspicious one too, because what the
+switch watches over is a backup that counts. Apart from runs, which neither wait for a ping nor fail by one.
+"""
+
+import threading
+from collections import Counter
+from dataclasses import dataclass
+from math import inf
+from time import monotonic
+from typing import Literal
+from urllib.parse import urlsplit
+from uuid import NAMESPACE_OID, uuid5
+
+from loguru import logger
+
+from controller.core.errors import Busy, TargetGone, UnknownTarget
+from controller.core.loop import Loop
+from controller.core.run import SAFETY, Report
+from controller.outbound.sender import Answer, send
+from controller.views.facade import Sidecar
+
+EVERY, SOONEST = 300.0, 60.0
+"""Seconds between two pings for the sidecar; and at least, where it has something new to say, or was not heard."""
+LOOK_EVERY = 5.0
+"""Seconds between two looks at the verdict; what a run has to say goes out at once."""
+TIMEOUT, TIMEOUT_OF_FAREWELL = 10.0, 2.0
+"""Seconds for each step of an answer."""
+PAUSES = (1.0, 4.0)
+"""Seconds before the second try and the third, which is the last."""
+MOST_BODY = 10_000
+"""Bytes; what healthchecks.io keeps of a body unless it is told otherwise."""
+AWAY = frozenset({"missed", TargetGone.code, UnknownTarget.code})
+"""Why a run was missed that is caught up."""
+
+Kind = Literal["start", "success", "fail"]
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """One thing to be told to a check."""
+
+    check: str
+    """Key of the target; empty for the sidecar."""
+    kind: Kind
+    body: str
+    run: str = ""
+
+    def url(self, base: str) -> str:
+        """Where to send it; a query of the operator's own (`?create=1`) stays."""
+        parts = urlsplit(base)
+        path = parts.path.rstrip("/") + ("" if self.kind == "success" else f"/{self.kind}")
+        query = [parts.query] if parts.query else []
+        query += [f"rid={uuid5(NAMESPACE_OID, self.run)}"] if self.run else []
+        return parts._replace(path=path, query="&".join(query)).geturl()
+
+
+class Pings:
+    """A thread that pings. `begun` and `ended` may be called from any other, and never wait."""
+
+    def __init__(self, sidecar: Sidecar) -> None:
+        self._sidecar = sidecar
+        self._waiting: dict[tuple[str, Kind], Signal] = {}
+        """In their order, one of a kind for each check: a newer one takes the place of one that still waits."""
+        self._counts: Counter[tuple[str, str]] = Counter()
+        self._lost: dict[str, str] = {}
+        """Why the last ping of a check was not delivered."""
+        self._told: tuple[str, bool] | None = None
+        """What the sidecar said of itself, to which URL; None where it was not heard."""
+        self._said_at = -inf
+        """Of `monotonic()`."""
+        self._lock = threading.Lock()
+        self._hurried = threading.Event()
+        self._loop = Loop("ping", self.look, seconds=LOOK_EVERY)
+
+    def start(self) -> None:
+        self._sidecar.jobs.on_begin(self.begun)
+        self._sidecar.jobs.on_end(self.ended)
+        self._loop.start()
+
+    def stop(self) -> None:
+        """Tell what still waits, once each and not for long."""
+        self._hurried.set()
+        self._loop.stop()
+        if not self._loop.alive:
+            self._deliver_all()
+
+    @property
+    def alive(self) -> bool:
+        return self._loop.alive
+
+    def counts(self) -> dict[tuple[str, str], int]:
+        """How many were `delivered` and `lost`, by check and outcome, since the process began."""
+        with self._lock:
+            return dict(self._counts)
+
+    def begun(self, report: Report) -> None:
+        """A run has left the queue."""
+        if report.trigger != SAFETY:
+            self._put(Signal(str(report.target), "start", f"run {report.id} has begun", report.id))
+
+    def ended(self, report: Report) -> None:
+        """A run has ended, or never was; what is made up for says nothing, since what makes up for it will."""
+        if report.trigger != SAFETY and not self._is_made_up_for(report):
+            kind: Kind = "success" if report.good else "fail"
+            self._put(Signal(str(report.target), kind, said(report), report.id))
+
+    def look(self) -> None:
+        """Send all that is due."""
+        self._look_at_verdict()
+        self._deliver_all()
+
+    def _put(self, signal: Signal) -> None:
+        if signal.check not in self._sidecar.loaded.pings:
+            return
+        with self._lock:
+            self._waiting.pop((signal.check, signal.kind), None)
+            self._waiting[signal.check, signal.kind] = signal
+        self._loop.wake()
+
+    def _is_made_up_for(self, report: Report) -> bool:
+        """By a catch-up, or by the run that was in its way; a target that is not known yet may have one."""
+        code = report.failure.code if report.failure else ""
+        if report.trigger != "schedule" or code == Busy.code:
+            return code == Busy.code
+        is_cut = report.state == "interrupted" or (report.state == "cancelled" and self._sidecar.jobs.stopping)
+        return (is_cut or (report.state == "missed" and code in AWAY)) and self._is_caught_up(report)
+
+    def _is_caught_up(self, report: Report) -> bool:
+        try:
+            settings = self._sidecar.target(report.target).settings
+        except UnknownTarget:
+            return True
+        return settings is None or settings.catch_up
+
+    def _look_at_verdict(self) -> None:
+        """Not before the containers are known: until then every promise looks broken."""
+        url = self._sidecar.loaded.pings.get("")
+        if not url or (self._said_at == -inf and not self._sidecar.watching):
+            return
+        status, now = self._sidecar.expectations.status(), monotonic()
+        if now - self._said_at < (EVERY if self._told == (url, status.safe) else SOONEST):
+            return
+        self._told, self._said_at = (url, status.safe), now
+        reasons = [f"{one.key} is {one.state}: {one.reason}" for one in status.targets if one.state != "fresh"]
+        reasons += [f"run {run.id} of {run.target} is damaged: {run.damaged}" for run in status.damaged]
+        self._put(Signal("", "success" if status.safe else "fail", "\n".join((status.verdict, *reasons))))
+
+    def _deliver_all(self) -> None:
+        while signal := self._next():
+            if url := self._sidecar.loaded.pings.get(signal.check):
+                self._note(signal, refusal(self._deliver(signal, url)))
+
+    def _next(self) -> Signal | None:
+        with self._lock:
+            return self._waiting.pop(next(iter(self._waiting))) if self._waiting else None
+
+    def _deliver(self, signal: Signal, url: str) -> Answer:
+        """A few tries, while there is time for them."""
+        for pause in PAUSES:
+            answer = self._send(signal, url)
+            if not is_passing(answer) or self._hurried.wait(pause):
+                return answer
+        return self._send(signal, url)
+
+    def _send(self, signal: Signal, url: str) -> Answer:
+        body = self._sidecar.redact(signal.body).encode()[:MOST_BODY].decode(errors="ignore").encode()
+        headers = {"Content-Type": "text/plain; charset=utf-8", "User-Agent": f"backup-sidecar/{self._sidecar.version}"}
+        timeout = TIMEOUT_OF_FAREWELL if self._hurried.is_set() else TIMEOUT
+        return send("POST", signal.url(url), body, headers, timeout)
+
+    def _note(self, signal: Signal, lost: str) -> None:
+        """Count it, and log a change."""
+        if lost and not signal.check:
+            self._told = None
+        with self._lock:
+            self._counts[signal.check, "lost" if lost else "delivered"] += 1
+        if (before := self._lost.get(signal.check, "")) == lost:
+            return
+        self._lost[signal.check] = lost
+        who = signal.check or "the sidecar"
+        if lost:
+            reason = self._sidecar.redact(lost)
+            logger.bind(code="ping-lost").warning("the ping of {} was not delivered: {}; backups go on", who, reason)
+        elif before:
+            logger.info("pings of {} are delivered again", who)
+
+
+def said(report: Report) -> str:
+    """A run's end in a few lines."""
+    if report.good:
+        return f"run {report.id} succeeded: {report.size} bytes are stored, proof {report.proof}"
+    if report.suspicious:
+        hint = f"Look at it; `backup-sidecar accept {report.id}` takes it for good."
+        return "\n".join((f"run {report.id} is suspicious", *report.suspicious, hint))
+    failure = report.failure
+    why = f": {failure.code}: {failure.message}\n{failure.hint}" if failure else ""
+    return f"run {report.id} {report.state}{why}".rstrip()
+
+
+def is_passing(answer: Answer) -> bool:
+    """Whether another try may succeed."""
+    return answer.status in (0, 429) or answer.status >= 500
+
+
+def refusal(answer: Answer) -> str:
+    """Why a ping does not count; healthchecks.io answers 200 and `OK (not found)` for a check that it does not know."""
+    if not answer.good:
+        return f"answered {answer.status} {answer.reason}".rstrip() if answer.status else answer.reason
+    told = answer.body[:40].decode(errors="replace")
+    return told if told.startswith("OK (") else ""

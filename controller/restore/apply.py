@@ -1,0 +1,162 @@
+"""A restore's plan, carried out in one container: verify everything, apply, compare, or undo.
+
+Apart from `restore`, which decides what goes where: a drill applies the same plan to a throw-away container.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+from controller.backup import counts
+from controller.core.errors import CountsDiffer, Damaged, SidecarError, UnsafeArtifact
+from controller.core.manifest import Artifact
+from controller.storage import capture
+from controller.storage.source import Source
+from controller.targets.session import Session, tool
+from strategies.base import Argv, Feed, Put, Restore, Run, Step, Unsafe
+
+UNDOING = "undoing"
+"""The step in which what has failed is made good; nothing cancels it."""
+
+
+@dataclass(slots=True)
+class Applying:
+    """One restore into one place. `check` is asked before each piece and may raise; `told` hears what is under way."""
+
+    session: Session
+    restore: Restore
+    sources: Mapping[str, Source]
+    """By the dump's name."""
+    check: Callable[[], None] = lambda: None
+    told: Callable[[str], None] = lambda step: None
+    progress: Callable[[int], None] = lambda size: None
+    """Called with the plain bytes applied so far."""
+    warnings: list[str] = field(default_factory=list)
+    compared: int = 0
+    """Numbers that were found again."""
+    found: dict[str, Mapping[str, int]] = field(default_factory=dict)
+    """By the dump's name: the numbers that were found after the restore."""
+    undone: bool = False
+    owe: Callable[["Applying"], None] = lambda applying: None
+    """Hears, before each step and whenever it changes, what `owed` and `kept` are; may raise."""
+    owed: tuple[Argv, ...] = ()
+    """What would make good everything that was begun; once `whole`, what clears up."""
+    whole: bool = False
+    """Everything was applied and compared."""
+    _begun: list[Step] = field(default_factory=list)
+    _applied: int = 0
+
+    def verify(self) -> None:
+        """Read every artifact to its end before anything is applied; raises `Damaged`, `UnsafeArtifact`."""
+        self.told("verifying")
+        for name, source in self.sources.items():
+            guard = self.restore.guards.get(name)
+            try:
+                capture.verify(source.path, source.expected, source.compression, self._guarding(guard))
+            except Unsafe as error:
+                hint = "Nothing was applied. Look at it with --to-file."
+                raise UnsafeArtifact(f"{source.artifact.name}: {error}", hint=hint) from error
+
+    def run(self) -> None:
+        """Apply, compare, clear up; raises `SidecarError` after what can be undone has been."""
+        try:
+            for step in self.restore.steps:
+                self.check()
+                self._begun.append(step)
+                self._owe(*(step.undo for step in reversed(self._begun) if isinstance(step, Run | Feed) and step.undo))
+                self._apply(step)
+            self._compare()
+        except BaseException:
+            self._undo()
+            raise
+        self.whole = True
+        self._owe(*self.restore.finish)
+        for argv in self.restore.finish:
+            self.session.ask(argv)
+        self._owe()
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """The steps that were begun and that nothing undoes, as messages call them."""
+        return tuple(called(step) for step in self._begun if not (isinstance(step, Run | Feed) and step.undo))
+
+    def _owe(self, *commands: Argv) -> None:
+        self.owed = commands
+        self.owe(self)
+
+    def _guarding(self, guard: Callable[[BinaryIO], object] | None) -> capture.Consume:
+        def consume(stream: BinaryIO) -> tuple[str, ...]:
+            if guard is not None:
+                guard(stream)
+            while stream.read(1 << 20):
+                self.check()
+            return ()
+
+        return consume
+
+    def _apply(self, step: Step) -> None:
+        if isinstance(step, Run):
+            self.told(f"running {tool(step.argv)}")
+            self.session.ask(step.argv)
+            return
+        self.told(f"applying {step.artifact}")
+        with capture.open_plain(self.sources[step.artifact].path, self.sources[step.artifact].compression) as stream:
+            chunks = self._chunks(stream, self.sources[step.artifact].artifact)
+            if isinstance(step, Put):
+                self.session.put(step.folder, chunks)
+            else:
+                self.session.feed(step.argv, chunks)
+
+    def _chunks(self, stream: BinaryIO, artifact: Artifact) -> Iterator[bytes]:
+        """The plain stream, again with its digest, since the file may be another than that which was verified."""
+        digest = hashlib.sha256()
+        while chunk := stream.read(1 << 20):
+            self.check()
+            digest.update(chunk)
+            yield chunk
+            self._applied += len(chunk)
+            self.progress(self._applied)
+        if digest.hexdigest() != artifact.plain_sha256:
+            raise Damaged(f"{artifact.name} was changed while it was restored", hint="Look at who writes to the store.")
+
+    def _compare(self) -> None:
+        """Count what is there now; raises `CountsDiffer` with every name that differs."""
+        self.told("comparing")
+        differences: list[str] = []
+        for name, count in self.restore.counts.items():
+            artifact = self.sources[name].artifact
+            if not artifact.counts:
+                self.warnings.append(f"not-compared: nothing was counted when {artifact.name} was made")
+                continue
+            self.found[name] = self.session.count(count)
+            found = counts.compared(artifact, self.found[name])
+            self.warnings += [f"approximate: {artifact.name}: {warning}" for warning in found.warnings]
+            differences += [f"{artifact.name}: {difference}" for difference in found.differences]
+            self.compared += len(artifact.counts)
+        if differences:
+            told = "; ".join(differences[:20]) + (f"; and {len(differences) - 20} more" if differences[20:] else "")
+            hint = "The artifact is not what the server held when it was made; take another run."
+            raise CountsDiffer(f"what was restored is not what was counted at the dump: {told}", hint=hint)
+
+    def _undo(self) -> None:
+        """Make good what the steps that were begun have done, the last one first."""
+        self.told(UNDOING)
+        self.warnings += self.session.end()
+        failed: list[Argv] = []
+        for argv in self.owed:
+            try:
+                self.session.ask(argv)
+            except SidecarError as error:
+                failed.append(argv)
+                self.warnings.append(f"not-undone: {error.message}")
+        self.warnings += [f"kept: what `{name}` has done stays" for name in self.kept]
+        self.undone = not failed and not self.kept
+        with suppress(SidecarError):  # Then more is owed than need be, which does no harm.
+            self._owe(*failed)
+
+
+def called(step: Step) -> str:
+    """How messages call a step."""
+    return tool(step.argv) if isinstance(step, Run) else step.artifact

@@ -1,0 +1,131 @@
+"""What restores have done and could not undo, since the sidecar died or the container did: made good once it can be.
+
+Apart from the restores, which are over. A fact in the journal, `<folder>/<restore>.json`, is written before each step
+of a restore and holds the commands that would make good everything begun by then; it goes away with the last of them.
+Until then the targets in that container are not backed up, so that nobody takes half a database for a whole one.
+"""
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from loguru import logger
+
+from controller.core.errors import EngineError, SidecarError, TargetDied, TargetGone, TargetPaused
+from controller.core.failure import Failure
+from controller.core.key import Key
+from controller.core.records import Record
+from controller.core.restoration import Restoration
+from controller.storage import journal
+from controller.targets.session import Session
+
+PATIENCE = 3600.0
+"""Seconds after which a container that runs, but refuses, is given up."""
+NOT_UNDONE = "not-undone: "
+AWAY = (EngineError, TargetDied, TargetGone, TargetPaused)
+"""What says that nothing can be run there now, for however long."""
+PASSING = (NOT_UNDONE, "left-running: ", "to-be-undone: ")
+"""How warnings begin that hold no longer once everything was looked at again."""
+LATER = "to-be-undone: what could not be done just now is tried again as long as the container is there"
+
+
+class Owed(Record):
+    """What one restore owes the container that it went into."""
+
+    restore: str
+    target: Key
+    """Whose run it was."""
+    to: str = ""
+    """The container as it was asked for; empty for the target's own."""
+    strategy: str
+    container: str
+    """Id."""
+    keys: tuple[Key, ...]
+    """The targets that are kept from being backed up."""
+    commands: tuple[tuple[str, ...], ...] = ()
+    """In their order; each may have been run before."""
+    kept: tuple[str, ...] = ()
+    """Steps that were begun and that nothing undoes."""
+    whole: bool = False
+    """All was restored and compared; the commands clear up."""
+
+
+class OwedUndos:
+    """Every fact in the folder."""
+
+    def __init__(self, again: Callable[[Owed], Session | None], folder: Path) -> None:
+        """`again` gives the place of a restore, asked anew; see `Decider.again`."""
+        self._again, self._folder = again, folder
+        self._refused: dict[str, float] = {}
+        """By restore: when its container refused first, of `time.monotonic()`."""
+
+    def all(self) -> list[Owed]:
+        """Oldest first; what cannot be read is told and left out."""
+        found = []
+        for path in sorted(self._folder.glob("*.json")):
+            try:
+                found.append(Owed.model_validate(journal.read(path) or {}))
+            except (SidecarError, ValueError) as error:
+                logger.bind(code="store-error").error("{} cannot be read: {}", path, error)
+        return found
+
+    def of(self, restore: str) -> Owed | None:
+        return next((owed for owed in self.all() if owed.restore == restore), None)
+
+    def owe(self, owed: Owed) -> None:
+        """Durable when it returns; raises `StoreError`."""
+        journal.write(self._path(owed.restore), owed.model_dump(mode="json"))
+
+    def settle(self, restore: str) -> None:
+        """Nothing is owed any more; raises `StoreError`."""
+        journal.remove(self._path(restore))
+        self._refused.pop(restore, None)
+
+    def make_good(self, owed: Owed) -> tuple[str, ...] | None:
+        """End what the restore left running, and run the commands; what remains to be said, or None for not yet."""
+        try:
+            session = self._again(owed)
+            if session is None:
+                return (f"{NOT_UNDONE}the container was removed, or another one has its place",)
+            left = session.end()
+            for command in owed.commands:
+                session.ask(command)
+        except AWAY:
+            return None
+        except SidecarError as error:
+            since = self._refused.setdefault(owed.restore, time.monotonic())
+            return (f"{NOT_UNDONE}{error.message}",) if time.monotonic() - since > PATIENCE else None
+        return left
+
+    def _path(self, restore: str) -> Path:
+        return self._folder / f"{restore}.json"
+
+
+def interrupted(report: Restoration, owed: Owed | None) -> Restoration:
+    """What is told of a restore whose sidecar died, before anything is made good; nothing is owed before its first step
+    was begun.
+    """
+    told, hint = "the sidecar ended while it was under way", "Wait until what it had done is undone, or cleared up."
+    if owed is None:
+        told, hint = f"{told}; nothing had been changed", "Restore again."
+    failed = Failure(code="interrupted", message=told, hint=hint)
+    changes = {"state": "interrupted", "finished": datetime.now(UTC), "step": "", "undone": owed is None}
+    return report.model_copy(update=changes | {"failure": failed})
+
+
+def made_good(report: Restoration, owed: Owed, left: tuple[str, ...]) -> Restoration:
+    """The report once nothing more is done; `left` is what remains to be said of the attempt."""
+    before = tuple(warning for warning in report.warnings if not warning.startswith(PASSING))
+    kept = tuple(f"kept: what `{name}` has done stays" for name in owed.kept)
+    changes: dict[str, object] = {"warnings": tuple(dict.fromkeys((*before, *kept, *left)))}
+    undone = not (owed.whole or owed.kept or left)
+    if report.failure and report.failure.code == "interrupted":
+        told, hint = report.failure.message, "Restore again."
+        if owed.whole:
+            told, hint = f"{told}, when everything had been restored and compared", "Nothing is to be done."
+        elif not undone:
+            safe = f" What was there before is in run {report.safety}." if report.safety else ""
+            hint = f"Look at {report.container}, then restore again with --replace.{safe}"
+        changes["failure"] = report.failure.model_copy(update={"message": told, "hint": hint})
+    return report.model_copy(update=changes | {"undone": undone})

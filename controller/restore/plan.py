@@ -1,0 +1,251 @@
+"""Decides a restore: which run goes into which container, as a plan that can be shown before anything is done."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from config.secrets import Secrets
+from config.target import TargetSettings
+from controller.core.errors import TargetGone, TargetUnsuitable, UnknownRun, UnknownTarget
+from controller.core.key import Key
+from controller.core.manifest import Manifest
+from controller.core.run import SAFETY, Report
+from controller.engine.client import Engine
+from controller.engine.models import Listed
+from controller.storage.catalog import Catalog
+from controller.storage.source import Source
+from controller.storage.store import Store
+from controller.targets.scope import PROJECT, Scope
+from controller.targets.session import Session
+from controller.targets.survey import Survey, Surveyor, suitable
+from controller.targets.target import LIVE, Target
+from strategies.base import Archive, Exec, Feed, Options, Put, Restore, Run, Strategy, Wanted
+
+LONGEST = 24 * 3600.0
+"""Seconds after which a restore is given up; one that goes on is seen, and can be cancelled, all the time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A restore as somebody asks for it; `run` wins over `at`, and without both it is the newest good run."""
+
+    key: Key
+    run: str = ""
+    at: datetime | None = None
+    to: str = ""
+    """Name or id of the container; the target's own without."""
+    replace: bool = False
+    in_place: bool = False
+    into: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where a restore goes, and with which settings."""
+
+    container: Listed
+    settings: TargetSettings
+    options: Options
+    targets: tuple[Target, ...]
+    """Those whose container it is."""
+    written: tuple[str, ...]
+    """Passwords in its commands, for redaction."""
+    trusted: bool
+    """The file wrote `commands.restore`, which may see the operator's secrets."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A restore that is decided."""
+
+    asked: Asked
+    manifest: Manifest
+    destination: Destination
+    session: Session
+    restore: Restore
+    sources: Mapping[str, Source]
+    in_the_way: tuple[str, ...]
+    elsewhere: str
+    """The options that name another place, for a message."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """For API and CLI; redacted by the caller."""
+        return {
+            "target": str(self.manifest.target),
+            "run": self.manifest.run,
+            "strategy": self.manifest.strategy,
+            "container": self.destination.container.name,
+            "where": self.restore.where,
+            "artifacts": [
+                {"name": one.artifact.name, "plain_size": one.artifact.plain_size, "counted": len(one.artifact.counts)}
+                for one in self.sources.values()
+            ],
+            "in_the_way": list(self.in_the_way),
+            "steps": [shown(step) for step in self.restore.steps],
+            "compares": {name: source(count.source) for name, count in self.restore.counts.items()},
+            "finish": [list(argv) for argv in self.restore.finish],
+            "warnings": list(self.restore.warnings),
+        }
+
+
+class Decider:
+    """Decides restores. Holds no state of its own."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        store: Store,
+        catalog: Catalog,
+        surveyor: Surveyor,
+        strategies: Mapping[str, Strategy[Any]],
+        secrets: Callable[[], Secrets],
+        targets: Callable[[], list[Target]],
+        scope: Callable[[], Scope | None],
+    ) -> None:
+        self._engine, self._store, self._catalog = engine, store, catalog
+        self._surveyor, self._strategies, self._secrets = surveyor, strategies, secrets
+        self._targets, self._scope = targets, scope
+
+    def choose(self, asked: Asked) -> tuple[Manifest, Destination]:
+        """Which run goes where; raises `UnknownRun`, `UnknownTarget`, `TargetGone`, `TargetUnsuitable`."""
+        report = self._run(asked)
+        manifest = self._store.manifest(report.target, report.id)
+        return manifest, self._destination(asked, manifest.strategy)
+
+    def prepare(self, asked: Asked, name: str, manifest: Manifest, destination: Destination) -> Prepared:
+        """Ask the container, and make the plan, without changing anything; `name` is the restore's id."""
+        strategy = self._strategies[manifest.strategy]
+        if (asked.into or asked.in_place) and not strategy.into_folders:
+            told = f"a run of {manifest.strategy} goes into no folder"
+            raise TargetUnsuitable(told, hint="Leave `into` and `in-place` out.", code="no-folder")
+        folder = self._store.folder(manifest.target, manifest.run)
+        found = [Source(artifact, folder / artifact.name) for artifact in manifest.artifacts]
+        survey, session = self._asked(destination, name)
+        wanted = Wanted(
+            run=manifest.run,
+            artifacts=tuple(source.stored for source in found),
+            in_place=asked.in_place,
+            into=asked.into or None,
+        )
+        about = (survey.container, survey.facts, destination.options)
+        with suitable():
+            restore = strategy.restore(*about, wanted)
+            in_the_way = tuple(line for question in restore.occupied for line in session.in_the_way(question))
+            if in_the_way and asked.replace:
+                restore = strategy.restore(*about, replace(wanted, replace=True))
+        sources = {source.stored.name: source for source in found}
+        elsewhere = "--to or --into" if strategy.into_folders else "--to"
+        return Prepared(asked, manifest, destination, session, restore, sources, in_the_way, elsewhere)
+
+    def again(self, asked: Asked, strategy: str, name: str, container_id: str) -> Session | None:
+        """The place of a restore that is over; None once the container is no more, or another one has its place.
+
+        Raises the engine's errors, and what `choose` does, while nothing can be run there.
+        """
+        try:
+            self._engine.inspect(container_id)
+        except TargetGone:
+            return None
+        destination = self._destination(asked, strategy)
+        return self._asked(destination, name)[1] if destination.container.id == container_id else None
+
+    def _asked(self, destination: Destination, name: str) -> tuple[Survey, Session]:
+        """What the container answers to the probes, and the container as a place."""
+        survey = self._surveyor.ask(destination.container.id, destination.settings, destination.options)
+        known, settings = self._secrets(), destination.settings
+        session = Session(
+            engine=self._engine,
+            container=survey.container.id,
+            shell=survey.facts.shell,
+            user=settings.user or "",
+            workdir=settings.workdir or "",
+            run=name,
+            redact=known.with_also((*survey.sensitive, *destination.written)).redact,
+            deadline=time.monotonic() + LONGEST,
+            environment={**(known if destination.trusted else {}), **survey.environment},
+        )
+        return survey, session
+
+    def _run(self, asked: Asked) -> Report:
+        """The run that is wanted, a safety backup only by its id; raises `UnknownRun`."""
+        if asked.run:
+            report = self._catalog.get(asked.run)
+            if report.target != asked.key:
+                raise UnknownRun(f"run {asked.run} is of {report.target}, not of {asked.key}", hint="Name its target.")
+            return report
+        known = self._catalog.runs(asked.key, states=("succeeded",), limit=10_000)
+        good = [report for report in known if report.good and report.trigger != SAFETY]
+        fitting = [report for report in good if asked.at is None or began(report) <= asked.at]
+        if fitting:
+            return max(fitting, key=began)
+        when = f" that began by {asked.at.isoformat()}" if asked.at else ""
+        raise UnknownRun(f"{asked.key} has no good run{when}", hint="`backup-sidecar runs` lists them.")
+
+    def _destination(self, asked: Asked, strategy: str) -> Destination:
+        """The container and the settings; raises `UnknownTarget`, `TargetGone`, `TargetUnsuitable`."""
+        everything = self._targets()
+        own = next((target for target in everything if target.key == asked.key), None)
+        container = self._container(asked.to) if asked.to else own.container if own else None
+        if container is None:
+            hint = "Name a container with --to, or write the dump to a file with --to-file."
+            raise UnknownTarget(f"no target {asked.key}", hint=hint)
+        if container.state not in LIVE or (own and own.state == "absent" and not asked.to):
+            raise TargetGone(f"{asked.key} has no running container", hint="Start it, or name another with --to.")
+        there = tuple(target for target in everything if target.container.id == container.id)
+        for target in (own, *there):
+            if target and target.settings and target.options is not None and target.strategy == strategy:
+                resolved = target.resolved
+                return Destination(
+                    container,
+                    target.settings,
+                    target.options,
+                    there,
+                    resolved.sensitive if resolved else (),
+                    bool(resolved and resolved.origins.get("restore") == "file"),
+                )
+        hint = f"Restore into a target whose strategy is {strategy}, or take --to-file."
+        raise TargetUnsuitable(
+            f"the run was made by {strategy}, and neither {asked.key} nor {container.name} has that strategy now",
+            hint=hint,
+            code="other-strategy",
+        )
+
+    def _container(self, name: str) -> Listed:
+        """A container in scope by its name or id; raises `TargetGone` for any other."""
+        scope = self._scope()
+        for container in self._engine.containers():
+            if name == container.name or (len(name) >= 12 and container.id.startswith(name)):
+                if scope and reachable(container, scope):
+                    return container
+                hint = "A restore goes only where a backup could come from: same network, same project."
+                raise TargetUnsuitable(f"container {name} is not in scope", hint=hint, code="not-in-scope")
+        raise TargetGone(f"there is no container {name[:80]!r}", hint="`docker ps` lists them.")
+
+
+def began(report: Report) -> datetime:
+    """Ids that earlier releases gave within one second have no order."""
+    return report.started or report.created
+
+
+def reachable(container: Listed, scope: Scope) -> bool:
+    """Whether the sidecar may touch a container, labelled or not: it shares network and project, and is not itself."""
+    return (
+        container.id != scope.own_id
+        and any(endpoint.id in scope.networks for endpoint in container.networks.values())
+        and (scope.project is None or container.labels.get(PROJECT) == scope.project)
+    )
+
+
+def shown(step: Run | Feed | Put) -> dict[str, Any]:
+    """A step as JSON: what is run, with which artifact on its standard input, and how it is undone."""
+    if isinstance(step, Put):
+        return {"artifact": step.artifact, "put": step.folder}
+    undo = {"undo": list(step.undo)} if step.undo else {}
+    return ({"artifact": step.artifact} if isinstance(step, Feed) else {}) | {"argv": list(step.argv)} | undo
+
+
+def source(found: Exec | Archive) -> dict[str, Any]:
+    return {"argv": list(found.argv)} if isinstance(found, Exec) else {"archive": found.path}

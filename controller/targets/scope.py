@@ -1,0 +1,57 @@
+"""Where the sidecar looks for targets: its networks and its Compose project."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from config.loading import Loaded
+from config.problems import Problem
+from controller.engine.models import Listed, NetworkInfo
+
+PROJECT = "com.docker.compose.project"
+
+
+NETWORK = "com.docker.compose.network"
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Where to look: network ids, and the Compose project, None for any."""
+
+    networks: frozenset[str]
+    project: str | None
+    own_id: str | None
+    address: str | None = None
+    """The sidecar's IPv4 on `scope.external`, where the orchestrator can reach it."""
+    problems: tuple[Problem, ...] = ()
+
+
+def find_scope(loaded: Loaded, own_id: str | None, listed: Iterable[Listed], networks: Iterable[NetworkInfo]) -> Scope:
+    """The sidecar's own place in the engine; says what it lacks there."""
+    settings, networks = loaded.settings.scope, tuple(networks)
+    own = next((container for container in listed if container.id == own_id), None)
+    if own is None and settings.project == "own":
+        hint = "Run it as a service of the application's Compose project, or set scope.project to any."
+        message = "runs in no container of this engine, so no project is its own"
+        return Scope(frozenset(), None, own_id, problems=(Problem("not-in-container", "sidecar", message, hint),))
+    project = own.labels.get(PROJECT) if own and settings.project == "own" else None
+    if project is None and settings.project == "own":
+        hint = "Start it by Docker Compose, or set scope.project to any."
+        problem = Problem("no-project", "sidecar", "belongs to no Compose project", hint)
+        return Scope(frozenset(), None, own_id, problems=(problem,))
+    internal, external = called(settings.network, networks), called(settings.external, networks)
+    joined = internal & {end.id for end in own.networks.values()} if own else internal
+    address = next((end.ipv4 for end in own.networks.values() if end.id in external), None) if own else None
+    problems = []
+    if not joined:
+        hint = f"Add the network {settings.network} to the sidecar's service, or set scope.network."
+        problems.append(Problem("not-on-network", "sidecar", f"is on no network called {settings.network}", hint))
+    if own and address is None:
+        hint = f"Run `docker network create {settings.external}` and add it to the sidecar's service."
+        message = f"is not on {settings.external}, so no orchestrator can reach it"
+        problems.append(Problem("not-on-network", "sidecar", message, hint, severity="warning"))
+    return Scope(frozenset(joined), project, own_id, address, tuple(problems))
+
+
+def called(name: str, networks: Iterable[NetworkInfo]) -> set[str]:
+    """Ids of the networks with this Compose name or plain name."""
+    return {network.id for network in networks if name in (network.labels.get(NETWORK), network.name)}

@@ -1,0 +1,104 @@
+"""What was promised for each target, kept beyond its container and the process.
+
+The shell around `freshness`. A target is let go when it says so itself (`backup.enable=false`), or when no good run of
+it is stored any more.
+"""
+
+import threading
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from loguru import logger
+
+from controller.backup.jobs import Jobs
+from controller.core.errors import StoreError
+from controller.core.key import Key
+from controller.storage import journal
+from controller.storage.catalog import Catalog
+from controller.targets.target import Target
+from controller.upkeep.freshness import Freshness, Promise, Status, judge
+
+FILE = "promises.json"
+NONE_OF_OURS = ("disabled", "replica")
+
+
+class Expectations:
+    """Call `look` every few seconds; the rest may be called from any thread."""
+
+    def __init__(
+        self,
+        targets: Callable[[], Sequence[Target]],
+        catalog: Catalog,
+        jobs: Jobs,
+        folder: Path,
+        *,
+        orchestrated: Callable[[], bool],
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._targets, self._catalog, self._jobs = targets, catalog, jobs
+        self._path, self._orchestrated, self._clock = folder / FILE, orchestrated, clock
+        self._lock = threading.Lock()
+        self._known, self._written = remembered(self._path), True
+
+    def look(self) -> None:
+        """Take down what the targets promise now; never raises `SidecarError`."""
+        with self._lock:
+            before = dict(self._known)
+            for target in self._targets():
+                if target.state == "disabled":
+                    self._known.pop(str(target.key), None)
+                elif target.settings is not None and target.state != "replica":
+                    self._known[str(target.key)] = self._promise(target)
+            if self._known != before or not self._written:
+                self._write()
+
+    def status(self) -> Status:
+        """Of every target that there is or was promised, by key, and every damaged run."""
+        present = {str(target.key): target for target in self._targets()}
+        with self._lock:
+            known = dict(self._known)
+        wanted = {key for key, target in present.items() if target.state not in NONE_OF_OURS}
+        vanished = {key for key in known.keys() - present.keys() if self._catalog.last_good(Key.parse(key))}
+        found = [self._judged(key, known.get(key), present.get(key)) for key in sorted(wanted | vanished)]
+        return Status(tuple(found), tuple(self._catalog.damaged()))
+
+    def of(self, target: Target) -> Freshness:
+        """The verdict on one target."""
+        with self._lock:
+            known = self._known.get(str(target.key))
+        return self._judged(str(target.key), known, target)
+
+    def _judged(self, key: str, known: Promise | None, target: Target | None) -> Freshness:
+        parsed = target.key if target else Key.parse(key)
+        promise = self._promise(target) if target and target.settings else known
+        good = self._catalog.last_good(parsed)
+        under_way = self._jobs.of_target(parsed) is not None
+        state, reason = judge(promise, good, self._clock(), under_way=under_way)
+        present = target is not None and target.state != "absent"
+        return Freshness(parsed, state, reason if present else f"{reason}; its container is gone", good, present)
+
+    def _promise(self, target: Target) -> Promise:
+        assert target.settings is not None
+        return Promise.of(target.key, target.settings, orchestrated=self._orchestrated())
+
+    def _write(self) -> None:
+        told = {key: promise.as_dict() for key, promise in sorted(self._known.items())}
+        try:
+            journal.write(self._path, {"schema": 1, "targets": told})
+        except StoreError as error:
+            if self._written:
+                logger.bind(code=error.code).error("what was promised is remembered in memory only: {}", error)
+            self._written = False
+        else:
+            self._written = True
+
+
+def remembered(path: Path) -> dict[str, Promise]:
+    """What was written down, by key; nothing where it cannot be read, which is told."""
+    try:
+        known = (journal.read(path) or {"targets": {}})["targets"]
+        return {str(Key.parse(key)): Promise.parse(promise) for key, promise in known.items()}
+    except (StoreError, KeyError, TypeError, ValueError, AttributeError) as error:
+        logger.warning("what was promised for targets that are gone is not known: {} cannot be read: {}", path, error)
+        return {}

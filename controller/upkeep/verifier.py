@@ -1,0 +1,153 @@
+"""Reads what is stored again and compares it with what was written: on demand, and all of it little by little.
+
+Apart from the pipeline, which compares one file; here is what follows: a run whose bytes have changed is `damaged`, and
+one whose bytes are right again is not.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from loguru import logger
+
+from config.settings import Verify
+from controller.core.errors import Damaged, SidecarError, Stopping, StoreError, UnknownRun
+from controller.core.manifest import Artifact
+from controller.core.records import moment, rfc3339
+from controller.core.run import Report
+from controller.storage import capture, journal, marks
+from controller.storage.catalog import Catalog
+from controller.storage.codecs import Codec
+from controller.storage.leases import Leases
+from controller.storage.store import Store
+
+FILE = "scrub.json"
+DAY = timedelta(days=1)
+REMEDY = (
+    "Do not trust this run: make a new one, look at the store's disk, and restore the file from a copy if there is one."
+)
+CHUNK = 1 << 20
+
+Yield = Callable[[], None]
+"""Is called after each chunk; may wait, and raise to give up."""
+
+
+class Verifier:
+    """`verify` takes as long as the reading; call `look` every few seconds, from one thread, for the scrub."""
+
+    def __init__(
+        self,
+        store: Store,
+        catalog: Catalog,
+        leases: Leases,
+        folder: Path,
+        *,
+        settings: Callable[[], Verify],
+        give_way: Yield,
+        clock: Callable[[], datetime],
+    ) -> None:
+        """`give_way` waits, in the scrub, as long as there is something more important to do with the disk."""
+        self._store, self._catalog, self._leases = store, catalog, leases
+        self._path, self._settings, self._give_way, self._clock = folder / FILE, settings, give_way, clock
+
+    def verify(self, report: Report, give_way: Yield = lambda: None) -> Report:
+        """Re-read every artifact of a run; gives its report as it is then, `damaged` or not.
+
+        Raises `UnknownRun` where nothing is stored, `StoreError` when the store is not there.
+        """
+        with self._leases.held(report.id):
+            self._store.demand_present()
+            known = self._catalog.get(report.id)
+            if not known.stored:
+                raise UnknownRun(f"run {known.id} has no artifacts", hint="`backup-sidecar artifacts` lists them.")
+            damage = "; ".join(self._damage(known, give_way))
+            return self._damaged(known, damage) if damage else self._proved(known)
+
+    def look(self) -> None:
+        """Re-read the run whose turn it is, as far as the budget allows; never raises `SidecarError`."""
+        settings, now = self._settings(), self._clock()
+        if not settings.budget or now < self._resting(now):
+            return
+        try:
+            report = self._catalog.longest_unproved(now - settings.every)
+            if report is None:
+                return
+            self._give_way()
+            self.verify(report, self._give_way)
+            rest = DAY * ((report.size or 0) / settings.budget)
+            journal.write(self._path, {"schema": 1, "written": rfc3339(now), "until": rfc3339(self._clock() + rest)})
+        except Stopping:
+            return
+        except SidecarError as error:
+            logger.bind(code=error.code).error("cannot scrub: {}", error)
+
+    def _resting(self, now: datetime) -> datetime:
+        """Until when the budget is used up; a clock that went back since does not prolong it."""
+        try:
+            known = journal.read(self._path)
+            return moment(known["until"]) if known and moment(known["written"]) <= now else now
+        except (StoreError, KeyError, TypeError, ValueError):
+            return now
+
+    def _damage(self, report: Report, give_way: Yield) -> Iterator[str]:
+        """What is wrong with each artifact; with both digests where there are two."""
+        try:
+            artifacts: Sequence[Artifact] = self._store.manifest(report.target, report.id).artifacts
+        except UnknownRun:
+            yield "it is not in the store any more"
+            return
+        except StoreError as error:
+            yield error.message
+            return
+        for artifact in artifacts:
+            try:
+                path = self._store.artifact(report.target, report.id, artifact.name)
+                capture.verify(path, captured(artifact), (cast("Codec", artifact.compression), 0), reading(give_way))
+            except UnknownRun:
+                yield f"{artifact.name} is not there"
+            except StoreError as error:
+                yield error.message
+
+    def _damaged(self, report: Report, damage: str) -> Report:
+        found = report.model_copy(update={"damaged": damage})
+        self._mark(found, lambda: marks.write(self._store, found.target, found.id, "damaged", damaged=damage))
+        bound = logger.bind(target=str(found.target), run=found.id, code=Damaged.code)
+        bound.error("run {} is damaged: {}. {}", found.id, damage, REMEDY)
+        return found
+
+    def _proved(self, report: Report) -> Report:
+        now = self._clock()
+        found = report.model_copy(update={"damaged": "", "verified": now})
+        if report.damaged:
+            self._mark(found, lambda: marks.remove(self._store, found.target, found.id, "damaged"))
+            bound = logger.bind(target=str(found.target), run=found.id)
+            bound.warning("run {} is healed: its bytes are again what was written", found.id)
+        self._mark(found, lambda: marks.write(self._store, found.target, found.id, "verified", verified=now))
+        return found
+
+    def _mark(self, report: Report, write: Callable[[], None]) -> None:
+        """In the store and in the catalog; where the disk takes neither, at least this process knows."""
+        try:
+            write()
+        except SidecarError as error:
+            logger.bind(run=report.id, code=error.code).error("a mark of run {} is not kept: {}", report.id, error)
+        try:
+            self._catalog.put(report)
+        except StoreError as error:
+            logger.bind(run=report.id, code=error.code).warning("a report is kept in memory only: {}", error)
+
+
+def captured(artifact: Artifact) -> capture.Captured:
+    return capture.Captured(artifact.plain_size, artifact.plain_sha256, artifact.size, artifact.sha256)
+
+
+def reading(give_way: Yield) -> capture.Consume:
+    """Reads a stream to its end."""
+
+    def consume(stream: BinaryIO) -> Sequence[str]:
+        while stream.read(CHUNK):
+            give_way()
+        return ()
+
+    return consume

@@ -1,0 +1,279 @@
+"""The order of a restore: everything is verified, then applied, then compared; what fails is undone. The engine is
+played; on the real one it is `tests/e2e/test_restore.py`.
+"""
+
+import hashlib
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from controller.core.errors import Cancelled, CommandFailed, CountsDiffer, Damaged, StoreFull, UnsafeArtifact
+from controller.core.manifest import Artifact
+from controller.engine.models import ExecResult
+from controller.restore.apply import Applying
+from controller.storage.codecs import compressor
+from controller.storage.source import Source
+from controller.targets.session import Session
+from strategies.base import Answer, Archive, Count, Exec, Feed, Put, Restore, Run, Unsafe
+
+PLAIN = b"create table item (id int);\n" * 5000
+COUNT = Count(Exec(("count",)))
+
+
+class PlayedEngine:
+    """Remembers what was done; `fails` names the commands that end with exit code 3."""
+
+    def __init__(self, *fails: str, counts: bytes = b"") -> None:
+        self.fails, self.counts = fails, counts
+        self.done: list[str] = []
+        self.fed: dict[str, bytes] = {}
+
+    def ask(self, container: str, argv: Sequence[str], **_: object) -> Answer:
+        self.done.append(argv[0])
+        return Answer(3, "", "no\n") if argv[0] in self.fails else Answer(0)
+
+    def feed(self, container: str, argv: Sequence[str], chunks: Iterable[bytes], **_: object) -> ExecResult:
+        self.done.append(argv[0])
+        self.fed[argv[0]] = b"".join(chunks)
+        return ExecResult(3 if argv[0] in self.fails else 0, False, "line 7: no such table\n")
+
+    def put(self, container: str, folder: str, chunks: Iterable[bytes]) -> None:
+        self.done.append(f"put {folder}")
+        self.fed[folder] = b"".join(chunks)
+
+    def exists(self, container: str, path: str) -> bool:
+        return path == "/there"
+
+    def end(self, container: str, run: str, **_: object) -> tuple[str, ...]:
+        self.done.append("end")
+        return ()
+
+    def archive(self, container: str, path: str, **_: object) -> "PlayedStream":
+        return PlayedStream(self.counts)
+
+
+class PlayedStream:
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+
+    def __enter__(self) -> list[bytes]:
+        return [self.content]
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+def compressed(plain: bytes) -> bytes:
+    made = compressor(("zstd", 3))
+    return bytes(made.compress(plain)) + made.flush()
+
+
+def stored(folder: Path, name: str = "shop.sql", **facts: Any) -> Source:
+    path = folder / f"{name}.zst"
+    path.write_bytes(compressed(PLAIN))
+    return Source(
+        Artifact(
+            name=path.name,
+            format="mysql",
+            compression="zstd",
+            size=path.stat().st_size,
+            sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+            plain_size=len(PLAIN),
+            plain_sha256=hashlib.sha256(PLAIN).hexdigest(),
+            proof="full",
+            **facts,
+        ),
+        path,
+    )
+
+
+def applying(engine: PlayedEngine, restore: Restore, *sources: Source, **more: Any) -> Applying:
+    session = Session(
+        engine=engine,  # type: ignore[arg-type]  # played
+        container="c1",
+        shell="sh",
+        user="",
+        workdir="",
+        run="r1",
+        redact=lambda text: text.replace("hunter2", "***"),
+        deadline=time.monotonic() + 60,
+    )
+    return Applying(session, restore, {source.stored.name: source for source in sources}, **more)
+
+
+STEPS = (Run(("aside",), undo=("back",)), Feed("shop.sql", ("load",), undo=("drop",)))
+
+
+def test_the_plain_stream_reaches_the_command_whole_and_in_order(tmp_path: Path) -> None:
+    engine, sizes = PlayedEngine(), []
+    one = applying(engine, Restore("x", steps=STEPS, finish=(("tidy",),)), stored(tmp_path), progress=sizes.append)
+    one.verify()
+    assert engine.done == []
+    one.run()
+    assert engine.done == ["aside", "load", "tidy"]
+    assert engine.fed["load"] == PLAIN
+    assert sizes[-1] == len(PLAIN)
+    assert not one.undone
+
+
+def test_a_failing_step_undoes_it_and_those_before_the_last_one_first(tmp_path: Path) -> None:
+    engine = PlayedEngine("load")
+    one = applying(engine, Restore("x", steps=(*STEPS, Run(("never",))), finish=(("tidy",),)), stored(tmp_path))
+    with pytest.raises(CommandFailed, match="load failed with exit code 3: line 7: no such table"):
+        one.run()
+    assert engine.done == ["aside", "load", "end", "drop", "back"]
+    assert one.undone
+
+
+def test_what_would_undo_is_told_before_each_step_and_what_clears_up_once_all_is_compared(tmp_path: Path) -> None:
+    engine, told = PlayedEngine(), []
+    steps = (*STEPS, Run(("clear",)))
+
+    def owe(one: Applying) -> None:
+        told.append((tuple(engine.done), one.owed, one.kept, one.whole))
+
+    applying(engine, Restore("x", steps=steps, finish=(("tidy",),)), stored(tmp_path), owe=owe).run()
+    assert told == [
+        ((), (("back",),), (), False),
+        (("aside",), (("drop",), ("back",)), (), False),
+        (("aside", "load"), (("drop",), ("back",)), ("clear",), False),
+        (("aside", "load", "clear"), (("tidy",),), ("clear",), True),
+        (("aside", "load", "clear", "tidy"), (), ("clear",), True),
+    ]
+
+
+def test_what_could_not_be_undone_is_still_owed_and_what_could_is_not(tmp_path: Path) -> None:
+    one = applying(PlayedEngine("load", "drop"), Restore("x", steps=STEPS), stored(tmp_path))
+    with pytest.raises(CommandFailed):
+        one.run()
+    assert one.owed == (("drop",),)
+
+
+def test_a_step_whose_undoing_cannot_be_noted_is_not_taken(tmp_path: Path) -> None:
+    def owe(one: Applying) -> None:
+        raise StoreFull("no room")
+
+    engine = PlayedEngine()
+    with pytest.raises(StoreFull):
+        applying(engine, Restore("x", steps=STEPS), stored(tmp_path), owe=owe).run()
+    assert "aside" not in engine.done
+
+
+def test_what_was_not_begun_is_not_undone(tmp_path: Path) -> None:
+    engine = PlayedEngine("aside")
+    one = applying(engine, Restore("x", steps=STEPS), stored(tmp_path))
+    with pytest.raises(CommandFailed):
+        one.run()
+    assert engine.done == ["aside", "end", "back"]
+
+
+def test_an_undo_that_fails_is_told_and_the_others_go_on(tmp_path: Path) -> None:
+    engine = PlayedEngine("load", "drop")
+    one = applying(engine, Restore("x", steps=STEPS), stored(tmp_path))
+    with pytest.raises(CommandFailed, match="load"):
+        one.run()
+    assert engine.done[-2:] == ["drop", "back"]
+    assert any(warning.startswith("not-undone: drop failed") for warning in one.warnings)
+    assert not one.undone
+
+
+def test_what_cannot_be_undone_is_named(tmp_path: Path) -> None:
+    one = applying(PlayedEngine("load"), Restore("x", steps=(Run(("clear",)), *STEPS)), stored(tmp_path))
+    with pytest.raises(CommandFailed):
+        one.run()
+    assert one.warnings == ["kept: what `clear` has done stays"]
+    assert not one.undone
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:-1], lambda data: b"x" + data[1:], lambda data: data + b"x"])
+def test_every_artifact_is_read_to_its_end_before_anything(tmp_path: Path, damage: Any) -> None:
+    good, bad = stored(tmp_path, "good.sql"), stored(tmp_path, "bad.sql")
+    bad.path.write_bytes(damage(bad.path.read_bytes()))
+    with pytest.raises(Damaged, match=r"bad\.sql\.zst"):
+        applying(PlayedEngine(), Restore("x"), good, bad).verify()
+
+
+def test_a_file_that_is_exchanged_after_it_was_verified_is_found(tmp_path: Path) -> None:
+    engine, source = PlayedEngine(), stored(tmp_path)
+    one = applying(engine, Restore("x", steps=STEPS), source)
+    one.verify()
+    source.path.write_bytes(compressed(PLAIN.replace(b"item", b"evil")))
+    with pytest.raises(Damaged, match="changed while"):
+        one.run()
+    assert engine.done[-2:] == ["drop", "back"]
+
+
+def test_a_guard_is_asked_before_anything_is_applied(tmp_path: Path) -> None:
+    def guard(stream: Any) -> None:
+        raise Unsafe(f"{stream.read(6).decode()} leads out")
+
+    with pytest.raises(UnsafeArtifact, match=r"shop\.sql\.zst: create leads out"):
+        applying(PlayedEngine(), Restore("x", guards={"shop.sql": guard}), stored(tmp_path)).verify()
+
+
+COUNTED = {"counts": {"rows of item": 3, "rows of log": 9}, "approximate": ("rows of log",)}
+BY_ARCHIVE = {"shop.sql": Count(Archive("/x"))}
+
+
+def test_what_is_found_again_is_compared(tmp_path: Path) -> None:
+    engine = PlayedEngine(counts=b"3\trows of item\n8\trows of log\n")
+    one = applying(engine, Restore("x", steps=STEPS, counts=BY_ARCHIVE), stored(tmp_path, **COUNTED))
+    one.run()
+    assert one.compared == 2
+    assert one.warnings == ["approximate: shop.sql.zst: rows of log: 8, 9 were counted"]
+
+
+def test_what_differs_is_named_and_everything_undone(tmp_path: Path) -> None:
+    engine = PlayedEngine(counts=b"2\trows of item\n9\trows of log\n")
+    restore = Restore("x", steps=STEPS, counts=BY_ARCHIVE, finish=(("tidy",),))
+    one = applying(engine, restore, stored(tmp_path, **COUNTED))
+    with pytest.raises(CountsDiffer, match="rows of item: 2, 3 were counted"):
+        one.run()
+    assert engine.done == ["aside", "load", "end", "drop", "back"]
+    assert one.undone
+
+
+def test_an_answer_that_is_no_number_fails_the_comparison(tmp_path: Path) -> None:
+    engine = PlayedEngine(counts=b"ERROR\n")
+    with pytest.raises(CommandFailed, match="ERROR"):
+        applying(engine, Restore("x", steps=STEPS, counts=BY_ARCHIVE), stored(tmp_path, **COUNTED)).run()
+
+
+def test_a_run_without_counts_is_restored_with_a_warning(tmp_path: Path) -> None:
+    one = applying(PlayedEngine(), Restore("x", steps=STEPS, counts=BY_ARCHIVE), stored(tmp_path))
+    one.run()
+    assert one.warnings == ["not-compared: nothing was counted when shop.sql.zst was made"]
+
+
+def test_a_cancelled_restore_applies_nothing_more(tmp_path: Path) -> None:
+    def check() -> None:
+        if "aside" in engine.done:
+            raise Cancelled("enough")
+
+    engine = PlayedEngine()
+    with pytest.raises(Cancelled):
+        applying(engine, Restore("x", steps=STEPS), stored(tmp_path), check=check).run()
+    assert engine.done == ["aside", "end", "back"]
+
+
+def test_a_tar_may_be_put_by_the_engine(tmp_path: Path) -> None:
+    engine = PlayedEngine()
+    applying(engine, Restore("x", steps=(Put("shop.sql", "/srv"),)), stored(tmp_path)).run()
+    assert engine.fed["/srv"] == PLAIN
+
+
+def test_what_is_in_the_way_is_a_line_or_a_path(tmp_path: Path) -> None:
+    session = applying(PlayedEngine(), Restore("x")).session
+    assert session.in_the_way(Archive("/there")) == ["/there"]
+    assert session.in_the_way(Archive("/elsewhere")) == []
+    assert session.in_the_way(Exec(("ask",))) == []
+
+
+def test_a_secret_in_what_a_command_says_is_not_repeated(tmp_path: Path) -> None:
+    engine = PlayedEngine()
+    engine.ask = lambda *_, **__: Answer(1, "", "password hunter2 refused")  # type: ignore[method-assign]
+    with pytest.raises(CommandFailed) as error:
+        applying(engine, Restore("x", steps=(Run(("x",)),))).run()
+    assert "hunter2" not in error.value.message + error.value.stderr

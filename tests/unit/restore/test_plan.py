@@ -1,0 +1,333 @@
+"""What each strategy decides for a restore, and what guards and counts make of a stream."""
+
+import io
+import re
+import subprocess
+import tarfile
+import threading
+from contextlib import closing
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from controller.backup.counts import compared, settled
+from controller.backup.jobs import Jobs
+from controller.core.errors import Busy, RestoreUnderWay
+from controller.core.key import Key
+from controller.core.manifest import Artifact
+from controller.storage.catalog import Catalog
+from strategies.base import Answer, Archive, Container, Exec, Facts, Feed, Put, Run, Stored, Unsafe, Unsuitable, Wanted
+from strategies.checks import count_tar, safe_tar, safe_tar_without_holes
+from strategies.filesystem import OCCUPIED, Filesystem, FilesystemOptions
+from strategies.mysql import Mysql, MysqlOptions
+from strategies.postgres import Postgres, PostgresOptions, identifier, literal
+
+RUN = "20260301T030000Z-1a2b3c4d"
+BOX = Container("1f", "shop-app-1", "shop:1")
+GNU, BUSYBOX, NONE = Answer(0, "tar (GNU tar) 1.35\n"), Answer(0, "tar (busybox) 1.37.0\n"), Answer(127)
+FILES = (Stored("files.tar", "tar", "/data '/srv/a b'"),)
+ARCHIVES = (Stored("srv%2Fdata.tar", "tar", "/srv/data"), Stored("data.tar", "tar", "/data"))
+
+
+def of_files(tar=GNU, artifacts=FILES, **wanted):
+    facts = Facts(None if tar is NONE else "sh", {"tar": tar})
+    return Filesystem().restore(BOX, facts, FilesystemOptions(), Wanted(RUN, artifacts, **wanted))
+
+
+def archive(*members, **options):
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w", **options) as tar:
+        for member in members:
+            tar.addfile(member, io.BytesIO(b"x" * member.size))
+    return io.BytesIO(file.getvalue())
+
+
+def member(name, kind=tarfile.REGTYPE, link="", size=0):
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname, info.size = kind, link, size
+    return info
+
+
+# --- files
+
+
+def test_files_go_into_a_new_folder_that_goes_again_when_the_restore_fails():
+    made, fed = of_files().steps
+    assert made == Run(("mkdir", "-p", f"/restore-{RUN}"), undo=("rm", "-rf", f"/restore-{RUN}"))
+    assert isinstance(fed, Feed)
+    assert f"--directory=/restore-{RUN}" in fed.argv
+
+
+@pytest.mark.parametrize("wanted", [{"replace": True, "into": "/srv/x"}, {"in_place": True}])
+def test_a_folder_that_may_hold_something_is_never_removed(wanted):
+    assert not [step for step in of_files(**wanted).steps if step.undo]
+
+
+def test_what_was_restored_is_read_again_from_there():
+    assert of_files(into="/back").counts["files.tar"].source.argv[-2:] == ("./data", "./srv/a b")
+    assert "--directory=/back" in of_files(into="/back").counts["files.tar"].source.argv
+
+
+def test_beside_other_files_there_is_nothing_to_compare():
+    assert of_files(in_place=True).counts
+    assert not of_files(in_place=True, replace=True).counts
+    assert of_files(in_place=True, replace=True).warnings[0].startswith("not-compared")
+
+
+def test_archives_of_the_engine_go_where_their_names_begin():
+    puts = [step for step in of_files(NONE, ARCHIVES).steps if isinstance(step, Put)]
+    assert [put.folder for put in puts] == [f"/restore-{RUN}/srv", f"/restore-{RUN}"]
+    assert of_files(NONE, ARCHIVES).counts["srv%2Fdata.tar"].source == Archive(f"/restore-{RUN}/srv/data")
+    in_place = of_files(NONE, ARCHIVES, in_place=True)
+    assert [step.folder for step in in_place.steps] == ["/srv", "/"]
+    assert in_place.occupied == (Archive("/srv/data"), Archive("/data"))
+
+
+def test_a_tar_of_the_target_takes_archives_of_the_engine_too():
+    fed = [step for step in of_files(BUSYBOX, ARCHIVES, into="/back").steps if isinstance(step, Feed)]
+    assert [step.argv[-1] for step in fed] == ["/back/srv", "/back"]
+
+
+@pytest.mark.parametrize("folder", ["back", "/", "/proc/x", "/a/../etc"])
+def test_a_folder_that_means_trouble_is_refused(folder):
+    with pytest.raises(Unsuitable) as error:
+        of_files(into=folder)
+    assert error.value.code == "bad-folder"
+
+
+def test_a_run_that_does_not_tell_its_paths_is_refused():
+    with pytest.raises(Unsuitable) as error:
+        of_files(artifacts=(Stored("files.tar", "tar", ""),))
+    assert "--to-file" in error.value.hint
+
+
+def test_only_gnu_tar_gets_files_with_holes():
+    assert of_files(GNU).guards["files.tar"] is safe_tar
+    assert of_files(NONE).guards["files.tar"] is safe_tar
+    assert of_files(BUSYBOX).guards["files.tar"] is safe_tar_without_holes
+
+
+def test_what_lies_there_is_named_and_an_empty_folder_is_nothing(tmp_path):
+    for name in ("full", "empty"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "full/-x y").touch()
+    (tmp_path / "full/.hidden").touch()
+    (tmp_path / "link").symlink_to("nowhere")
+    paths = [str(tmp_path / name) for name in ("full", "empty", "link", "missing")]
+    said = subprocess.run(["sh", "-c", OCCUPIED, "sh", *paths], capture_output=True, text=True, check=True).stdout
+    assert sorted(said.splitlines()) == sorted([f"{paths[0]}/-x y", f"{paths[0]}/.hidden", paths[2]])
+
+
+# --- guards and counts of a tar
+
+
+@pytest.mark.parametrize(
+    ("said", "members"),
+    [
+        ("absolute", [member("/etc/passwd")]),
+        ("leads out", [member("a/../../b")]),
+        ("leads out", [member("..")]),
+        ("device", [member("null", tarfile.CHRTYPE)]),
+        ("device", [member("disk", tarfile.BLKTYPE)]),
+        ("through a symbolic link", [member("way", tarfile.SYMTYPE, "/etc"), member("./way//x")]),
+        ("through a symbolic link", [member("a/way", tarfile.SYMTYPE, ".."), member("a/way/b/x")]),
+        ("leads out", [member("hard", tarfile.LNKTYPE, "../x")]),
+        ("absolute", [member("hard", tarfile.LNKTYPE, "/etc/passwd")]),
+        ("through a symbolic link", [member("w", tarfile.SYMTYPE, "/"), member("h", tarfile.LNKTYPE, "w/etc/passwd")]),
+        (
+            "through a symbolic link",
+            [member("w", tarfile.SYMTYPE, "/"), member("also", tarfile.LNKTYPE, "w"), member("also/x")],
+        ),
+        ("takes the place", [member("way", tarfile.SYMTYPE, "/etc/passwd"), member("way", size=3)]),
+    ],
+)
+@pytest.mark.parametrize("kind", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT, tarfile.USTAR_FORMAT])
+def test_a_member_that_could_be_written_elsewhere_is_refused(said, members, kind):
+    with pytest.raises(Unsafe, match=said):
+        safe_tar(archive(member("innocent", size=700), *members, format=kind))
+
+
+@pytest.mark.parametrize("kind", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])
+def test_a_long_name_is_looked_at_as_a_whole(kind):
+    with pytest.raises(Unsafe, match="leads out"):
+        safe_tar(archive(member("long/" * 60 + "../" * 61 + "etc"), format=kind))
+    with pytest.raises(Unsafe, match="leads out"):
+        safe_tar(archive(member("x", tarfile.LNKTYPE, "long/" * 60 + "../" * 61 + "etc"), format=kind))
+
+
+def test_links_that_lead_anywhere_are_data_as_long_as_nothing_goes_through_them():
+    safe_tar(
+        archive(
+            member("./data", tarfile.DIRTYPE),
+            member("./data/root", tarfile.SYMTYPE, "/"),
+            member("./data/up", tarfile.SYMTYPE, "../.."),
+            member("./data/hard", tarfile.LNKTYPE, "./data/root"),
+            member("./data/rootless"),
+            member("./data/a..b/..c"),
+        )
+    )
+
+
+def test_the_numbers_of_a_tar_tell_files_bytes_folders_and_links():
+    assert count_tar(
+        archive(
+            member("d", tarfile.DIRTYPE),
+            member("d/a", size=700),
+            member("d/b", size=1),
+            member("d/s", tarfile.SYMTYPE, "a"),
+            member("d/h", tarfile.LNKTYPE, "d/a"),
+            member("d/p", tarfile.FIFOTYPE),
+        )
+    ) == {"files": 2, "bytes": 701, "folders": 1, "links": 1, "hard links": 1, "others": 1}
+
+
+def test_the_bytes_of_a_file_with_holes_are_those_that_a_reader_sees(tmp_path):
+    with (tmp_path / "sparse").open("wb") as file:
+        file.truncate(10_000_000)
+        file.write(b"head")
+    for kind in ("gnu", "posix"):
+        argv = ["tar", "-c", f"--format={kind}", "--sparse", "-C", str(tmp_path), "./sparse"]
+        stream = subprocess.run(argv, capture_output=True, check=True).stdout
+        assert count_tar(io.BytesIO(stream))["bytes"] == 10_000_000
+        safe_tar(io.BytesIO(stream))
+        with pytest.raises(Unsafe, match=r"'\./sparse' has holes"):
+            safe_tar_without_holes(io.BytesIO(stream))
+
+
+# --- databases
+
+POSTGRES = Facts(
+    "sh",
+    {
+        "client": Answer(0, "pg_dump (PostgreSQL) 17.12\n"),
+        "ready": Answer(0),
+        "server": Answer(0, '{"version": 170012, "name": "17.12", "user": "app", "roles": true, "databases": []}'),
+    },
+)
+
+
+def of_postgres(*artifacts, **wanted):
+    return Postgres().restore(BOX, POSTGRES, PostgresOptions(), Wanted(RUN, artifacts, **wanted))
+
+
+def test_roles_come_before_the_databases_whose_owners_they_are():
+    restore = of_postgres(Stored("shop.pgdump", "pg_custom", "shop"), Stored("globals.sql", "pg_globals", ""))
+    fed = [step.artifact for step in restore.steps if isinstance(step, Feed)]
+    assert fed == ["globals.sql", "shop.pgdump"]
+
+
+def test_a_database_is_set_aside_before_and_dropped_after_and_comes_back_otherwise():
+    restore = of_postgres(Stored("shop.pgdump", "pg_custom", "shop"))
+    aside, fed = restore.steps
+    assert any(f'rename to "before-{RUN}-0"' in word for word in aside.argv)
+    assert any('rename to "shop"' in word for word in aside.undo)
+    assert 'drop database if exists "shop"' in " ".join(fed.undo)
+    assert not any('drop database if exists "shop"' in word for argv in restore.finish for word in argv)
+    assert f'--command=drop database if exists "before-{RUN}-0"' in restore.finish[0]
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1))
+def test_any_name_is_one_identifier_and_one_literal(name):
+    quoted = re.fullmatch(r'"((?:[^"]|"")*)"', identifier(name), re.DOTALL)
+    assert quoted
+    assert quoted[1].replace('""', '"') == name
+    text = re.fullmatch(r" E'((?:[^'\\]|''|\\\\)*)'", literal(name), re.DOTALL)
+    assert text
+    assert text[1].replace("''", "'").replace("\\\\", "\\") == name
+
+
+def of_mysql(*artifacts, **wanted):
+    facts = Facts("sh", {"mariadb-dump": Answer(0), "mysqldump": Answer(127), "databases": Answer(0, "")})
+    return Mysql().restore(BOX, facts, MysqlOptions(), Wanted(RUN, artifacts, **wanted))
+
+
+def test_mariadbs_users_come_after_its_databases_into_a_server_that_may_have_none():
+    restore = of_mysql(Stored("users.grants", "mysql_users", ""), Stored("a%60b.sql", "mysql", "a`b"))
+    assert [step.artifact for step in restore.steps] == ["a%60b.sql", "users.grants"]
+    assert restore.steps[0].undo[-1] == "drop database if exists `a``b`; create database `a``b`"
+
+
+def test_a_database_of_mariadb_is_dropped_first_only_when_it_may_be_replaced():
+    shop = Stored("shop.sql", "mysql", "shop")
+    assert [type(step) for step in of_mysql(shop).steps] == [Feed]
+    dropped, fed = of_mysql(shop, replace=True).steps
+    assert dropped.argv[-1] == "drop database if exists `shop`"
+    assert fed.undo is None
+
+
+def test_a_run_of_an_older_release_tells_its_database_by_the_artifacts_name():
+    assert of_mysql(Stored("a%60b.sql", "mysql", "")).where == "databases a`b"
+    assert of_postgres(Stored("a%20b.pgdump", "pg_custom", "")).where == "databases a b"
+
+
+def test_questions_about_what_is_there_are_asked_of_every_database():
+    restore = of_postgres(Stored("a.pgdump", "pg_custom", "a"), Stored("b.pgdump", "pg_custom", "b"))
+    assert len(restore.occupied) == 2
+    assert all(isinstance(question, Exec) for question in restore.occupied)
+
+
+# --- numbers
+
+COUNTED = Artifact(
+    name="shop.sql.zst",
+    format="mysql",
+    compression="zstd",
+    size=1,
+    sha256="",
+    plain_size=1,
+    plain_sha256="",
+    proof="full",
+    counts={"rows of item": 3, "rows of audit": 5, "views": 0},
+    approximate=("rows of audit",),
+)
+
+
+def test_numbers_that_stay_are_exact_and_what_came_or_went_is_not_counted():
+    found = settled({"a": 1, "b": 2, "gone": 3}, {"a": 1, "b": 4, "new": 5})
+    assert (found.numbers, found.approximate) == ({"a": 1, "b": 2}, ("b",))
+
+
+def test_the_same_numbers_and_something_new_are_no_difference():
+    found = compared(COUNTED, {"rows of item": 3, "rows of audit": 5, "views": 0, "rows of new": 9})
+    assert (found.differences, found.warnings) == ((), ())
+
+
+def test_what_is_missing_or_differs_is_named_and_an_approximate_number_only_warned_of():
+    found = compared(COUNTED, {"rows of item": 2, "rows of audit": 6})
+    assert found.differences == ("rows of item: 2, 3 were counted", "views: none, 0 were counted")
+    assert found.warnings == ("rows of audit: 6, 5 were counted",)
+    assert "rows of audit: none, 5 were counted" in compared(COUNTED, {}).differences
+
+
+# --- the lock
+
+DB, WEB = Key(project="shop", service="db"), Key(project="shop", service="web")
+
+
+@pytest.fixture
+def catalog(tmp_path):
+    with closing(Catalog(tmp_path / "catalog.sqlite")) as made:
+        yield made
+
+
+def test_a_held_target_is_run_only_by_its_holder(catalog):
+    jobs = Jobs(lambda job: job.update(state="succeeded"), catalog, 2)
+    jobs.hold([DB, WEB], RUN)
+    for key in (DB, WEB):
+        with pytest.raises(RestoreUnderWay, match="is being restored"):
+            jobs.start(key, "api")
+    assert jobs.start(DB, "restore", holder=RUN).future.result(5).state == "succeeded"
+    jobs.release(RUN)
+    assert jobs.start(WEB, "api").future.result(5).state == "succeeded"
+
+
+def test_a_target_that_runs_cannot_be_held_nor_any_other_with_it(catalog):
+    go = threading.Event()
+    jobs = Jobs(lambda job: job.update(state="succeeded") if go.wait(5) else job.report, catalog, 2)
+    job = jobs.start(DB, "api")
+    with pytest.raises(Busy):
+        jobs.hold([WEB, DB], RUN)
+    jobs.hold([WEB], "another")
+    go.set()
+    assert job.future.result(5).state == "succeeded"

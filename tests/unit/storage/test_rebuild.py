@@ -1,0 +1,84 @@
+"""A catalog that is lost is made anew from the store, and says what cannot come back."""
+
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from controller.core.drill import Drill
+from controller.core.run import Report
+from controller.storage import marks
+from controller.storage.catalog import Catalog
+from controller.storage.rebuild import rebuild
+from controller.storage.store import Store
+from tests.unit.storage.test_catalog import KEY, NOW, published, report
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "artifacts")
+
+
+@pytest.fixture
+def path(tmp_path: Path, store: Store) -> Path:
+    """A catalog with two published runs, one of them accepted, and a failed one."""
+    path = tmp_path / "catalog.sqlite"
+    with closing(Catalog(path)) as catalog:
+        for trigger in ("schedule", "cli"):
+            done = published(store).model_copy(update={"trigger": trigger, "warnings": ("post-failed: x",)})
+            marks.keep(store, done)
+            catalog.put(done)
+        marks.write(store, KEY, done.id, "accepted", accepted=True)
+        catalog.put(done.model_copy(update={"accepted": True}))
+        catalog.put(report(0, "failed"))
+    return path
+
+
+def succeeded(path: Path) -> list[Report]:
+    with closing(Catalog(path)) as catalog:
+        return catalog.runs(states=("succeeded",))
+
+
+def test_every_run_that_succeeded_is_as_before_and_the_rest_is_counted(path: Path, store: Store) -> None:
+    before = succeeded(path)
+
+    made = rebuild(store, path)
+
+    assert succeeded(path) == before
+    assert (made.runs, made.lost, made.unreadable) == (2, 1, ())
+    assert made.old is not None
+    assert succeeded(made.old) == before
+
+
+@pytest.mark.parametrize("spoilt", [True, False], ids=["spoilt", "gone"])
+def test_a_catalog_that_cannot_be_read_is_made_anew(spoilt: bool, path: Path, store: Store) -> None:
+    before = succeeded(path)
+    path.write_bytes(b"no database" * 1000) if spoilt else path.unlink()
+
+    made = rebuild(store, path)
+
+    assert succeeded(path) == before
+    assert made.lost == (None if spoilt else 0)
+    assert (made.old is not None) == spoilt
+
+
+def test_a_manifest_that_cannot_be_read_is_told(path: Path, store: Store) -> None:
+    (store.folder(KEY, succeeded(path)[0].id) / "manifest.json").write_text("{")
+
+    made = rebuild(store, path)
+
+    assert made.runs == 1
+    assert "manifest.json" in made.unreadable[0]
+
+
+def test_the_last_drill_of_each_run_comes_back(path: Path, store: Store) -> None:
+    (run, _) = succeeded(path)
+    facts = {"target": KEY, "run": run.id, "trigger": "schedule", "created": NOW, "finished": NOW}
+    older, newer = (Drill(id=f"{run.id[:-1]}{n}", state="passed", **facts) for n in "01")
+    for drill in (older, newer):
+        marks.keep_drill(store, drill)
+
+    rebuild(store, path)
+
+    with closing(Catalog(path)) as catalog:
+        assert catalog.drill_of(run.id) == catalog.last_drill(KEY, good=True) == newer

@@ -1,0 +1,261 @@
+import io
+import subprocess
+import tracemalloc
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from strategies.base import Answer, Container, Exec, Facts, Incomplete, Unsuitable
+from strategies.checks import CHUNK
+from strategies.mysql import ACCOUNT, DATABASES, DUMP, KEEP, QUERY, Mysql, MysqlOptions, _rows, whole_dump, whole_users
+
+CONTAINER = Container("1f", "shop-db-1", "mariadb:11.8")
+ABSENT = Answer(127)
+MARIADB = Answer(0, "mariadb-dump from 11.8.9-MariaDB, client 10.20 for debian-linux-gnu (x86_64)\n")
+ORACLE = Answer(0, "mysqldump  Ver 8.4.3 for Linux on x86_64 (MySQL Community Server - GPL)\n")
+OLD_MARIADB = Answer(0, "mysqldump  Ver 10.16 Distrib 10.1.48-MariaDB, for debian-linux-gnu (x86_64)\n")
+DENIED = Answer(1, "", "ERROR 1142 (42000): SELECT command denied to user 'app'@'localhost' for table `mysql`.`user`\n")
+SAMPLE = (Path(__file__).parents[2] / "contract/samples/shop.sql").read_bytes()
+END = b"\n-- Dump completed on 2026-11-23 23:59:05\n"
+
+
+def plan(
+    *,
+    shell="sh",
+    mariadb=MARIADB,
+    mysql=ABSENT,
+    account="root\nMARIADB_ROOT_PASSWORD\n",
+    databases=None,
+    named=(),
+    users=DENIED,
+):
+    answers = {
+        "mariadb-dump": mariadb,
+        "mysqldump": mysql,
+        "system": mariadb,
+        "users": users,
+        "account": Answer(0, account),
+        "databases": databases or Answer(0, "shop\t1\na\\tb\t1\n"),
+    }
+    return Mysql().plan(CONTAINER, Facts(shell, answers), MysqlOptions(databases=named))
+
+
+def argv(**arguments):
+    source = plan(**arguments).dumps[0].source
+    assert isinstance(source, Exec)
+    return source.argv
+
+
+def check(content, *objects):
+    rows = "".join("\t".join(row) + "\n" for row in objects)
+    return whole_dump(io.BytesIO(content), {"objects": rows})
+
+
+def refused(**arguments):
+    with pytest.raises(Unsuitable) as error:
+        plan(**arguments)
+    return error.value
+
+
+def test_each_database_is_a_dump():
+    assert [dump.name for dump in plan().dumps] == ["a%09b.sql", "shop.sql"]
+
+
+def test_named_databases_are_dumped_alone():
+    assert [dump.name for dump in plan(named=("shop",)).dumps] == ["shop.sql"]
+
+
+def test_only_the_chosen_databases_have_to_be_seen_entirely():
+    seen = Answer(0, "shop\t1\nother\t0\n")
+    assert [dump.name for dump in plan(databases=seen, named=("shop",)).dumps] == ["shop.sql"]
+
+
+def test_what_is_not_in_the_backup_is_told():
+    (warning,) = plan().warnings
+    assert warning.startswith("no-users")
+    assert "denied to user" in warning
+    assert "newer clients" in plan(mariadb=ABSENT, mysql=ORACLE).warnings[0]
+
+
+def test_users_and_grants_are_a_dump_of_their_own_where_they_may_be_read():
+    found = plan(users=Answer(0, "1\tuser app@%\n"))
+    assert [dump.name for dump in found.dumps] == ["a%09b.sql", "shop.sql", "users.grants"]
+    assert found.warnings == ()
+
+
+def test_the_newer_name_of_the_client_comes_first():
+    assert argv(mysql=OLD_MARIADB)[3] == "mariadb-dump"
+    assert argv(mariadb=ABSENT, mysql=OLD_MARIADB)[3] == "mysqldump"
+
+
+def test_only_mysqls_own_client_knows_gtids():
+    assert "--set-gtid-purged=OFF" in argv(mariadb=ABSENT, mysql=ORACLE)
+    assert "--set-gtid-purged=OFF" not in argv(mariadb=ABSENT, mysql=OLD_MARIADB)
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"mariadb": ABSENT}, "no-client"),
+        ({"shell": None}, "no-client"),
+        ({"databases": Answer(1, "", "ERROR 2002 (HY000): Can't connect to local server\n")}, "not-ready"),
+        ({"databases": Answer(1, "", "ERROR 1045 (28000): Access denied for user 'root'\n")}, "refused"),
+        ({"databases": Answer(0)}, "no-database"),
+        ({"named": ("shpo",)}, "unknown-database"),
+        ({"databases": Answer(0, "shop\t1\nother\t0\n")}, "lacks-privilege"),
+    ],
+)
+def test_what_keeps_a_dump_from_working_is_known_beforehand(change, code):
+    assert refused(**change).code == code
+
+
+@pytest.mark.parametrize(
+    ("environment", "user", "variable"),
+    [
+        ({}, "root", ""),
+        ({"MARIADB_ROOT_PASSWORD": "pw"}, "root", "MARIADB_ROOT_PASSWORD"),
+        ({"MYSQL_ROOT_PASSWORD": "pw", "MYSQL_USER": "u", "MYSQL_PASSWORD": "x"}, "root", "MYSQL_ROOT_PASSWORD"),
+        ({"MYSQL_USER": "u", "MYSQL_PASSWORD": "pw", "MYSQL_RANDOM_ROOT_PASSWORD": "1"}, "u", "MYSQL_PASSWORD"),
+        ({"MARIADB_USER": "u v", "MARIADB_PASSWORD": "pw"}, "u v", "MARIADB_PASSWORD"),
+        ({"MARIADB_USER": "u", "MARIADB_PASSWORD": "x", "MARIADB_ALLOW_EMPTY_ROOT_PASSWORD": "1"}, "root", ""),
+    ],
+)
+def test_the_account_is_the_targets_own(environment, user, variable):
+    probe = Mysql().probes(MysqlOptions())["account"]
+    done = subprocess.run(
+        probe, env={"PATH": "/usr/bin:/bin"} | environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == f"{user}\n{variable}\n"
+
+
+@pytest.mark.parametrize(("script", "tool"), [(DUMP, "mariadb-dump"), (QUERY, "mariadb"), (QUERY, "mysql")])
+def test_the_password_is_never_an_argument(script, tool, tmp_path):
+    secret = "p'w \"$x\\ y"
+    (tmp_path / "password").write_text(secret + "\n")
+    client = tmp_path / tool
+    client.write_text('#!/bin/sh\nprintf "%s\\n" "$MYSQL_PWD" "$@"\n')
+    client.chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "MYSQL_ROOT_PASSWORD_FILE": str(tmp_path / "password")}
+    argv = ["sh", "-c", script, "mariadb-dump" if script == DUMP else "shop", DATABASES]
+    done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=True)
+    password, first, user, *words = done.stdout.split("\n")
+    assert (password, first, user) == (secret, "--no-defaults", "--user=root")
+    assert secret not in " ".join(words)
+
+
+@pytest.mark.parametrize(
+    ("account", "beginning"),
+    [
+        ("root\nMARIADB_ROOT_PASSWORD\n", 'MYSQL_PWD="$MARIADB_ROOT_PASSWORD" mariadb --user=root '),
+        ("root\nMYSQL_ROOT_PASSWORD_FILE\n", 'MYSQL_PWD="$(cat "$MYSQL_ROOT_PASSWORD_FILE")" mariadb --user=root '),
+        ("u v\n\n", "mariadb --user='u v' "),
+    ],
+)
+def test_the_restore_names_the_password_by_its_variable(account, beginning):
+    assert plan(account=account).dumps[0].restore.startswith(beginning)
+
+
+def test_the_account_is_chosen_in_one_place():
+    assert ACCOUNT in DUMP
+    assert ACCOUNT in QUERY
+
+
+@pytest.mark.parametrize(
+    "lacking",
+    [
+        ("TABLE", "other", "InnoDB"),
+        ("TABLE", "fake", "InnoDB"),
+        ("VIEW", "seqt", "NULL"),
+        ("SEQUENCE", "seqt", "InnoDB"),
+        ("PROCEDURE", "f `1", ""),
+        ("TRIGGER", "tr2", ""),
+        ("EVENT", "ev2", ""),
+    ],
+)
+def test_what_the_server_lists_and_the_dump_lacks_is_named(lacking):
+    with pytest.raises(Incomplete, match=f"{lacking[0].lower()} {lacking[1]}"):
+        check(SAMPLE, ("TABLE", "seqt", "InnoDB"), lacking)
+
+
+def test_tables_without_transactions_are_told():
+    (warning,) = check(SAMPLE, ("TABLE", "seqt", "MyISAM"), ("VIEW", "v1", "NULL"))
+    assert warning.endswith(": seqt")
+
+
+def test_a_final_view_counts_and_its_place_holder_does_not():
+    holder = SAMPLE.replace(b"VIEW `v1` AS select", b"VIEW `v2` AS select")
+    with pytest.raises(Incomplete, match="view v1"):
+        check(holder, ("VIEW", "v1", "NULL"))
+
+
+def test_nothing_at_all_is_no_dump():
+    with pytest.raises(Incomplete, match="Dump completed"):
+        check(b"")
+
+
+def test_the_trailer_in_a_row_is_not_the_end():
+    with pytest.raises(Incomplete, match="Dump completed"):
+        check(b"INSERT INTO `t` VALUES ('\\n-- Dump completed');\n")
+
+
+@settings(deadline=None)
+@given(st.integers(-60, 60))
+def test_a_routines_text_is_none_on_either_side_of_two_chunks(shift):
+    body = (
+        b"\nDELIMITER ;;\nCREATE PROCEDURE `p`()\nCREATE TABLE `fake` (a int);\n;;\nDELIMITER ;\nCREATE TABLE `t` (\n"
+    )
+    content = b"x" * (CHUNK + shift) + body + END
+    assert check(content, ("TABLE", "t", "InnoDB")) == ()
+    with pytest.raises(Incomplete, match="table fake"):
+        check(content, ("TABLE", "fake", "InnoDB"))
+
+
+@settings(deadline=None)
+@given(st.integers(-200, 60))
+def test_an_object_is_seen_on_either_side_of_two_chunks(shift):
+    name = b"t ``1\nn"
+    content = b"x" * (CHUNK + shift) + b"\nCREATE TABLE `" + name + b"` (\n" + END
+    assert check(content, ("TABLE", "t `1\\nn", "InnoDB")) == ()
+
+
+def test_a_row_of_any_length_takes_little_memory():
+    class Row(io.BytesIO):
+        left = 64
+
+        def read(self, size=-1):
+            self.left -= 1
+            return b"A" * CHUNK if self.left > 0 else END if self.left == 0 else b""
+
+    tracemalloc.start()
+    whole_dump(Row(), {"objects": ""})
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 8 * CHUNK
+
+
+@given(st.lists(st.text(st.characters(codec="utf-8")), min_size=1))
+def test_the_clients_escapes_are_undone(fields):
+    def escaped(text):
+        return text.replace("\\", "\\\\").replace("\n", "\\n").replace("\t", "\\t").replace("\0", "\\0")
+
+    assert _rows("\t".join(map(escaped, fields)) + "\n") == ([fields] if fields != [""] else [])
+
+
+ACCOUNTS = (Path(__file__).parents[2] / "contract/samples/users.sql").read_bytes()
+
+
+def test_a_user_that_the_server_lists_and_the_dump_lacks_is_named():
+    listed = {"users": "app\t%\nghost\tlocalhost\n"}
+    with pytest.raises(Incomplete, match="user ghost@localhost"):
+        whole_users(io.BytesIO(ACCOUNTS), listed)
+
+
+def test_grants_of_a_restore_change_nobodys_password():
+    done = subprocess.run(["sed", KEEP], input=ACCOUNTS, capture_output=True, check=True).stdout.decode()
+    grants = [line for line in done.splitlines() if line.startswith("GRANT ")]
+    assert "GRANT ALL PRIVILEGES ON *.* TO `root`@`%` WITH GRANT OPTION;" in grants
+    assert "GRANT USAGE ON *.* TO `u2`@`localhost` REQUIRE SSL WITH MAX_QUERIES_PER_HOUR 9;" in grants
+    assert not [line for line in grants if "IDENTIFIED" in line]
+    assert done.count("IDENTIFIED") == 4, "what creates a user says its password"

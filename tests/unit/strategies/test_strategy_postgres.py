@@ -1,0 +1,163 @@
+import io
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from strategies.base import Answer, Container, Exec, ExecCheck, Facts, Incomplete, Unsuitable
+from strategies.postgres import IF_NOT_EXISTS, Postgres, PostgresOptions, _database, whole_globals
+
+CONTAINER = Container("1f", "shop-db-1", "postgres:17")
+SERVER = {"version": 170012, "name": "17.12", "user": "app", "roles": True, "databases": ["postgres", "shop"]}
+GLOBALS = (Path(__file__).parents[2] / "contract/samples/globals.sql").read_bytes()
+REFUSED = Answer(2, "", 'psql: error: connection failed:\nFATAL:  password authentication failed for user "app"\n')
+
+
+def plan(*, shell="sh", client=None, ready=0, server=None, options=None, **said):
+    answers = {
+        "client": client or Answer(0, "pg_dump (PostgreSQL) 17.12 (Debian 17.12-0+deb13u1)\n"),
+        "ready": Answer(ready),
+        "server": server or Answer(0, json.dumps(SERVER | said)),
+    }
+    return Postgres().plan(CONTAINER, Facts(shell, answers), PostgresOptions.model_validate(options or {}))
+
+
+def refused(**arguments):
+    with pytest.raises(Unsuitable) as error:
+        plan(**arguments)
+    return error.value
+
+
+@pytest.fixture
+def ask(tmp_path):
+    """Run an argv with a psql that tells its words and its account."""
+    tool = tmp_path / "psql"
+    tool.write_text('#!/bin/sh\nprintf "%s\\n" "$PGUSER" "$PGPASSWORD" "$@"\n')
+    tool.chmod(0o755)
+
+    def run(environment, **options):
+        argv = Postgres().probes(PostgresOptions(**options))["server"]
+        path = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+        done = subprocess.run(argv, env=path | environment, capture_output=True, text=True, check=True)
+        user, password, *words = done.stdout.split("\n")
+        return user, password, words
+
+    return run
+
+
+def test_each_database_is_a_dump_and_the_globals_one_more():
+    dumps = plan().dumps
+    assert [(dump.name, dump.format) for dump in dumps] == [
+        ("postgres.pgdump", "pg_custom"),
+        ("shop.pgdump", "pg_custom"),
+        ("globals.sql", "pg_globals"),
+    ]
+    assert isinstance(dumps[0].check, ExecCheck)
+
+
+def test_named_databases_are_dumped_alone():
+    assert [dump.name for dump in plan(options={"databases": "shop,shop"}).dumps] == ["shop.pgdump", "globals.sql"]
+
+
+def test_a_database_that_is_not_there_is_refused_by_name():
+    error = refused(options={"databases": "shop,shpo"})
+    assert (error.code, error.message) == ("unknown-database", "there is no database shpo")
+    assert "postgres, shop" in error.hint
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"shell": None}, "no-client"),
+        ({"client": Answer(127)}, "no-client"),
+        ({"ready": 1}, "not-ready"),
+        ({"ready": 2}, "not-ready"),
+        ({"server": REFUSED}, "refused"),
+        ({"version": 180001}, "client-too-old"),
+    ],
+)
+def test_what_keeps_a_dump_from_working_is_known_beforehand(change, code):
+    assert refused(**change).code == code
+
+
+def test_a_refusal_repeats_the_servers_last_words():
+    assert "password authentication failed" in refused(server=REFUSED).message
+
+
+@pytest.mark.parametrize("version", [170099, 160001, 90624])
+def test_a_client_as_new_as_the_server_is_enough(version):
+    assert plan(version=version).dumps
+
+
+def test_an_account_that_may_not_read_passwords_is_told():
+    found = plan(roles=False)
+    assert found.warnings[0].startswith("no-role-passwords")
+    assert isinstance(found.dumps[-1].source, Exec)
+    assert "--no-role-passwords" in found.dumps[-1].source.argv
+
+
+@pytest.mark.parametrize(
+    ("environment", "user", "password"),
+    [
+        ({}, "postgres", ""),
+        ({"POSTGRES_PASSWORD": "pw"}, "postgres", "pw"),
+        ({"POSTGRES_USER": "app", "POSTGRES_PASSWORD": "p'w \"$x\\"}, "app", "p'w \"$x\\"),
+        ({"POSTGRESQL_USERNAME": "app", "POSTGRESQL_PASSWORD": "pw"}, "app", "pw"),
+        ({"PGUSER": "me", "PGPASSWORD": "mine", "POSTGRES_USER": "app", "POSTGRES_PASSWORD": "pw"}, "me", "mine"),
+    ],
+)
+def test_the_targets_own_account_is_used_and_its_password_is_never_an_argument(ask, environment, user, password):
+    found_user, found_password, words = ask(environment)
+    assert (found_user, found_password) == (user, password)
+    assert not password or password not in " ".join(words)
+
+
+def test_user_and_password_may_be_in_files(ask, tmp_path):
+    (tmp_path / "user").write_text("app\n")
+    (tmp_path / "password").write_text("from a file\n")
+    names = {"POSTGRES_USER_FILE": str(tmp_path / "user"), "POSTGRES_PASSWORD_FILE": str(tmp_path / "password")}
+    assert ask(names)[:2] == ("app", "from a file")
+
+
+def test_user_and_port_come_from_the_options(ask):
+    _, _, words = ask({}, user="-me", port=5433)
+    assert words[:2] == ["--username=-me", "--port=5433"]
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1))
+def test_any_name_is_one_value_of_the_connection_string(name):
+    found = re.fullmatch(r"--dbname=dbname='((?:[^'\\]|\\.)*)'", _database(name), re.DOTALL)
+    assert found
+    assert re.sub(r"\\(.)", r"\1", found[1], flags=re.DOTALL) == name
+
+
+def test_globals_pass_with_and_without_restrict():
+    assert whole_globals(io.BytesIO(GLOBALS), {}) == ()
+    assert whole_globals(io.BytesIO(re.sub(rb"\\(un)?restrict.*\n", b"", GLOBALS)), {}) == ()
+
+
+def test_an_unrestrict_with_another_key_is_refused():
+    with pytest.raises(Incomplete, match="unrestrict"):
+        whole_globals(io.BytesIO(re.sub(rb"(\\unrestrict )\w+", rb"\1other", GLOBALS)), {})
+
+
+def test_the_trailer_of_a_single_database_is_not_that_of_the_cluster():
+    other = GLOBALS.replace(b"database cluster dump complete", b"database dump complete")
+    with pytest.raises(Incomplete, match="cluster dump complete"):
+        whole_globals(io.BytesIO(other), {})
+
+
+def test_a_role_that_exists_does_not_stop_the_restore_of_globals():
+    done = subprocess.run(["sed", IF_NOT_EXISTS], input=GLOBALS, capture_output=True, check=True).stdout.decode()
+    creating = [line for line in done.splitlines() if "CREATE ROLE" in line]
+    assert creating
+    for line in creating:
+        assert re.fullmatch(r"DO \$x\$BEGIN CREATE ROLE .+; EXCEPTION WHEN duplicate_object THEN NULL; END\$x\$;", line)
+
+
+def test_the_restore_names_the_user_who_made_the_dump():
+    assert "--username='o'\"'\"'neil'" in plan(user="o'neil").dumps[0].restore

@@ -1,0 +1,224 @@
+"""From the engine's list to targets, without an engine."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from config.loading import Loaded, load
+from controller.core.errors import TargetGone, TargetUnsuitable
+from controller.core.key import Key
+from controller.engine.models import Listed, NetworkEndpoint, NetworkInfo
+from controller.targets.discovery import NUMBER, ONEOFF, SERVICE, find, nearest
+from controller.targets.scope import NETWORK, PROJECT, find_scope
+from controller.targets.target import Target
+from controller.targets.watch import carry_over
+from strategies import discover
+
+INTERNAL = NetworkInfo("n1", "shop_app_internal", {NETWORK: "app_internal", PROJECT: "shop"})
+EXTERNAL = NetworkInfo("n2", "backups_net", {})
+LABELS = {"backup.enable": "true", "backup.strategy": "postgres"}
+
+
+def configured(tmp_path: Path, text: str = "") -> Loaded:
+    (tmp_path / "config.yaml").write_text(text)
+    return load(tmp_path, {"BACKUP_API_TOKEN": "0123456789abcdef-token"}, discover().keys())
+
+
+@pytest.fixture
+def loaded(tmp_path: Path) -> Loaded:
+    return configured(tmp_path)
+
+
+def container(
+    name: str,
+    *,
+    labels: dict[str, str] | None = None,
+    project: str | None = "shop",
+    networks: tuple[NetworkInfo, ...] = (INTERNAL,),
+    **changes: object,
+) -> Listed:
+    number = {SERVICE: name.split("-", maxsplit=1)[0], NUMBER: name.rpartition("-")[2]}
+    compose = {} if project is None else {PROJECT: project, **number}
+    listed = Listed(
+        id=f"id-{name}", name=name, image="i", image_id="ii", labels=compose | (LABELS if labels is None else labels),
+        state="running", networks={net.name: NetworkEndpoint(net.id, "10.0.0.9") for net in networks}, created=1,
+    )  # fmt: skip
+    return replace(listed, **changes)  # type: ignore[arg-type]
+
+
+SIDECAR = container("sidecar-1", labels={}, networks=(INTERNAL, EXTERNAL))
+
+
+def targets(loaded: Loaded, *listed: Listed, own: Listed | None = SIDECAR) -> dict[str, Target]:
+    everything = (*listed, *([own] if own else []))
+    scope = find_scope(loaded, own.id if own else None, everything, (INTERNAL, EXTERNAL))
+    return find(loaded, scope, everything, discover())
+
+
+def test_a_labelled_container_of_the_project_on_the_network_is_a_target(loaded: Loaded) -> None:
+    found = targets(loaded, container("db-1"))
+    assert list(found) == ["shop/db"]
+    assert found["shop/db"].state == "pending"
+    assert found["shop/db"].strategy == "postgres"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        container("db-1", networks=()),
+        container("db-1", networks=(EXTERNAL,)),
+        container("db-1", project="stranger"),
+        container("db-1", labels={}),
+        container("db-1", labels=LABELS | {ONEOFF: "True"}),
+    ],
+    ids=["no network", "another network", "another project", "no labels", "one-off"],
+)
+def test_what_is_out_of_scope_is_no_target(loaded: Loaded, other: Listed) -> None:
+    assert targets(loaded, other) == {}
+
+
+def test_the_sidecar_never_backs_itself_up(loaded: Loaded) -> None:
+    own = replace(SIDECAR, labels={**SIDECAR.labels, **LABELS})
+    assert targets(loaded, own=own) == {}
+
+
+def test_any_project_is_seen_only_when_the_operator_says_so(tmp_path: Path) -> None:
+    loaded = configured(tmp_path, "scope: {project: any}")
+    found = targets(loaded, container("db-1", project="stranger"), container("lonely", project=None))
+    assert set(found) == {"stranger/db", "_/lonely"}
+
+
+def test_a_sidecar_outside_its_networks_says_what_it_lacks(loaded: Loaded) -> None:
+    alone = replace(SIDECAR, networks={})
+    scope = find_scope(loaded, alone.id, [alone], [INTERNAL, EXTERNAL])
+    assert [(problem.code, problem.severity) for problem in scope.problems] == [
+        ("not-on-network", "error"),
+        ("not-on-network", "warning"),
+    ]
+    assert "app_internal" in scope.problems[0].message
+    assert "docker network create backups_net" in scope.problems[1].hint
+
+
+def test_a_sidecar_outside_any_container_looks_at_nothing(loaded: Loaded) -> None:
+    scope = find_scope(loaded, None, [container("db-1")], [INTERNAL])
+    assert scope.networks == frozenset()
+    assert [problem.code for problem in scope.problems] == ["not-in-container"]
+
+
+def test_of_a_scaled_service_the_lowest_number_is_the_target(loaded: Loaded) -> None:
+    found = targets(loaded, container("db-10"), container("db-2"), container("db-3"))
+    assert found["shop/db"].container.name == "db-2"
+    assert sorted(key for key, target in found.items() if target.state == "replica") == [
+        "shop/db@db-10",
+        "shop/db@db-3",
+    ]
+
+
+def test_a_new_container_that_is_not_started_does_not_take_the_place_of_the_old(loaded: Loaded) -> None:
+    fresh = replace(container("db-1"), id="id-new", name="abc_db-1", state="created", created=2)
+    found = targets(loaded, fresh, container("db-1"))
+    assert list(found) == ["shop/db"]
+    assert found["shop/db"].container.id == "id-db-1"
+
+
+def test_a_bad_label_breaks_only_its_own_target(loaded: Loaded) -> None:
+    found = targets(
+        loaded, container("db-1"), container("web-1", labels={"backup.enable": "true", "backup.stratgy": "postgres"})
+    )
+    assert found["shop/db"].state == "pending"
+    assert found["shop/web"].state == "problem"
+    assert any(
+        "backup.stratgy" in problem.place and "strategy" in problem.hint for problem in found["shop/web"].problems
+    )
+
+
+def test_a_bad_option_of_a_strategy_is_a_problem_with_its_label(loaded: Loaded) -> None:
+    found = targets(loaded, container("db-1", labels=LABELS | {"backup.postgres.port": "99999"}))
+    assert found["shop/db"].state == "problem"
+    assert any("backup.postgres.port" in problem.place for problem in found["shop/db"].problems)
+
+
+def test_several_targets_on_one_container(loaded: Loaded) -> None:
+    labels = {
+        "backup.enable": "true",
+        "backup.targets.main.strategy": "postgres",
+        "backup.targets.files.strategy": "filesystem",
+        "backup.targets.files.filesystem.paths": "/srv",
+    }
+    assert {key: target.strategy for key, target in targets(loaded, container("db-1", labels=labels)).items()} == {
+        "shop/db/main": "postgres",
+        "shop/db/files": "filesystem",
+    }
+
+
+def test_labels_without_enable_are_listed_as_disabled_and_cannot_run(loaded: Loaded) -> None:
+    found = targets(loaded, container("db-1", labels={"backup.strategy": "postgres"}))["shop/db"]
+    assert found.state == "disabled"
+    with pytest.raises(TargetUnsuitable, match="does not opt in") as raised:
+        found.demand_runnable()
+    assert "backup.enable=true" in raised.value.hint
+
+
+def test_a_stopped_container_is_absent_and_cannot_run(loaded: Loaded) -> None:
+    found = targets(loaded, container("db-1", state="exited"))["shop/db"]
+    assert found.state == "absent"
+    with pytest.raises(TargetGone):
+        found.demand_runnable()
+
+
+def test_what_was_found_out_holds_only_for_the_same_container_and_settings(loaded: Loaded) -> None:
+    new = targets(loaded, container("db-1"))["shop/db"]
+    old = replace(new, state="ready")
+    assert carry_over(old, new).state == "ready"
+    assert carry_over(old, replace(new, container=replace(new.container, id="other"))).state == "pending"
+    changed = targets(loaded, container("db-1", labels=LABELS | {"backup.timeout": "2h"}))["shop/db"]
+    assert carry_over(old, changed).state == "pending"
+    stopped = replace(old, container=replace(old.container, state="exited"), state="absent")
+    assert carry_over(stopped, new).state == "pending"
+
+
+def test_a_secret_looking_variable_is_not_shown(loaded: Loaded) -> None:
+    found = targets(
+        loaded,
+        container("db-1", labels=LABELS | {"backup.env.API_TOKEN": "hunter2hunter2", "backup.env.COLOR": "blue"}),
+    )
+    shown = str(found["shop/db"].as_dict())
+    assert "hunter2" not in shown
+    assert "blue" in shown
+
+
+def test_the_nearest_keys_are_suggested() -> None:
+    assert nearest(Key(project="shop", service="bd"), ["shop/db", "blog/web"]) == "Did you mean shop/db?"
+    assert "none" in nearest(Key(project="a", service="b"), [])
+
+
+# --- Compose's labels, which anybody can write by hand ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", ["", "0", "-1", "\u0661", "9" * 5000])
+def test_a_made_up_number_takes_nobodys_place(loaded: Loaded, number: str) -> None:
+    forged = container("db-1")
+    forged = replace(forged, id="f", name="forged", created=0, labels={**forged.labels, NUMBER: number})
+    found = targets(loaded, forged, container("db-1", created=9))
+    assert found["shop/db"].container.name == "db-1"
+    assert found["shop/db@forged"].state == "replica"
+
+
+@pytest.mark.parametrize("service", ["", "../../etc", "a/b", "%2e%2e", "a\x1b[31m", "x" * 10_000, "a b", "d\n"])
+def test_a_service_that_compose_never_writes_is_a_problem(loaded: Loaded, service: str) -> None:
+    made = container("db-1")
+    made = replace(made, labels={**made.labels, SERVICE: service})
+    (target,) = targets(loaded, made).values()
+    assert (str(target.key), target.state) == ("_/db-1", "problem")
+    assert target.problems[0].code == "forged-label"
+    assert target.problems[0].place == f"container db-1, label {SERVICE}"
+    assert not service or service not in str(target.problems[0])
+    with pytest.raises(TargetUnsuitable):
+        target.demand_runnable()
+
+
+def test_a_forged_project_is_a_problem_where_any_project_counts(tmp_path: Path) -> None:
+    loaded = configured(tmp_path, "scope: {project: any}\n")
+    found = targets(loaded, container("db-1", project="../shop"), container("web-1", project="other"))
+    assert {str(key): target.state for key, target in found.items()} == {"_/db-1": "problem", "other/web": "pending"}
