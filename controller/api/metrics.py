@@ -9,7 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from controller.core.run import Report
+from controller.core.events import RunEnded
 from controller.views.facade import Sidecar
 
 
@@ -22,7 +22,7 @@ class Metrics(Collector):
         self._lock = threading.Lock()
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
-        sidecar.jobs.on_end(self._count)
+        sidecar.events.subscribe(RunEnded, self._count)
 
     def text(self) -> bytes:
         """In Prometheus' text format."""
@@ -88,9 +88,9 @@ class Metrics(Collector):
         text = "How often the engine was watched again after it had been away."
         return CounterMetricFamily("backup_engine_reconnects", text, value=self._sidecar.reconnects)
 
-    def _count(self, report: Report) -> None:
+    def _count(self, event: RunEnded) -> None:
         with self._lock:
-            self._runs[str(report.target), report.state] += 1
+            self._runs[str(event.report.target), event.report.state] += 1
 
 
 def gauge(name: str, text: str, *labels: str) -> GaugeMetricFamily:

@@ -24,6 +24,7 @@ from controller.backup.jobs import Job, Jobs
 from controller.backup.orphans import Orphans
 from controller.backup.quiesce import Quiescing
 from controller.core.errors import SidecarError, Stopping, StoreError
+from controller.core.events import Bus, RunEnded
 from controller.core.failure import Failure
 from controller.core.key import Key
 from controller.core.loop import Loop
@@ -82,8 +83,9 @@ class Sidecar:
             self._orphans,
             self._good,
         )
-        self.jobs = Jobs(executor, self.catalog, settings.policy.max_concurrent_runs)
-        self.jobs.on_end(finished)
+        self.events = Bus()
+        self.jobs = Jobs(executor, self.catalog, settings.policy.max_concurrent_runs, self.events)
+        self.events.subscribe(RunEnded, lambda event: finished(event.report))
         self.watch = Watch(
             self.engine, surveyor, lambda: self.loaded, strategies, remembered=self._is_remembered, looked=self._looked
         )
@@ -97,7 +99,7 @@ class Sidecar:
             safety=lambda: self.loaded.settings.policy.safety,
             clock=now,
         )
-        self.jobs.on_end(self.pruner.ended)
+        self.events.subscribe(RunEnded, lambda event: self.pruner.ended(event.report))
         decider = Decider(
             self.engine,
             store=self.store,
@@ -113,7 +115,7 @@ class Sidecar:
         self._scheduler = Scheduler(
             self.targets, self.start, self.jobs.record, paths.workdir, orchestrated=orchestrated, clock=now
         )
-        self.jobs.on_end(self._ended)
+        self.events.subscribe(RunEnded, lambda event: self._ended(event.report))
         self.expectations = Expectations(
             self.targets, self.catalog, self.jobs, paths.workdir, orchestrated=lambda: orchestrated, clock=now
         )

@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import partial
 
 from loguru import logger
 
 from controller.backup.turns import Turns
 from controller.core.cancelling import Bounded, Cancellable
 from controller.core.errors import Busy, Cancelled, RestoreUnderWay, Stopping, StoreError, TimedOut
+from controller.core.events import Bus, RunBegan, RunEnded
 from controller.core.failure import Failure
 from controller.core.key import Key
 from controller.core.run import Report, new_run_id
@@ -154,32 +154,25 @@ class Job:
 class Jobs:
     """The queue. `execute` does one run, takes its turn with `Job.turn`, and gives its final report without raising."""
 
-    def __init__(self, execute: Callable[[Job], Report], catalog: Catalog, limit: int) -> None:
-        self._execute, self._catalog = execute, catalog
+    def __init__(self, execute: Callable[[Job], Report], catalog: Catalog, limit: int, events: Bus) -> None:
+        self._execute, self._catalog, self._events = execute, catalog, events
         self._turns, self._numbers = Turns(limit), itertools.count()
         self._lock = threading.Lock()
         self._active: dict[str, Job] = {}
         self._held: dict[str, str] = {}
         self._stopping = False
-        self._listeners: list[Callable[[Report], None]] = []
-        self._early: list[Callable[[Report], None]] = []
-
-    def on_begin(self, listener: Callable[[Report], None]) -> None:
-        """Call `listener` when a run has its first turn."""
-        self._early.append(listener)
-
-    def on_end(self, listener: Callable[[Report], None]) -> None:
-        """Call `listener` with every final report."""
-        self._listeners.append(listener)
+        self._threads: set[threading.Thread] = set()
 
     def start(self, key: Key, trigger: str, *, holder: str = "") -> Job:
         """Queue a run; raises `Busy` while the target has one, `RestoreUnderWay` while not `holder` has it."""
         with self._lock:
             self._demand_free(key, holder)
-            job = Job(key, trigger, self._turns, next(self._numbers), partial(self._tell, self._early))
+            job = Job(key, trigger, self._turns, next(self._numbers), self._began)
             self.keep(job.report)
             self._active[str(key)] = job
-            threading.Thread(target=self._work, args=(job,), name=f"run {job.report.id}", daemon=True).start()
+            thread = threading.Thread(target=self._work, args=(job,), name=f"run {job.report.id}", daemon=True)
+            self._threads.add(thread)
+            thread.start()
         return job
 
     def resize(self, limit: int) -> None:
@@ -246,11 +239,13 @@ class Jobs:
         """
         self.refuse()
         wait([job.future for job in self.active()], timeout=grace)
-        left, latest = self.active(), time.monotonic() + LAST
+        left, latest, threads = self.active(), time.monotonic() + LAST, tuple(self._threads)
         for job in left:
             job.hurry(latest)
             job.cancel("the sidecar was stopped")
         wait([job.future for job in left], timeout=LAST + 1)
+        for thread in threads:  # Who hears of a run's end may still be at it.
+            thread.join(max(0.0, latest + 1 - time.monotonic()))
 
     def _work(self, job: Job) -> None:
         job.future.set_running_or_notify_cancel()
@@ -259,17 +254,17 @@ class Jobs:
         with self._lock:
             del self._active[str(job.key)]
         job.update(**dict(report))
-        self._tell(self._listeners, report)
         job.future.set_result(report)
+        self._events.publish(RunEnded(report))
+        self._threads.discard(threading.current_thread())
 
     def record(self, report: Report) -> None:
         """Enter a final report of a run that never was, and tell it like any other."""
         self.keep(report)
-        self._tell(self._listeners, report)
+        self._events.publish(RunEnded(report))
 
-    def _tell(self, listeners: Iterable[Callable[[Report], None]], report: Report) -> None:
-        for listener in listeners:
-            listener(report)
+    def _began(self, report: Report) -> None:
+        self._events.publish(RunBegan(report))
 
     def keep(self, report: Report) -> None:
         """Into the catalog; a disk that takes nothing hides no report, which is then told from memory."""

@@ -15,6 +15,7 @@ from typing import Any
 from loguru import logger
 
 from controller.core.errors import SidecarError
+from controller.core.events import RunEnded
 from controller.core.records import rfc3339
 from controller.core.run import Report
 from controller.outbound.sender import send
@@ -56,7 +57,7 @@ class Heartbeat:
         self._thread = threading.Thread(target=self._loop, name="heartbeat", daemon=True)
 
     def start(self) -> None:
-        self._sidecar.jobs.on_end(self._enqueue)
+        self._sidecar.events.subscribe(RunEnded, self._enqueue)
         self._thread.start()
 
     def stop(self) -> None:
@@ -75,9 +76,9 @@ class Heartbeat:
     def alive(self) -> bool:
         return self._thread.is_alive()
 
-    def _enqueue(self, report: Report) -> None:
+    def _enqueue(self, event: RunEnded) -> None:
         with self._lock:
-            self._backlog.append(report)
+            self._backlog.append(event.report)
         self._ended.set()
 
     def _loop(self) -> None:

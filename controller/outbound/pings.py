@@ -17,6 +17,7 @@ from uuid import NAMESPACE_OID, uuid5
 from loguru import logger
 
 from controller.core.errors import Busy, TargetGone, UnknownTarget
+from controller.core.events import RunBegan, RunEnded
 from controller.core.loop import Loop
 from controller.core.run import SAFETY, Report
 from controller.outbound.sender import Answer, send
@@ -76,8 +77,8 @@ class Pings:
         self._loop = Loop("ping", self.look, seconds=LOOK_EVERY)
 
     def start(self) -> None:
-        self._sidecar.jobs.on_begin(self.begun)
-        self._sidecar.jobs.on_end(self.ended)
+        self._sidecar.events.subscribe(RunBegan, lambda event: self.begun(event.report))
+        self._sidecar.events.subscribe(RunEnded, lambda event: self.ended(event.report))
         self._loop.start()
 
     def stop(self) -> None:

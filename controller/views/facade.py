@@ -8,6 +8,7 @@ from typing import Protocol
 from config.loading import Loaded
 from config.problems import Problem
 from controller.backup.jobs import Job, Jobs
+from controller.core.events import Bus
 from controller.core.key import Key
 from controller.drill.drills import Drills
 from controller.restore.restores import Restores
@@ -40,6 +41,9 @@ class Sidecar(Protocol):
 
     @property
     def jobs(self) -> Jobs: ...
+
+    @property
+    def events(self) -> Bus: ...
 
     @property
     def drills(self) -> Drills: ...

@@ -16,6 +16,7 @@ from controller.api.server import Server
 from controller.app.identity import identity
 from controller.backup.jobs import Job, Jobs
 from controller.core.errors import Cancelled, UnknownTarget
+from controller.core.events import Bus
 from controller.core.failure import Failure
 from controller.core.key import Key
 from controller.core.manifest import Artifact, Manifest
@@ -58,7 +59,8 @@ class World:
         self.store, self.socket = Store(folder / "artifacts"), folder / "sidecar.sock"
         self.store.acquire()
         self.catalog = Catalog(folder / "work/catalog.sqlite")
-        self.jobs = Jobs(self.execute, self.catalog, 4)
+        self.events = Bus()
+        self.jobs = Jobs(self.execute, self.catalog, 4, self.events)
         self.drills = Drills(self.rehearse, self.catalog, self.store, allowed=True)
         self.leases = Leases()
         self.pruner = Pruner(

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from controller.backup.jobs import Job, Jobs
+from controller.core.events import Bus, RunBegan, RunEnded
 from controller.core.key import Key
 from controller.core.run import Report
 from controller.storage.catalog import Catalog
@@ -25,7 +26,7 @@ def test_a_target_whose_run_is_shown_as_ended_can_be_run_again_at_once(tmp_path:
         with job.turn():
             return job.ending(state="succeeded", finished=datetime.now(UTC))
 
-    jobs = Jobs(execute, SlowCatalog(tmp_path / "catalog.sqlite"), 2)
+    jobs = Jobs(execute, SlowCatalog(tmp_path / "catalog.sqlite"), 2, Bus())
     first = jobs.start(KEY, "cli").report.id
     while not jobs.report(first).final:
         time.sleep(0.001)
@@ -41,11 +42,32 @@ def test_a_run_with_several_turns_begins_once_and_ends_once(tmp_path: Path) -> N
                 pass
         return job.ending(state="failed")
 
-    told: list[str] = []
-    jobs = Jobs(execute, Catalog(tmp_path / "catalog.sqlite"), 2)
-    jobs.on_begin(lambda report: told.append(report.state))
-    jobs.on_end(lambda report: told.append(report.state))
+    states: list[str] = []
+    events = Bus()
+    events.subscribe(RunBegan, lambda event: states.append(event.report.state))
+    events.subscribe(RunEnded, lambda event: states.append(event.report.state))
+    jobs = Jobs(execute, Catalog(tmp_path / "catalog.sqlite"), 2, events)
 
     jobs.start(KEY, "cli").future.result(timeout=10)
+    jobs.stop()
 
-    assert told == ["running", "failed"]
+    assert states == ["running", "failed"]
+
+
+def test_who_waits_for_a_run_has_its_report_whatever_becomes_of_those_who_hear_of_it(tmp_path: Path) -> None:
+    """Also a stop waits for those, so that the last run is told before the process ends."""
+    heard: list[str] = []
+
+    def hear(event: RunEnded) -> None:
+        time.sleep(0.3)
+        heard.append(event.report.state)
+        raise ZeroDivisionError
+
+    events = Bus()
+    events.subscribe(RunEnded, hear)
+    jobs = Jobs(lambda job: job.ending(state="succeeded"), Catalog(tmp_path / "catalog.sqlite"), 2, events)
+
+    assert jobs.start(KEY, "cli").future.result(timeout=10).state == "succeeded"
+    jobs.stop()
+
+    assert heard == ["succeeded"]

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from controller.backup.counts import compared, settled
 from controller.backup.jobs import Jobs
 from controller.core.errors import Busy, RestoreUnderWay
+from controller.core.events import Bus
 from controller.core.key import Key
 from controller.core.manifest import Artifact
 from controller.storage.catalog import Catalog
@@ -312,7 +313,7 @@ def catalog(tmp_path):
 
 
 def test_a_held_target_is_run_only_by_its_holder(catalog):
-    jobs = Jobs(lambda job: job.update(state="succeeded"), catalog, 2)
+    jobs = Jobs(lambda job: job.update(state="succeeded"), catalog, 2, Bus())
     jobs.hold([DB, WEB], RUN)
     for key in (DB, WEB):
         with pytest.raises(RestoreUnderWay, match="is being restored"):
@@ -324,7 +325,7 @@ def test_a_held_target_is_run_only_by_its_holder(catalog):
 
 def test_a_target_that_runs_cannot_be_held_nor_any_other_with_it(catalog):
     go = threading.Event()
-    jobs = Jobs(lambda job: job.update(state="succeeded") if go.wait(5) else job.report, catalog, 2)
+    jobs = Jobs(lambda job: job.update(state="succeeded") if go.wait(5) else job.report, catalog, 2, Bus())
     job = jobs.start(DB, "api")
     with pytest.raises(Busy):
         jobs.hold([WEB, DB], RUN)
