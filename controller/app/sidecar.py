@@ -262,12 +262,8 @@ class Sidecar:
         self.restores.recover()
         self.drills.recover()
         for report in self.catalog.runs(states=("queued", "running"), limit=10_000):
-            hint = "Start it again."
-            failure = Failure(
-                code="interrupted", message="the sidecar ended while it was under way", hint=hint, transient=True
-            )
             self._orphans.add(report.target, report.id)
-            interrupted = {"state": "interrupted", "failure": failure, "finished": datetime.now(UTC)}
+            interrupted = {"state": "interrupted", "failure": Failure.interrupted(), "finished": datetime.now(UTC)}
             ended = report.model_copy(update=interrupted)
             self.jobs.keep(ended)
             self._scheduler.owe(report)

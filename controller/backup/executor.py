@@ -20,7 +20,7 @@ from controller.backup.orphans import Orphans
 from controller.backup.quiesce import Quiescing
 from controller.backup.target_run import TargetRun
 from controller.core.errors import SidecarError, TargetPaused
-from controller.core.failure import Failure, failure
+from controller.core.failure import Failure
 from controller.core.key import Key
 from controller.core.run import Report
 from controller.engine.client import Engine
@@ -80,12 +80,9 @@ class Executor:
                 warnings = attempt.warnings
                 changes = of_success(attempt.run())
         except SidecarError as error:
-            changes = {"state": "cancelled" if job.cancelled else "failed", "failure": failure(error, redact)}
+            changes = {"state": "cancelled" if job.cancelled else "failed", "failure": Failure.of(error, redact)}
         except Exception as error:  # noqa: BLE001  # The boundary: exactly one report, whatever happens.
-            logger.opt(exception=error).error("run ended by a defect of this program")
-            told = redact(f"{type(error).__name__}: {error}")
-            defect = Failure(code="internal-error", message=told, hint="Please report it with the log.")
-            changes = {"state": "failed", "failure": defect}
+            changes = {"state": "failed", "failure": Failure.defect("run", error, redact)}
         return changes | {"warnings": tuple(map(redact, warnings))}
 
     def _patience(self, job: Job, changes: Mapping[str, Any]) -> float:

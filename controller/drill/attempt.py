@@ -13,8 +13,6 @@ from pathlib import PurePosixPath
 from secrets import token_hex
 from typing import Any, NoReturn
 
-from loguru import logger
-
 from config.secrets import Secrets
 from config.settings import Drills as Limits
 from controller.backup.jobs import Job
@@ -29,7 +27,7 @@ from controller.core.errors import (
     TimedOut,
     Unsupported,
 )
-from controller.core.failure import Failure, failure
+from controller.core.failure import Failure
 from controller.core.key import Key
 from controller.core.manifest import Manifest
 from controller.engine import drill_container
@@ -86,14 +84,9 @@ class Driller:
             if isinstance(error, TimedOut):
                 error.hint = "Raise drills.timeout."
             state = "cancelled" if job.cancelled else "unsupported" if isinstance(error, Unsupported) else "failed"
-            changes = {"state": state, "failure": failure(error, attempt.redact)}
+            changes = {"state": state, "failure": Failure.of(error, attempt.redact)}
         except Exception as error:  # noqa: BLE001  # The boundary: exactly one outcome, whatever happens.
-            logger.opt(exception=error).error("drill ended by a defect of this program")
-            told = redact(f"{type(error).__name__}: {error}")
-            changes = {
-                "state": "failed",
-                "failure": Failure(code="internal-error", message=told, hint="Please report it with the log."),
-            }
+            changes = {"state": "failed", "failure": Failure.defect("drill", error, redact)}
         ended = {"finished": datetime.now(UTC), "seconds": round(time.monotonic() - begun, 3)}
         return drill.model_copy(update=attempt.found | changes | ended)
 

@@ -74,9 +74,7 @@ class Drills:
     def recover(self) -> None:
         """What a dead process left under way becomes `interrupted`."""
         for drill in self._catalog.unended_drills():
-            told = "the sidecar ended while it was under way"
-            broken = Failure(code="interrupted", message=told, hint="Start it again.", transient=True)
-            changes = {"state": "interrupted", "failure": broken, "finished": datetime.now(UTC)}
+            changes = {"state": "interrupted", "failure": Failure.interrupted(), "finished": datetime.now(UTC)}
             self._keep(drill.model_copy(update=changes))
 
     def sweep(self, engine: Engine, owner: str) -> None:

@@ -106,10 +106,10 @@ def interrupted(report: Restoration, owed: Owed | None) -> Restoration:
     """What is told of a restore whose sidecar died, before anything is made good; nothing is owed before its first step
     was begun.
     """
-    told, hint = "the sidecar ended while it was under way", "Wait until what it had done is undone, or cleared up."
+    detail, hint = "", "Wait until what it had done is undone, or cleared up."
     if owed is None:
-        told, hint = f"{told}; nothing had been changed", "Restore again."
-    failed = Failure(code="interrupted", message=told, hint=hint)
+        detail, hint = "nothing had been changed", "Restore again."
+    failed = Failure.interrupted(detail, hint, transient=False)
     changes = {"state": "interrupted", "finished": datetime.now(UTC), "step": "", "undone": owed is None}
     return report.model_copy(update=changes | {"failure": failed})
 

@@ -16,7 +16,7 @@ from loguru import logger
 from controller.backup.jobs import LAST, Jobs
 from controller.core.cancelling import Cancellable
 from controller.core.errors import Cancelled, CommandFailed, NotEmpty, SidecarError, TargetUnsuitable, UnknownRestore
-from controller.core.failure import Failure, failure
+from controller.core.failure import Failure
 from controller.core.key import Key
 from controller.core.restoration import Restoration
 from controller.core.run import RUN_ID, SAFETY, new_run_id
@@ -248,13 +248,10 @@ class RunningRestore(threading.Thread):
                 self._save()
             applying.run()
         except SidecarError as error:
-            told = failure(self._reason() if self._cancelled else error, redact)
-            changes = {"state": "cancelled" if self._cancelled else "failed", "failure": told}
+            failure = Failure.of(self._reason() if self._cancelled else error, redact)
+            changes = {"state": "cancelled" if self._cancelled else "failed", "failure": failure}
         except Exception as error:  # noqa: BLE001  # The boundary: exactly one report, whatever happens.
-            logger.opt(exception=error).error("restore ended by a defect of this program")
-            what = redact(f"{type(error).__name__}: {error}")
-            defect = Failure(code="internal-error", message=what, hint="Please report it with the log.")
-            changes = {"state": "failed", "failure": defect}
+            changes = {"state": "failed", "failure": Failure.defect("restore", error, redact)}
         seconds, now = round(time.monotonic() - begun, 3), datetime.now(UTC)
         warnings = tuple(map(redact, applying.warnings)) + ((LATER,) if applying.owed else ())
         facts = {"compared": applying.compared, "undone": applying.undone, "warnings": warnings, "step": ""}

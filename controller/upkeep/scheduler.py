@@ -120,8 +120,7 @@ class Scheduler:
         except SidecarError as refused:
             error = refused
         if error and decision.due:
-            failure = Failure(code=error.code, message=error.message, hint=error.hint)
-            self._record(missed(target, due, now, failure))
+            self._record(missed(target, due, now, Failure.of(error)))
         return replace(standing, owed=owed)
 
     def _write(self) -> None:
