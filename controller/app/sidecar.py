@@ -36,7 +36,7 @@ from controller.outbound.heartbeat import Heartbeat
 from controller.outbound.pings import Pings
 from controller.restore.plan import Decider
 from controller.restore.restores import Restores
-from controller.storage import disk, marks
+from controller.storage import disk, journal, marks
 from controller.storage.catalog import GONE, Catalog
 from controller.storage.leases import Leases
 from controller.storage.store import Store
@@ -201,7 +201,8 @@ class Sidecar:
     def problems(self) -> tuple[Problem, ...]:
         """What concerns no single target."""
         own = (self._passing,) if self._passing else ()
-        return (*self._reloader.problems, *own, *self.watch.problems, *self._quiescing.problems)
+        set_aside = journal.problems(self.loaded.settings.paths.workdir)
+        return (*self._reloader.problems, *own, *set_aside, *self.watch.problems, *self._quiescing.problems)
 
     def ping_counts(self) -> Mapping[tuple[str, str], int]:
         """By check and outcome."""

@@ -12,21 +12,32 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from loguru import logger
 
 from config.problems import Problem
-from controller.core.errors import SidecarError, TargetGone, TargetResumed
-from controller.core.records import rfc3339
+from controller.core.errors import SidecarError, StoreError, TargetGone, TargetResumed
+from controller.core.records import Record, Time
 from controller.engine.client import Engine
 from controller.engine.models import Inspected
-from controller.storage import journal
+from controller.storage import files, journal
 
-Hold = Literal["pause", "stop"]
-UNDO: Mapping[Hold, Literal["unpause", "start"]] = {"pause": "unpause", "stop": "start"}
+Way = Literal["pause", "stop"]
+UNDO: Mapping[Way, Literal["unpause", "start"]] = {"pause": "unpause", "stop": "start"}
 ATTEMPTS, BETWEEN = 3, 1.0
 """How often letting go is tried at once, and seconds in between; after that at every look at the engine."""
+
+
+class Quiesced(Record):
+    """A container that is held still, as a fact."""
+
+    container: str
+    """Id."""
+    name: str
+    hold: Way
+    run: str
+    at: Time
 
 
 class Quiescing:
@@ -62,32 +73,36 @@ class Quiescing:
             yield
             self._demand_held(before.id, "pause" if before.paused else "stop")
             return
-        path = self._folder / f"{before.id}.json"
+        fact = Quiesced(container=before.id, name=before.name, hold=how, run=run, at=datetime.now(UTC))
         with self._lock:
             self._held.add(before.id)
         try:
-            fact = {"container": before.id, "name": before.name, "hold": how, "run": run}
-            journal.write(path, fact | {"at": rfc3339(datetime.now(UTC))})
-            self._engine.act(before.id, how, deadline=deadline)
-            yield
-            self._demand_held(before.id, how)
+            journal.write(self._path(fact), fact)
+            try:
+                self._engine.act(before.id, how, deadline=deadline)
+                yield
+                self._demand_held(before.id, how)
+            finally:
+                self._let_go_soon(fact)
         finally:
-            self._let_go_soon(path)
             with self._lock:
                 self._held.discard(before.id)
 
     def recover(self) -> None:
         """Let go whatever no run of this process holds; never raises. For each start and each look at the engine."""
-        for path in sorted(self._folder.glob("*.json")):
-            with self._lock:
-                if path.stem in self._held:
-                    continue
-            if error := self._let_go(path):
-                logger.bind(code=error.code).error("{}", error)
+        try:
+            for fact in journal.facts(self._folder, Quiesced, "container"):
+                with self._lock:
+                    if fact.container in self._held:
+                        continue
+                if error := self._let_go(fact):
+                    logger.bind(code=error.code).error("{}", error)
+        except StoreError as error:
+            logger.bind(code=error.code).error("{}", error)
 
-    def _let_go_soon(self, path: Path) -> None:
+    def _let_go_soon(self, fact: Quiesced) -> None:
         for left in reversed(range(ATTEMPTS)):
-            error = self._let_go(path)
+            error = self._let_go(fact)
             if error is None:
                 return
             if left:
@@ -95,40 +110,40 @@ class Quiescing:
             else:
                 logger.bind(code=error.code).error("{}", error)
 
-    def _let_go(self, path: Path) -> SidecarError | None:
+    def _let_go(self, fact: Quiesced) -> SidecarError | None:
         """Undo one hold, then forget it; gives what went wrong."""
-        fact: dict[str, Any] = {}
         try:
-            if fact := journal.read(path) or {}:
-                self._undo(fact)
-            journal.remove(path)
+            self._undo(fact)
+            files.remove(self._path(fact))
         except SidecarError as error:
-            self._note(path, fact, error)
+            self._note(fact, error)
             return error
         with self._lock:
-            self._problems.pop(path.stem, None)
+            self._problems.pop(fact.container, None)
         return None
 
-    def _undo(self, fact: Mapping[str, Any]) -> None:
+    def _undo(self, fact: Quiesced) -> None:
         """Nothing is to be done where the container runs, or is gone."""
         with suppress(TargetGone):
-            container = self._engine.inspect(fact["container"])
-            if self._is_held(container, fact["hold"]):
-                self._engine.act(container.id, UNDO[fact["hold"]])
-                logger.bind(run=fact["run"]).info("container {} runs again", container.name)
+            container = self._engine.inspect(fact.container)
+            if self._is_held(container, fact.hold):
+                self._engine.act(container.id, UNDO[fact.hold])
+                logger.bind(run=fact.run).info("container {} runs again", container.name)
 
-    def _note(self, path: Path, fact: Mapping[str, Any], error: SidecarError) -> None:
-        name, undo = fact.get("name", path.stem), UNDO.get(fact.get("hold", "pause"), "unpause")
-        message = f"could not be let run again after run {fact.get('run', '?')}: {error.message}"
-        hint = f"Run `docker {undo} {name}`; it is tried again at every look at the engine."
+    def _note(self, fact: Quiesced, error: SidecarError) -> None:
+        message = f"could not be let run again after run {fact.run}: {error.message}"
+        hint = f"Run `docker {UNDO[fact.hold]} {fact.name}`; it is tried again at every look at the engine."
         with self._lock:
-            self._problems[path.stem] = Problem("still-held", f"container {name}", message, hint)
+            self._problems[fact.container] = Problem("still-held", f"container {fact.name}", message, hint)
 
-    def _demand_held(self, container_id: str, how: Hold) -> None:
+    def _path(self, fact: Quiesced) -> Path:
+        return self._folder / f"{fact.container}.json"
+
+    def _demand_held(self, container_id: str, how: Way) -> None:
         if not self._is_held(container := self._engine.inspect(container_id), how):
             hint = "Nothing but the sidecar should let it run while it is read."
             raise TargetResumed(f"somebody let container {container.name} run before it was read whole", hint=hint)
 
     @staticmethod
-    def _is_held(container: Inspected, how: Hold) -> bool:
+    def _is_held(container: Inspected, how: Way) -> bool:
         return container.paused if how == "pause" else not container.running

@@ -1,6 +1,9 @@
 """The name of a target."""
 
+from typing import Annotated
 from urllib.parse import quote, unquote
+
+from pydantic import AfterValidator
 
 from controller.core.records import Record
 
@@ -38,3 +41,7 @@ def encode(part: str) -> str:
     return "".join(
         chr(byte) if chr(byte) in "abcdefghijklmnopqrstuvwxyz0123456789_-" else f"%{byte:02X}" for byte in part.encode()
     )
+
+
+KeyText = Annotated[str, AfterValidator(lambda text: str(Key.parse(text)))]
+"""`str(key)`, as JSON has it where keys name the members of an object."""

@@ -1,9 +1,9 @@
 """Frozen records, and times as RFC 3339."""
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, PlainSerializer
+from pydantic import AwareDatetime, BaseModel, ConfigDict, PlainSerializer
 
 
 def rfc3339(time: datetime) -> str:
@@ -11,18 +11,20 @@ def rfc3339(time: datetime) -> str:
     return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def moment(text: str) -> datetime:
-    """The opposite of `rfc3339`; raises ValueError for what is no time, or one without a zone."""
-    found = datetime.fromisoformat(text)
-    if found.tzinfo is None:
-        raise ValueError(f"{text[:40]!r} has no zone")
-    return found.astimezone(UTC)
-
-
-Time = Annotated[datetime, PlainSerializer(rfc3339, when_used="json")]
+Time = Annotated[AwareDatetime, PlainSerializer(rfc3339, when_used="json")]
 
 
 class Record(BaseModel):
     """Frozen, and forgiving to fields that a later release adds."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
+
+
+class Versioned(Record):
+    """A record that says by which major version of its form it was written; no other one is read."""
+
+    schema_: Literal[1] = 1
+
+    model_config = ConfigDict(
+        alias_generator=lambda name: name.rstrip("_"), validate_by_name=True, serialize_by_alias=True
+    )

@@ -10,14 +10,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from loguru import logger
-
 from controller.core.errors import EngineError, SidecarError, TargetDied, TargetGone, TargetPaused
 from controller.core.failure import Failure
 from controller.core.key import Key
 from controller.core.records import Record
 from controller.core.restoration import Restoration
-from controller.storage import journal
+from controller.storage import files, journal
 from controller.targets.session import Session
 
 PATIENCE = 3600.0
@@ -61,25 +59,19 @@ class OwedUndos:
         """By restore: when its container refused first, of `time.monotonic()`."""
 
     def all(self) -> list[Owed]:
-        """Oldest first; what cannot be read is told and left out."""
-        found = []
-        for path in sorted(self._folder.glob("*.json")):
-            try:
-                found.append(Owed.model_validate(journal.read(path) or {}))
-            except (SidecarError, ValueError) as error:
-                logger.bind(code="store-error").error("{} cannot be read: {}", path, error)
-        return found
+        """Oldest first."""
+        return list(journal.facts(self._folder, Owed, "restore"))
 
     def of(self, restore: str) -> Owed | None:
         return next((owed for owed in self.all() if owed.restore == restore), None)
 
     def owe(self, owed: Owed) -> None:
         """Durable when it returns; raises `StoreError`."""
-        journal.write(self._path(owed.restore), owed.model_dump(mode="json"))
+        journal.write(self._path(owed.restore), owed)
 
     def settle(self, restore: str) -> None:
         """Nothing is owed any more; raises `StoreError`."""
-        journal.remove(self._path(restore))
+        files.remove(self._path(restore))
         self._refused.pop(restore, None)
 
     def make_good(self, owed: Owed) -> tuple[str, ...] | None:

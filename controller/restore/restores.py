@@ -71,8 +71,10 @@ class Restores:
 
     def list(self, limit: int = 50) -> list[Restoration]:
         """Newest first."""
-        names = sorted((path.stem for path in self._folder.glob("*.json")), reverse=True)
-        return [self.report(name) for name in names[:limit]]
+        with self._lock:
+            active = {name: restoring.report for name, restoring in self._active.items()}
+        reports = [active.get(report.id, report) for report in journal.facts(self._folder, Restoration, "id")]
+        return reports[::-1][:limit]
 
     def of_run(self, run: str) -> Restoration | None:
         """The last one of a run that has ended; None where there is none."""
@@ -84,10 +86,10 @@ class Restores:
             restoring = self._active.get(name)
         if restoring:
             return restoring.report
-        fact = journal.read(self._folder / f"{name}.json") if RUN_ID.fullmatch(name) else None
-        if fact is None:
+        report = journal.read(self._folder / f"{name}.json", Restoration) if RUN_ID.fullmatch(name) else None
+        if report is None:
             raise UnknownRestore(f"no restore {name[:60]!r}", hint="`/v1/restores` lists them.")
-        return Restoration.model_validate(fact)
+        return report
 
     def cancel(self, name: str) -> Restoration:
         """Ask for a restore's end; what can be undone is. One that has ended stays as it is."""
@@ -145,7 +147,7 @@ class Restores:
 
     def keep(self, report: Restoration) -> None:
         """Durable when it returns; raises `StoreError`."""
-        journal.write(self._folder / f"{report.id}.json", report.model_dump(mode="json"))
+        journal.write(self._folder / f"{report.id}.json", report)
 
     def ended(self, report: Restoration) -> None:
         """Tell of a restore that is over, and let its targets go, unless it still owes them something."""

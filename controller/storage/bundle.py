@@ -14,7 +14,8 @@ from pathlib import Path
 from controller.core.errors import Damaged
 from controller.core.key import Key
 from controller.core.manifest import Artifact, Manifest, Proof, weakest
-from controller.storage.store import MANIFEST, Store, store_error, without_links
+from controller.storage.files import store_error, without_links
+from controller.storage.store import MANIFEST, Store
 
 CHUNK = 256 << 10
 """Bytes that are read at a time."""

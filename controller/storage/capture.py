@@ -18,7 +18,7 @@ from typing import BinaryIO, Self
 
 from controller.core.errors import Damaged, IncompleteDump, SidecarError, StoreError, StoreFull, WriterStalled
 from controller.storage.codecs import Chunk, Codec, Compression, PlainReader, blocks, compressor, plain_chunks
-from controller.storage.store import FULL, ROOM
+from controller.storage.files import FULL, MAKE_ROOM
 from strategies.base import Incomplete
 
 __all__ = ["Captured", "Chunk", "Codec", "Compression", "Consume", "Verified", "capture", "open_plain", "verify"]
@@ -170,7 +170,7 @@ def _store_error(error: BaseException) -> BaseException:
     if isinstance(error, SidecarError) or not isinstance(error, (OSError, ValueError)):
         return error
     if isinstance(error, OSError) and error.errno in FULL:
-        return StoreFull("no room is left in the store", hint=ROOM)
+        return StoreFull("no room is left in the store", hint=MAKE_ROOM)
     return StoreError(f"the store cannot be written: {error}", hint="Look at the store's disk and permissions.")
 
 

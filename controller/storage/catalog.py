@@ -17,7 +17,7 @@ from controller.core.errors import StoreError, StoreFull, UnknownRun
 from controller.core.key import Key
 from controller.core.records import rfc3339
 from controller.core.run import Report
-from controller.storage.store import store_error
+from controller.storage.files import store_error
 
 MIGRATIONS = (
     """

@@ -17,8 +17,9 @@ from controller.core.key import Key
 from controller.core.manifest import Manifest
 from controller.core.records import rfc3339
 from controller.core.run import Report
-from controller.storage import journal
-from controller.storage.store import Store, store_error
+from controller.storage import files, journal
+from controller.storage.files import store_error
+from controller.storage.store import Store
 
 FOLDER, SUFFIX = "marks", ".json"
 DRILL = "drill.json"
@@ -38,7 +39,7 @@ def write(store: Store, key: Key, run: str, mark: Mark, **fields: object) -> Non
 
 def remove(store: Store, key: Key, run: str, mark: Mark) -> None:
     """Durable when it returns; nothing happens where there is no such mark. Raises `StoreError`, `UnknownRun`."""
-    journal.remove(place(store, key, run) / (mark + SUFFIX))
+    files.remove(place(store, key, run) / (mark + SUFFIX))
 
 
 def keep(store: Store, report: Report) -> None:
@@ -66,20 +67,20 @@ def read(folder: Path) -> dict[str, Any]:
         return {}
     except OSError as error:
         raise store_error(error, folder) from error
-    marks = [journal.read(folder / name) for name in names if name.endswith(SUFFIX)]
+    marks = [journal.load(folder / name) for name in names if name.endswith(SUFFIX)]
     return {name: value for mark in marks for name, value in (mark or {}).items()}
 
 
 def keep_drill(store: Store, drill: Drill) -> None:
     """Write a drill beside the manifest of its run; an earlier one is replaced. Raises `StoreError`, `UnknownRun`."""
     store.demand_published(drill.target, drill.run)
-    journal.write(store.folder(drill.target, drill.run) / DRILL, drill.model_dump(mode="json"))
+    journal.write(store.folder(drill.target, drill.run) / DRILL, drill)
 
 
 def drill(store: Store, manifest: Manifest) -> Drill | None:
     """The last drill of a published run; None where there was none, or it cannot be read."""
     try:
-        found = journal.read(store.folder(manifest.target, manifest.run) / DRILL)
+        found = journal.load(store.folder(manifest.target, manifest.run) / DRILL)
         return Drill.model_validate(found) if found else None
     except (StoreError, ValueError) as error:
         logger.bind(run=manifest.run, code="store-error").warning("its drill cannot be read: {}", error)

@@ -9,8 +9,9 @@ from typing import BinaryIO
 from controller.core.errors import StoreError, StoreFull
 from controller.core.manifest import Manifest
 from controller.storage import capture
+from controller.storage.files import FULL, sync_folder
 from controller.storage.source import Source
-from controller.storage.store import FULL, Store, sync_folder
+from controller.storage.store import Store
 
 
 def write(store: Store, manifest: Manifest, folder: Path) -> Path:

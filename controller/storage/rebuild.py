@@ -7,7 +7,8 @@ from pathlib import Path
 from controller.core.errors import StoreError
 from controller.storage import marks
 from controller.storage.catalog import Catalog
-from controller.storage.store import Store, store_error
+from controller.storage.files import store_error
+from controller.storage.store import Store
 
 BESIDE = ("", "-wal", "-shm")
 """What SQLite keeps of one database."""

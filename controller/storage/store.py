@@ -5,7 +5,6 @@ is no backup and is swept away at the next start. Nothing that is published is e
 followed beneath the root, so that nothing outside is read, or removed, as if it were a run.
 """
 
-import errno
 import fcntl
 import os
 import shutil
@@ -19,25 +18,14 @@ from controller.core.errors import StoreError, StoreFull, UnknownRun
 from controller.core.key import Key
 from controller.core.manifest import SCHEMA, Manifest
 from controller.core.run import RUN_ID
-from controller.storage import disk
+from controller.storage import disk, files
+from controller.storage.files import MAKE_ROOM, PARTIAL, store_error, subfolders, sync_folder, without_links
 
 MANIFEST = "manifest.json"
-PARTIAL = ".partial"
 DELETED = ".deleted"
 LOCK = ".lock"
-FULL = {errno.ENOSPC, errno.EDQUOT}
-ROOM = "Free space there, enlarge the store's volume, or delete runs that nobody needs."
-SMALL = 64 << 10
+MANIFEST_ROOM = 64 << 10
 """Bytes for a manifest and what else is small."""
-
-
-def store_error(error: OSError, path: Path) -> StoreError:
-    """The one translation of the operating system's errors about the store."""
-    reason = error.strerror or str(error)
-    if error.errno in FULL:
-        return StoreFull(f"no room left at {path}: {reason}", hint=ROOM)
-    hint = f"Check that uid {os.getuid()} may write to {path.parent} and that its disk is healthy."
-    return StoreError(f"cannot use {path}: {reason}", hint=hint)
 
 
 class Draft:
@@ -70,16 +58,10 @@ class Draft:
         try:
             for name in self._names:
                 self.partial(name).rename(self.folder / name)
-            partial = self.partial(MANIFEST)
-            with partial.open("x", encoding="utf-8") as file:
-                file.write(manifest.model_dump_json(indent=2) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            sync_folder(self.folder)
-            partial.rename(path)
             sync_folder(self.folder)
         except OSError as error:
             raise store_error(error, path) from error
+        files.write(path, manifest.model_dump_json(indent=2).encode() + b"\n")
         self.published = True
 
 
@@ -228,12 +210,12 @@ class Store:
         if known < 0:
             return
         try:
-            needed, free = known + known // 10 + SMALL, disk.free(self.root)
+            needed, free = known + known // 10 + MANIFEST_ROOM, disk.free(self.root)
         except OSError as error:
             raise store_error(error, self.root) from error
         if free < needed:
             message = f"no room for a run of {key}: the last one took {known} bytes, and {free} are free in {self.root}"
-            raise StoreFull(message, hint=ROOM)
+            raise StoreFull(message, hint=MAKE_ROOM)
 
     def _newest_size(self, key: Key) -> int:
         """Stored bytes of the newest run that can be read; -1 where there is none."""
@@ -298,28 +280,3 @@ def is_published(folder: Path) -> bool:
     """Whether a run's folder has its manifest, and so is a backup."""
     manifest = folder / MANIFEST
     return manifest.is_file() and not manifest.is_symlink()
-
-
-def subfolders(folder: Path) -> list[Path]:
-    """Without symbolic links, and without what is not for us, as a disk's `lost+found`. Raises `StoreError`."""
-    try:
-        with os.scandir(folder) as entries:
-            return [Path(entry) for entry in entries if entry.is_dir(follow_symlinks=False)]
-    except (FileNotFoundError, PermissionError):
-        return []
-    except OSError as error:
-        raise store_error(error, folder) from error
-
-
-def without_links(path: str, flags: int) -> int:
-    """For `open`: refuse a symbolic link that was put in a file's place."""
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the folder's entries durable (fsync(2) of a file does not)."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

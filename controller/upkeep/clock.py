@@ -1,7 +1,8 @@
 """Whether the clock may be believed; apart, because what deletes by age must know, and the clock cannot tell."""
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from controller.core.records import Time, Versioned
 
 JUMP = timedelta(days=1)
 """Time between two looks above which the clock may have been set, or this program was away for as long."""
@@ -11,20 +12,19 @@ NOTED = timedelta(hours=1)
 """How often a look has to be written down."""
 
 
-@dataclass(frozen=True, slots=True)
-class Trust:
+class Trust(Versioned):
     """What was seen of the clock; outlives the process."""
 
-    seen: datetime
+    seen: Time
     """The last look."""
-    since: datetime
+    since: Time
     """The first look after the last jump."""
 
     def look(self, now: datetime) -> "Trust":
         """What to write down instead; the same when there is nothing new."""
         if not timedelta(0) <= now - self.seen <= JUMP:
-            return Trust(now, now)
-        return Trust(now, self.since) if now - self.seen >= NOTED else self
+            return Trust(seen=now, since=now)
+        return Trust(seen=now, since=self.since) if now - self.seen >= NOTED else self
 
     def is_trusted(self, now: datetime) -> bool:
         """Whether `now` is to be believed."""

@@ -6,21 +6,66 @@ it is stored any more.
 
 import threading
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Annotated, Self
 
+from cronsim import CronSim, CronSimError
 from loguru import logger
+from pydantic import AfterValidator, ConfigDict, Field
 
+from config.cron import Timezone
 from controller.backup.jobs import Jobs
 from controller.core.errors import StoreError
-from controller.core.key import Key
+from controller.core.key import Key, KeyText
+from controller.core.records import Record, Versioned
 from controller.storage import journal
 from controller.storage.catalog import Catalog
 from controller.targets.target import Target
 from controller.upkeep.freshness import Freshness, Promise, Status, judge
+from controller.upkeep.schedule import Rule
 
 FILE = "promises.json"
 NONE_OF_OURS = ("disabled", "replica")
+
+
+Span = Annotated[timedelta, Field(strict=False, ge=timedelta(0), le=timedelta(days=36_500))]
+"""Seconds."""
+
+
+def readable(cron: str) -> str:
+    """Raises ValueError for what gives no due times."""
+    try:
+        CronSim(cron, datetime.now(UTC))
+    except CronSimError as error:
+        raise ValueError(str(error)) from error
+    return cron
+
+
+class Written(Record):
+    """A promise as it is written down."""
+
+    cron: Annotated[str, AfterValidator(readable)] | None
+    zone: Timezone | None
+    max_age: Span | None
+    timeout: Span
+
+    model_config = ConfigDict(ser_json_timedelta="float")
+
+    @classmethod
+    def of(cls, promise: Promise) -> Self:
+        cron, zone = (promise.rule.cron, promise.rule.zone) if promise.rule else (None, None)
+        return cls(cron=cron, zone=zone, max_age=promise.max_age, timeout=promise.timeout)
+
+    def promise(self) -> Promise:
+        rule = Rule(self.cron, self.zone) if self.cron and self.zone else None
+        return Promise(rule, self.max_age, self.timeout)
+
+
+class Promises(Versioned):
+    """What was promised for each target, by key."""
+
+    targets: dict[KeyText, Written] = Field(default_factory=dict)
 
 
 class Expectations:
@@ -39,7 +84,8 @@ class Expectations:
         self._targets, self._catalog, self._jobs = targets, catalog, jobs
         self._path, self._orchestrated, self._clock = folder / FILE, orchestrated, clock
         self._lock = threading.Lock()
-        self._known, self._written = remembered(self._path), True
+        fact = journal.read(self._path, Promises) or Promises()
+        self._known, self._written = {key: written.promise() for key, written in fact.targets.items()}, True
 
     def look(self) -> None:
         """Take down what the targets promise now; never raises `SidecarError`."""
@@ -83,22 +129,12 @@ class Expectations:
         return Promise.of(target.key, target.settings, orchestrated=self._orchestrated())
 
     def _write(self) -> None:
-        told = {key: promise.as_dict() for key, promise in sorted(self._known.items())}
+        fact = Promises(targets={key: Written.of(promise) for key, promise in sorted(self._known.items())})
         try:
-            journal.write(self._path, {"schema": 1, "targets": told})
+            journal.write(self._path, fact)
         except StoreError as error:
             if self._written:
                 logger.bind(code=error.code).error("what was promised is remembered in memory only: {}", error)
             self._written = False
         else:
             self._written = True
-
-
-def remembered(path: Path) -> dict[str, Promise]:
-    """What was written down, by key; nothing where it cannot be read, which is told."""
-    try:
-        known = (journal.read(path) or {"targets": {}})["targets"]
-        return {str(Key.parse(key)): Promise.parse(promise) for key, promise in known.items()}
-    except (StoreError, KeyError, TypeError, ValueError, AttributeError) as error:
-        logger.warning("what was promised for targets that are gone is not known: {} cannot be read: {}", path, error)
-        return {}

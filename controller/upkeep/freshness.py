@@ -38,21 +38,6 @@ class Promise:
         rule = rule_of(key, settings, orchestrated=orchestrated)
         return cls(rule, settings.expect.max_age, settings.timeout)
 
-    def as_dict(self) -> dict[str, Any]:
-        return {
-            "cron": self.rule.cron if self.rule else None,
-            "zone": self.rule.zone if self.rule else None,
-            "max_age": self.max_age.total_seconds() if self.max_age else None,
-            "timeout": self.timeout.total_seconds(),
-        }
-
-    @classmethod
-    def parse(cls, known: dict[str, Any]) -> "Promise":
-        """The opposite of `as_dict`; raises KeyError, TypeError, ValueError."""
-        rule = Rule(str(known["cron"]), str(known["zone"])) if known["cron"] else None
-        max_age = timedelta(seconds=known["max_age"]) if known["max_age"] else None
-        return cls(rule, max_age, timedelta(seconds=known["timeout"]))
-
 
 @dataclass(frozen=True, slots=True)
 class Freshness:

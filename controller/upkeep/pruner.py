@@ -18,7 +18,7 @@ from loguru import logger
 from controller.core.errors import InUse, LastGood, SidecarError, StoreError, UnknownRun
 from controller.core.key import Key
 from controller.core.manifest import Manifest
-from controller.core.records import moment, rfc3339
+from controller.core.records import rfc3339
 from controller.core.run import Report
 from controller.storage import journal
 from controller.storage.catalog import Catalog
@@ -167,25 +167,16 @@ class Pruner:
 
     def _watched(self, now: datetime) -> bool:
         """Look at the clock: whether it may be believed. Fails closed where nothing was written down before."""
-        before = self._trust or noted(self._path)
-        after = before.look(now) if before else Trust(now, now)
+        before = self._trust or journal.read(self._path, Trust)
+        after = before.look(now) if before else Trust(seen=now, since=now)
         if before and after.since != before.since:
             told = rfc3339(before.seen)
             logger.warning("the clock has jumped since {}, or nobody looked: nothing goes by its age for a day", told)
         if after is not before:
             with suppress(StoreError):  # Then it is noted the next time.
-                journal.write(self._path, {"schema": 1, "seen": rfc3339(after.seen), "since": rfc3339(after.since)})
+                journal.write(self._path, after)
         self._trust = after
         return after.is_trusted(now)
-
-
-def noted(path: Path) -> Trust | None:
-    """What was written down of the clock; None where it was not, or cannot be read."""
-    try:
-        found = journal.read(path)
-        return Trust(moment(found["seen"]), moment(found["since"])) if found else None
-    except (StoreError, KeyError, TypeError, ValueError):
-        return None
 
 
 def warn(key: Key, verdicts: Sequence[Verdict]) -> None:

@@ -15,6 +15,7 @@ from cronsim import CronSim
 
 from config.target import CommonSettings
 from controller.core.key import Key
+from controller.core.records import Time
 
 MACROS = {
     "@hourly": "0 * * * *",
@@ -76,10 +77,10 @@ class Standing:
     """Up to when a target's due times have been decided; outlives the process."""
 
     rule: str
-    decided: datetime
-    owed: datetime | None = None
+    decided: Time
+    owed: Time | None = None
     """A missed due time that is to be caught up; until the next one comes due, whose run does as well."""
-    before: datetime | None = None
+    before: Time | None = None
     """Up to when they had been decided once already, before the clock went back: those are not missed again."""
 
 

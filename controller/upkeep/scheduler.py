@@ -10,14 +10,14 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 from loguru import logger
+from pydantic import Field
 
 from controller.core.errors import SidecarError, Stopping, StoreError, TargetGone, UnknownTarget
 from controller.core.failure import Failure
-from controller.core.key import Key
-from controller.core.records import moment, rfc3339
+from controller.core.key import Key, KeyText
+from controller.core.records import Versioned, rfc3339
 from controller.core.run import Report
 from controller.storage import journal
 from controller.targets.target import Target
@@ -27,6 +27,12 @@ FILE = "schedule.json"
 FORGET = timedelta(days=90)
 """A target that is not listed for so long counts as new when it comes back."""
 AWAY = "the sidecar or its host was down, or the target was not there"
+
+
+class Standings(Versioned):
+    """What was decided for each target, by key."""
+
+    targets: dict[KeyText, Standing] = Field(default_factory=dict)
 
 
 class Scheduler:
@@ -45,7 +51,7 @@ class Scheduler:
         """`start` queues a run or raises `SidecarError`; `record` takes the report of a run that never was."""
         self._targets, self._start, self._record = targets, start, record
         self._path, self._orchestrated, self._clock = folder / FILE, orchestrated, clock
-        self._standings = remembered(self._path)
+        self._standings = (journal.read(self._path, Standings) or Standings()).targets
         self._upcoming: dict[str, tuple[Standing, datetime | None]] = {}
         self._written = True
         self._lock = threading.Lock()
@@ -124,17 +130,8 @@ class Scheduler:
         return replace(standing, owed=owed)
 
     def _write(self) -> None:
-        told = {
-            key: {
-                "rule": standing.rule,
-                "decided": rfc3339(standing.decided),
-                "owed": rfc3339(standing.owed) if standing.owed else None,
-                "before": rfc3339(standing.before) if standing.before else None,
-            }
-            for key, standing in sorted(self._standings.items())
-        }
         try:
-            journal.write(self._path, {"schema": 1, "targets": told})
+            journal.write(self._path, Standings(targets=dict(sorted(self._standings.items()))))
         except StoreError as error:
             if self._written:
                 logger.bind(code=error.code).error("what was due is remembered in memory only: {}", error)
@@ -165,21 +162,3 @@ def missed(target: Target, due: datetime, now: datetime, failure: Failure) -> Re
         finished=now,
         failure=failure,
     )
-
-
-def remembered(path: Path) -> dict[str, Standing]:
-    """What was decided, by key; what cannot be read is told and counts as new, since no backup may wait for it."""
-    try:
-        found = journal.read(path) or {}
-        return {key: standing_of(told) for key, told in found.get("targets", {}).items()}
-    except StoreError as error:
-        logger.bind(code=error.code).error("missed runs are not known: {}", error)
-    except (AttributeError, KeyError, TypeError, ValueError):
-        logger.bind(code="store-error").error("missed runs are not known: {} does not hold what it should", path)
-    return {}
-
-
-def standing_of(told: dict[str, Any]) -> Standing:
-    """Raises KeyError, TypeError or ValueError for anything but what `look` has written."""
-    owed, before = (moment(told[name]) if told[name] else None for name in ("owed", "before"))
-    return Standing(str(told["rule"]), moment(told["decided"]), owed, before)

@@ -14,7 +14,7 @@ from loguru import logger
 from config.settings import Verify
 from controller.core.errors import Damaged, SidecarError, Stopping, StoreError, UnknownRun
 from controller.core.manifest import Artifact
-from controller.core.records import moment, rfc3339
+from controller.core.records import Time, Versioned
 from controller.core.run import Report
 from controller.storage import capture, journal, marks
 from controller.storage.catalog import Catalog
@@ -31,6 +31,13 @@ CHUNK = 1 << 20
 
 Yield = Callable[[], None]
 """Is called after each chunk; may wait, and raise to give up."""
+
+
+class Rest(Versioned):
+    """Until when nothing is scrubbed, since the day's budget is used up."""
+
+    written: Time
+    until: Time
 
 
 class Verifier:
@@ -76,7 +83,7 @@ class Verifier:
             self._give_way()
             self.verify(report, self._give_way)
             rest = DAY * ((report.size or 0) / settings.budget)
-            journal.write(self._path, {"schema": 1, "written": rfc3339(now), "until": rfc3339(self._clock() + rest)})
+            journal.write(self._path, Rest(written=now, until=self._clock() + rest))
         except Stopping:
             return
         except SidecarError as error:
@@ -84,11 +91,8 @@ class Verifier:
 
     def _resting(self, now: datetime) -> datetime:
         """Until when the budget is used up; a clock that went back since does not prolong it."""
-        try:
-            known = journal.read(self._path)
-            return moment(known["until"]) if known and moment(known["written"]) <= now else now
-        except (StoreError, KeyError, TypeError, ValueError):
-            return now
+        known = journal.read(self._path, Rest)
+        return known.until if known and known.written <= now else now
 
     def _damage(self, report: Report, give_way: Yield) -> Iterator[str]:
         """What is wrong with each artifact; with both digests where there are two."""

@@ -10,7 +10,7 @@ from hypothesis import strategies as some
 
 from controller.core.key import Key
 from controller.core.run import Report
-from controller.upkeep.expectations import Expectations
+from controller.upkeep.expectations import Expectations, Written
 from controller.upkeep.freshness import Freshness, Promise, State, Status, ago, judge
 from controller.upkeep.schedule import Rule
 from tests.kit.world import POSTGRES, World, client, is_problem, local, serving
@@ -84,7 +84,9 @@ def test_what_is_not_fresh_does_not_become_fresh_by_waiting(first: int, more: in
 
 def test_a_promise_is_read_as_it_was_written() -> None:
     promise = Promise(NIGHTLY.rule, 6 * HOUR, 2 * HOUR)
-    assert Promise.parse(json.loads(json.dumps(promise.as_dict()))) == promise
+    written = Written.of(promise).model_dump_json()
+    assert json.loads(written) == {"cron": "0 3 * * *", "zone": "UTC", "max_age": 21600.0, "timeout": 7200.0}
+    assert Written.model_validate_json(written, strict=True).promise() == promise
 
 
 def test_the_verdict_counts_what_is_wrong_and_is_good_only_without_it() -> None:

@@ -232,7 +232,7 @@ def test_a_clock_that_nobody_has_watched_is_not_trusted(tmp_path: Path) -> None:
     [(timedelta(0), True), (JUMP, True), (JUMP + timedelta(seconds=1), False), (timedelta(seconds=-1), False)],
 )
 def test_the_clock_is_trusted_unless_it_goes_back_or_jumps(later: timedelta, *, trusted: bool) -> None:
-    seen = Trust(NOW, NOW - 2 * SETTLES)
+    seen = Trust(seen=NOW, since=NOW - 2 * SETTLES)
     assert seen.look(NOW + later).is_trusted(NOW + later) is trusted
 
 
