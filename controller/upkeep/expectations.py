@@ -12,7 +12,7 @@ from typing import Annotated, Self
 
 from cronsim import CronSim, CronSimError
 from loguru import logger
-from pydantic import AfterValidator, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
 from config.cron import Timezone
 from controller.backup.jobs import Jobs
@@ -29,8 +29,7 @@ FILE = "promises.json"
 NONE_OF_OURS = ("disabled", "replica")
 
 
-Span = Annotated[timedelta, Field(strict=False, ge=timedelta(0), le=timedelta(days=36_500))]
-"""Seconds."""
+Seconds = Annotated[float, Field(ge=0, le=100 * 365 * 86_400, allow_inf_nan=False)]
 
 
 def readable(cron: str) -> str:
@@ -47,19 +46,19 @@ class Written(Record):
 
     cron: Annotated[str, AfterValidator(readable)] | None
     zone: Timezone | None
-    max_age: Span | None
-    timeout: Span
-
-    model_config = ConfigDict(ser_json_timedelta="float")
+    max_age: Seconds | None
+    timeout: Seconds
 
     @classmethod
     def of(cls, promise: Promise) -> Self:
         cron, zone = (promise.rule.cron, promise.rule.zone) if promise.rule else (None, None)
-        return cls(cron=cron, zone=zone, max_age=promise.max_age, timeout=promise.timeout)
+        max_age = promise.max_age.total_seconds() if promise.max_age else None
+        return cls(cron=cron, zone=zone, max_age=max_age, timeout=promise.timeout.total_seconds())
 
     def promise(self) -> Promise:
         rule = Rule(self.cron, self.zone) if self.cron and self.zone else None
-        return Promise(rule, self.max_age, self.timeout)
+        max_age = timedelta(seconds=self.max_age) if self.max_age else None
+        return Promise(rule, max_age, timedelta(seconds=self.timeout))
 
 
 class Promises(Versioned):
