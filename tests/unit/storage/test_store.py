@@ -104,8 +104,8 @@ def test_everything_is_durable_before_what_relies_on_it(store: Store, monkeypatc
         draft.publish(manifest())
 
     assert done == [
-        *("sync a.zst.partial", "name a.zst"),
-        *("sync manifest.json.partial", f"sync {RUN}", "name manifest.json", f"sync {RUN}"),
+        *("sync a.zst.partial", "name a.zst", f"sync {RUN}"),
+        *("sync manifest.json.partial", "name manifest.json", f"sync {RUN}"),
     ]
 
 
