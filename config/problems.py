@@ -1,6 +1,6 @@
 """One thing wrong with a label or with the operator's file: where, what, and what to do about it."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Literal
 
 Severity = Literal["error", "warning"]
@@ -25,9 +25,6 @@ class Problem:
 
     def __str__(self) -> str:
         return f"{self.place}: {self.message} [{self.code}] {self.hint}"
-
-    def as_dict(self) -> dict[str, str]:
-        return asdict(self)
 
 
 class ConfigurationError(Exception):

@@ -5,17 +5,20 @@ client whose connection broke, or that was told to come back, gets it, and the n
 """
 
 import asyncio
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
 from starlette.concurrency import run_in_threadpool
 
 from controller.api.problems import Refused, run_failed
-from controller.backup.jobs import Job
+from controller.backup.jobs import Job, Jobs
 from controller.core.errors import Busy, TargetUnsuitable
 from controller.core.key import Key
 from controller.core.run import Report
 from controller.storage.bundle import Bundle, of_runs
-from controller.views.facade import Sidecar
+from controller.storage.leases import Leases
+from controller.storage.store import Store
+from controller.targets.target import Target
 
 KEPT = 600.0
 """Seconds for which an answer that nobody fetched is kept."""
@@ -36,8 +39,16 @@ class Export:
 class Exports:
     """Belongs to one event loop."""
 
-    def __init__(self, sidecar: Sidecar) -> None:
-        self._sidecar = sidecar
+    def __init__(
+        self,
+        targets: Callable[[], Sequence[Target]],
+        start: Callable[[Key, str], Job],
+        jobs: Jobs,
+        store: Store,
+        leases: Leases,
+    ) -> None:
+        self._targets, self._start_run = targets, start
+        self._jobs, self._store, self._leases = jobs, store, leases
         self._open: dict[str, Export] = {}
         self._joining, self._closing = asyncio.Lock(), asyncio.Event()
 
@@ -48,7 +59,7 @@ class Exports:
             if name not in self._open:
                 jobs = await run_in_threadpool(self._start, key)
                 export = Export(jobs, asyncio.create_task(self._packed(jobs)))
-                self._sidecar.leases.take(export.runs)
+                self._leases.take(export.runs)
                 export.bundle.add_done_callback(lambda bundle: self._keep(export, bundle))
                 self._open[name] = export
             return self._open[name]
@@ -69,7 +80,7 @@ class Exports:
         for name, export in list(self._open.items()):
             if set(export.runs) == set(runs):
                 del self._open[name]
-                self._sidecar.leases.give(export.runs)
+                self._leases.give(export.runs)
 
     def close(self) -> None:
         """Let everybody who waits go."""
@@ -86,7 +97,7 @@ class Exports:
         for report in reports:
             if report.state != "succeeded":
                 raise run_failed(report)
-        return await run_in_threadpool(of_runs, self._sidecar.store, [(report.target, report.id) for report in reports])
+        return await run_in_threadpool(of_runs, self._store, [(report.target, report.id) for report in reports])
 
     def _start(self, key: Key | None) -> tuple[Job, ...]:
         return tuple(self._start_one(one) for one in ([key] if key else self._all()))
@@ -95,14 +106,14 @@ class Exports:
         """A new run, or the one that the target has under way."""
         while True:
             try:
-                return self._sidecar.start(key, "export")
+                return self._start_run(key, "export")
             except Busy as busy:
-                if job := self._sidecar.jobs.job(busy.run):
+                if job := self._jobs.job(busy.run):
                     return job
 
     def _all(self) -> list[Key]:
         """Raises `TargetUnsuitable` when one is broken: a backup of everything may not lack it in silence."""
-        targets = [target for target in self._sidecar.targets() if target.state in WANTED]
+        targets = [target for target in self._targets() if target.state in WANTED]
         if not targets:
             hint = "Set `backup.enable=true` and `backup.strategy` on a container; `backup-sidecar targets` lists them."
             raise Refused(409, "no-targets", "There is nothing to back up.", hint=hint)

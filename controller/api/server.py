@@ -97,7 +97,7 @@ class Server:
     def __init__(self, sidecar: Sidecar) -> None:
         loaded = sidecar.loaded
         self.host, self.port, self.socket = loaded.settings.api.host, loaded.settings.api.port, sidecar.socket
-        self._exports = Exports(sidecar)
+        self._exports = Exports(sidecar.targets, sidecar.start, sidecar.jobs, sidecar.store, sidecar.leases)
         local = Limited(build(sidecar, self._exports), sidecar.redact)
         network = Authenticated(local, lambda: sidecar.loaded.api_token, sidecar.redact)
         self._servers = (silent(network), silent(local))

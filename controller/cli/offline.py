@@ -1,6 +1,7 @@
 """Commands that need no running `serve`."""
 
 import shlex
+from dataclasses import asdict
 from importlib.metadata import version as installed
 
 from rich.text import Text
@@ -18,6 +19,7 @@ from controller.targets.helper_containers import Helpers
 from controller.targets.scope import find_scope
 from controller.targets.survey import Surveyor
 from controller.targets.target import Target
+from controller.views.targets import described
 from strategies import discover
 
 
@@ -34,8 +36,10 @@ def check(as_json: AsJson = False) -> int:
     problems = (*loaded.problems, *folders.problems(loaded), *problems)
     broken = [target for target in targets if target.state == "problem"]
     if as_json:
-        shown = [problem.as_dict() for problem in problems]
-        show_json({"problems": shown, "targets": [target.as_dict() for target in targets]})
+        views = [described(target, loaded.secrets) for target in targets]
+        show_json(
+            {"problems": list(map(asdict, problems)), "targets": [view.model_dump(mode="json") for view in views]}
+        )
     else:
         show_problems(problems)
         for target in targets:
@@ -55,7 +59,7 @@ def explain(key: TargetKey, as_json: AsJson = False) -> int:
     if target.options is not None and target.state != "absent":
         target = surveyed(target, loaded)
     if as_json:
-        show_json(target.as_dict())
+        show_json(described(target, loaded.secrets).model_dump(mode="json"))
         return program.OK
     if target.resolved:
         redact = loaded.secrets.with_also(target.resolved.sensitive).redact
@@ -66,11 +70,11 @@ def explain(key: TargetKey, as_json: AsJson = False) -> int:
             "VALUE",
             "FROM",
         )
-    plan = target.as_dict()["plan"] or {"dumps": [], "helper": False}
-    by = ", by a helper container" if plan["helper"] else ""
-    for dump in plan["dumps"]:
-        does = shlex.join(dump["argv"]) if dump["argv"] else f"archive of {dump['archive']}"
-        out.print(Text(f"\ndump {dump['name']} ({dump['format']}{by}):\n  {does}"))
+    plan = described(target, loaded.secrets).plan
+    by = ", by a helper container" if plan and plan.helper else ""
+    for dump in plan.dumps if plan else ():
+        does = shlex.join(dump.argv) if dump.argv else f"archive of {dump.archive}"
+        out.print(Text(f"\ndump {dump.name} ({dump.format}{by}):\n  {does}"))
     show_problems(target.problems)
     return program.SOME if target.state == "problem" else program.OK
 

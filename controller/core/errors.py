@@ -60,9 +60,6 @@ class SidecarError(Exception):
     def __str__(self) -> str:
         return f"{self.message}. {self.hint}" if self.hint else self.message
 
-    def as_dict(self) -> dict[str, object]:
-        return {"code": self.code, "message": self.message, "hint": self.hint, "transient": self.transient}
-
 
 class EngineError(SidecarError):
     """The Docker engine, not the target, is the trouble."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from controller.core.key import Key
 from controller.core.records import Record, Time
@@ -63,10 +63,6 @@ class Manifest(Record):
     suspicious: tuple[str, ...] = ()
     """Why it may not be what it should, known before it was published."""
     artifacts: tuple[Artifact, ...]
-
-    model_config = ConfigDict(
-        alias_generator=lambda name: name.rstrip("_"), validate_by_name=True, serialize_by_alias=True
-    )
 
     @property
     def size(self) -> int:

@@ -1,6 +1,6 @@
 """Keeps the sidecar's lease at the orchestrator, and tells it what ended while it was away.
 
-Apart, because it says that the sidecar lives, and nothing of how fresh its backups are.
+It says that the sidecar lives; a lease that holds does not say that backups are fresh.
 """
 
 import json
@@ -8,22 +8,19 @@ import random
 import threading
 import time
 from collections import deque
-from datetime import UTC, datetime
 from math import isfinite
 from typing import Any
 
 from loguru import logger
 
-from controller.core.errors import SidecarError
 from controller.core.events import RunEnded
-from controller.core.records import rfc3339
 from controller.core.run import Report
 from controller.outbound.sender import send
 from controller.outbound.signing import signed_headers
-from controller.views import schemas
+from controller.views.announcement import Announcer, Greeting
 from controller.views.facade import Sidecar
+from controller.views.targets import TargetViews
 
-SCHEMA = 1
 TIMEOUT, TIMEOUT_OF_FAREWELL = 10.0, 2.0
 """Seconds that the orchestrator has for each step of an answer."""
 LOOK_EVERY = 0.5
@@ -47,7 +44,19 @@ class Heartbeat:
         settings, key = sidecar.loaded.settings.orchestrator, sidecar.loaded.orchestrator_key
         assert settings is not None
         assert key is not None
-        self._sidecar, self._key = sidecar, key
+        self._key, self._events = key, sidecar.events
+        self._announcer = Announcer(
+            sidecar.identity,
+            sidecar.instance,
+            sidecar.version,
+            loaded=lambda: sidecar.loaded,
+            own_address=lambda: sidecar.own_address,
+            targets=sidecar.targets,
+            views=TargetViews(lambda: sidecar.loaded.secrets, sidecar.catalog, sidecar.expectations, sidecar.next_due),
+            jobs=sidecar.jobs,
+            expectations=sidecar.expectations,
+            problems=lambda: sidecar.problems,
+        )
         self._url = f"{settings.url}/v1/sidecars/{sidecar.identity}"
         self._interval = settings.interval.total_seconds()
         self._backlog: deque[Report] = deque(maxlen=BACKLOG)
@@ -57,7 +66,7 @@ class Heartbeat:
         self._thread = threading.Thread(target=self._loop, name="heartbeat", daemon=True)
 
     def start(self) -> None:
-        self._sidecar.events.subscribe(RunEnded, self._enqueue)
+        self._events.subscribe(RunEnded, self._enqueue)
         self._thread.start()
 
     def stop(self) -> None:
@@ -70,7 +79,7 @@ class Heartbeat:
         if self._outcome == "accepted" and not self._thread.is_alive():
             if self._backlog:
                 self._beat(TIMEOUT_OF_FAREWELL)
-            self._send("DELETE", self._greeting(), TIMEOUT_OF_FAREWELL)
+            self._send("DELETE", self._announcer.greeting(), TIMEOUT_OF_FAREWELL)
 
     @property
     def alive(self) -> bool:
@@ -96,7 +105,7 @@ class Heartbeat:
         while not self._stopping.is_set() and (left := until - time.monotonic()) > 0:
             if self._failures:
                 self._stopping.wait(left)
-            elif self._ended.wait(min(left, LOOK_EVERY)) or self._fingerprint() != self._told:
+            elif self._ended.wait(min(left, LOOK_EVERY)) or self._announcer.fingerprint() != self._told:
                 return
 
     def _beat(self, timeout: float) -> float:
@@ -104,9 +113,9 @@ class Heartbeat:
         self._ended.clear()
         with self._lock:
             telling = list(self._backlog)[:TOLD_AT_ONCE]
-        told = self._fingerprint()
+        told = self._announcer.fingerprint()
         interval = self._interval
-        status, answer = self._send("PUT", self._body(telling), timeout)
+        status, answer = self._send("PUT", self._announcer.announcement(LEASE * interval, telling), timeout)
         if 200 <= status < 300:
             self._told, self._failures = told, 0
             self._note("accepted", "orchestrator has accepted the heartbeat")
@@ -141,48 +150,9 @@ class Heartbeat:
             self._outcome = outcome
             logger.log("INFO" if outcome == "accepted" else "WARNING", "{}", message)
 
-    def _greeting(self) -> Json:
-        sidecar = self._sidecar
-        return {
-            "schema": SCHEMA,
-            "id": sidecar.identity,
-            "instance": sidecar.instance,
-            "sent": rfc3339(datetime.now(UTC)),
-        }
-
-    def _body(self, telling: list[Report]) -> Json:
-        """Everything that the orchestrator needs to know the sidecar by, and to call it."""
-        sidecar = self._sidecar
-        return self._greeting() | {
-            "url": self._own_url(),
-            "versions": {"sidecar": sidecar.version, "contract": "v1"},
-            "lease": {"ttl_seconds": round(LEASE * self._interval, 3)},
-            "targets": [schemas.summary(sidecar, target) for target in sidecar.targets()],
-            "running": [schemas.run(job.report) for job in sidecar.jobs.active()],
-            "ended": [schemas.run(report) for report in telling],
-            "freshness": sidecar.expectations.status().as_dict(),
-            "problems": [problem.as_dict() for problem in sidecar.problems],
-        }
-
-    def _own_url(self) -> str | None:
-        """Where the orchestrator can call; None when the sidecar is not on its network."""
-        api = self._sidecar.loaded.settings.api
-        if api.advertise:
-            return api.advertise
-        try:
-            address = self._sidecar.own_address
-        except SidecarError:
-            return None
-        return f"http://{address}:{api.port}" if address else None
-
-    def _fingerprint(self) -> str:
-        """Changes with what should be told at once."""
-        targets = [(str(target.key), target.state, target.problems) for target in self._sidecar.targets()]
-        return repr((targets, self._sidecar.expectations.status().verdict))
-
-    def _send(self, method: str, message: Json, timeout: float) -> tuple[int, Json]:
+    def _send(self, method: str, message: Greeting, timeout: float) -> tuple[int, Json]:
         """Status and answer; 0 and a reason where there was none."""
-        body = json.dumps(message, separators=(",", ":")).encode()
+        body = message.model_dump_json().encode()
         headers = {"Content-Type": "application/json", **signed_headers(self._key, body, time.time())}
         answer = send(method, self._url, body, headers, timeout)
         return answer.status, parsed(answer.body) if answer.good else {"reason": answer.reason}

@@ -21,7 +21,7 @@ from controller.targets.scope import PROJECT, Scope
 from controller.targets.session import Session
 from controller.targets.survey import Survey, Surveyor, suitable
 from controller.targets.target import LIVE, Target
-from strategies.base import Archive, Exec, Feed, Options, Put, Restore, Run, Strategy, Wanted
+from strategies.base import Options, Restore, Strategy, Wanted
 
 LONGEST = 24 * 3600.0
 """Seconds after which a restore is given up; one that goes on is seen, and can be cancelled, all the time."""
@@ -69,25 +69,6 @@ class Prepared:
     in_the_way: tuple[str, ...]
     elsewhere: str
     """The options that name another place, for a message."""
-
-    def as_dict(self) -> dict[str, Any]:
-        """For API and CLI; redacted by the caller."""
-        return {
-            "target": str(self.manifest.target),
-            "run": self.manifest.run,
-            "strategy": self.manifest.strategy,
-            "container": self.destination.container.name,
-            "where": self.restore.where,
-            "artifacts": [
-                {"name": one.artifact.name, "plain_size": one.artifact.plain_size, "counted": len(one.artifact.counts)}
-                for one in self.sources.values()
-            ],
-            "in_the_way": list(self.in_the_way),
-            "steps": [shown(step) for step in self.restore.steps],
-            "compares": {name: source(count.source) for name, count in self.restore.counts.items()},
-            "finish": [list(argv) for argv in self.restore.finish],
-            "warnings": list(self.restore.warnings),
-        }
 
 
 class Decider:
@@ -237,15 +218,3 @@ def reachable(container: Listed, scope: Scope) -> bool:
         and any(endpoint.id in scope.networks for endpoint in container.networks.values())
         and (scope.project is None or container.labels.get(PROJECT) == scope.project)
     )
-
-
-def shown(step: Run | Feed | Put) -> dict[str, Any]:
-    """A step as JSON: what is run, with which artifact on its standard input, and how it is undone."""
-    if isinstance(step, Put):
-        return {"artifact": step.artifact, "put": step.folder}
-    undo = {"undo": list(step.undo)} if step.undo else {}
-    return ({"artifact": step.artifact} if isinstance(step, Feed) else {}) | {"argv": list(step.argv)} | undo
-
-
-def source(found: Exec | Archive) -> dict[str, Any]:
-    return {"argv": list(found.argv)} if isinstance(found, Exec) else {"archive": found.path}

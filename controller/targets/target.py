@@ -1,17 +1,16 @@
 """One thing to back up, as labels, file and probes describe it."""
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 from config.problems import Problem
 from config.resolve import Resolved
 from config.target import TargetSettings
 from controller.core.errors import TargetGone, TargetUnsuitable
 from controller.core.key import Key
-from controller.core.redaction import SENSITIVE
 from controller.engine.models import Listed
 from controller.targets.survey import Survey
-from strategies.base import Archive, Exec, Options
+from strategies.base import Options
 
 LIVE = {"running", "paused", "restarting"}
 
@@ -60,48 +59,9 @@ class Target:
         assert self.settings is not None and self.options is not None  # noqa: PT018  # A state that cannot be.
         return self.settings, self.options
 
-    def as_dict(self) -> dict[str, Any]:
-        """For API, CLI and heartbeat; values of variables whose names say that they are secret are left out."""
-        return {
-            "key": str(self.key),
-            "state": self.state,
-            "strategy": self.strategy,
-            "container": {"id": self.container.id, "name": self.container.name, "image": self.container.image},
-            "problems": [problem.as_dict() for problem in self.problems],
-            "settings": shown(self.settings) if self.settings else {},
-            "provenance": dict(self.resolved.provenance) if self.resolved else {},
-            "plan": planned(self.survey) if self.survey else None,
-        }
-
     def with_survey(self, survey: Survey) -> "Target":
         return replace(self, state="ready", survey=survey, problems=self.resolved.problems if self.resolved else ())
 
     def with_problem(self, problem: Problem) -> "Target":
         known = self.resolved.problems if self.resolved else ()
         return replace(self, state="problem", survey=None, problems=(*known, problem))
-
-
-def shown(settings: TargetSettings) -> dict[str, Any]:
-    """Settings as JSON by the labels' names, without secret values."""
-    values: dict[str, Any] = settings.model_dump(mode="json", by_alias=True)
-    values["env"] = {name: "***" if SENSITIVE.search(name) else value for name, value in settings.env.items()}
-    return values
-
-
-def planned(survey: Survey) -> dict[str, Any]:
-    """A plan as JSON: what would run, what would come out, how it would be proved."""
-    return {
-        "shell": survey.facts.shell,
-        "helper": survey.helper is not None,
-        "warnings": list(survey.plan.warnings),
-        "dumps": [
-            {
-                "name": dump.name,
-                "format": dump.format,
-                "argv": list(dump.source.argv) if isinstance(dump.source, Exec) else [],
-                "archive": dump.source.path if isinstance(dump.source, Archive) else None,
-                "check": dump.check is not None,
-            }
-            for dump in survey.plan.dumps
-        ],
-    }

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
-from typing import Any, Literal
+from typing import Literal
 
 from config.fields import written
 from config.target import TargetSettings
@@ -16,7 +16,7 @@ from controller.core.records import rfc3339
 from controller.core.run import Report
 from controller.upkeep.schedule import GRACE, Rule, rule_of
 
-State = Literal["fresh", "late", "stale", "never", "unknown"]
+FreshnessState = Literal["fresh", "late", "stale", "never", "unknown"]
 """`late`: a due time has passed without a good run; `stale`: two have, or the last good run is older than `max-age`;
 `never`: there is no good run; `unknown`: nothing was promised, or the clock is wrong. Only `fresh` is good."""
 AHEAD = timedelta(hours=1)
@@ -44,16 +44,11 @@ class Freshness:
     """The verdict on one target, and why, in plain words."""
 
     key: Key
-    state: State
+    state: FreshnessState
     reason: str
     good: Report | None = None
     present: bool = True
     """Whether its container is there."""
-
-    def as_dict(self) -> dict[str, Any]:
-        good = {"run": self.good.id, "time": rfc3339(self.good.time), "size": self.good.size} if self.good else None
-        told = {"key": str(self.key), "state": self.state, "reason": self.reason}
-        return told | {"last_good": good, "present": self.present}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,19 +72,13 @@ class Status:
         told += [f"{len(self.damaged)} damaged {'run' if len(self.damaged) == 1 else 'runs'}"] if self.damaged else []
         return f"not safe: {', '.join(told) or 'there is nothing to back up'}"
 
-    def as_dict(self) -> dict[str, Any]:
-        return {
-            "safe": self.safe,
-            "verdict": self.verdict,
-            "targets": [one.as_dict() for one in self.targets],
-            "damaged": [{"run": run.id, "key": str(run.target), "reason": run.damaged} for run in self.damaged],
-        }
+
+ORDER: Sequence[FreshnessState] = ("stale", "never", "late", "unknown", "fresh")
 
 
-ORDER: Sequence[State] = ("stale", "never", "late", "unknown", "fresh")
-
-
-def judge(promise: Promise | None, good: Report | None, now: datetime, *, under_way: bool) -> tuple[State, str]:
+def judge(
+    promise: Promise | None, good: Report | None, now: datetime, *, under_way: bool
+) -> tuple[FreshnessState, str]:
     """State and reason of a target; `promise` is None where its settings are not known."""
     if good is None:
         return "never", "there is no good run"

@@ -1,68 +1,161 @@
-"""What is shown of targets and runs, as JSON values; secrets end here.
+"""What goes over every wire, as models: runs, drills, restores, problems and the status."""
 
-Apart, because API and heartbeat show the same.
-"""
+from collections.abc import Mapping
+from typing import Any, Literal, Self, TypeVar, get_args, get_origin
 
-from typing import Any
+from pydantic import BaseModel, JsonValue, computed_field
 
-from controller.core.drill import Drill
-from controller.core.records import rfc3339
+from config.problems import Severity
+from controller.core.drill import Drill, DrillState
+from controller.core.key import Key
+from controller.core.records import Record, Time
 from controller.core.redaction import Redact
+from controller.core.restoration import Restoration
 from controller.core.run import Report
-from controller.targets.target import Target
-from controller.views.facade import Sidecar
+from controller.upkeep.freshness import Freshness, FreshnessState, Status
 
-LONG = ("settings", "provenance", "plan")
-"""Of a target; shown of one, not in a list."""
-
-
-def run(report: Report) -> dict[str, Any]:
-    """A report, with its target's key in one piece beside the parts."""
-    return report.model_dump(mode="json") | {"key": str(report.target)}
+JsonObject = dict[str, JsonValue]
+Value = TypeVar("Value")
 
 
-def drill(found: Drill) -> dict[str, Any]:
-    """A drill, with its target's key in one piece beside the parts."""
-    return found.model_dump(mode="json") | {"key": str(found.target)}
+class View(Record):
+    """Something of the program's, as others see it."""
+
+    @classmethod
+    def of(cls, shown: Any) -> Self:
+        """From whatever has attributes of these names."""
+        return cls.model_validate(shown, from_attributes=True)
 
 
-def outcome(found: Drill | None) -> dict[str, Any] | None:
-    """A drill in brief, without what was compared."""
-    if found is None:
-        return None
-    told = found.model_dump(mode="json", include={"id", "run", "state", "finished"})
-    return told | {"compared": len(found.compared), "code": found.failure.code if found.failure else None}
+class Keyed(View):
+    """What belongs to a target, with the target's key in one piece beside its parts."""
+
+    target: Key
+
+    @computed_field  # type: ignore[prop-decorator]  # As pydantic documents it.
+    @property
+    def key(self) -> str:
+        return str(self.target)
 
 
-def target(sidecar: Sidecar, found: Target) -> dict[str, Any]:
-    """One target with its last good run and its next; no value of a secret of the file, the labels or the container."""
-    known = (found.resolved.sensitive if found.resolved else ()) + (found.survey.sensitive if found.survey else ())
-    shown: dict[str, Any] = redacted(found.as_dict(), sidecar.loaded.secrets.with_also(known).redact)
-    good = sidecar.catalog.last_good(found.key)
-    due = sidecar.next_due(found.key)
-    last, passed = sidecar.drills.last(found.key), sidecar.drills.last_good(found.key)
-    fresh = sidecar.expectations.of(found)
-    return shown | {
-        "last_good": run(good) if good else None,
-        "last_drill": outcome(last),
-        "last_good_drill": outcome(passed),
-        "next_due": rfc3339(due) if due else None,
-        "freshness": {"state": fresh.state, "reason": fresh.reason},
-    }
+class RunView(Keyed, Report):
+    """A run, while it is under way and afterwards."""
 
 
-def summary(sidecar: Sidecar, found: Target) -> dict[str, Any]:
-    """One target in a list."""
-    shown = target(sidecar, found)
-    return {name: value for name, value in shown.items() if name not in LONG}
+class DrillView(Keyed, Drill):
+    """A drill, while it is under way and afterwards."""
 
 
-def redacted(value: Any, redact: Redact) -> Any:
-    """The same JSON value with every text in it redacted, keys included."""
+class RestoreView(Keyed, Restoration):
+    """A restore, while it is under way and afterwards."""
+
+
+class DrillSummary(View):
+    """A drill in brief."""
+
+    id: str
+    run: str
+    state: DrillState
+    finished: Time | None
+    compared: int
+    """How many things were counted at the dump and again after the restore."""
+    code: str | None
+    """Why it failed."""
+
+    @classmethod
+    def of(cls, shown: Drill) -> Self:
+        code = shown.failure.code if shown.failure else None
+        facts = shown.model_dump(include={"id", "run", "state", "finished"})
+        return cls(**facts, compared=len(shown.compared), code=code)
+
+
+class ProblemView(View):
+    """One thing that is wrong with a label, with the file, or with the sidecar's place."""
+
+    code: str
+    place: str
+    message: str
+    hint: str
+    severity: Severity
+
+
+class ErrorView(View):
+    """Why something could not be done."""
+
+    code: str
+    message: str
+    hint: str
+    transient: bool
+    """The same may succeed later."""
+
+
+class StoredRun(View):
+    """A good run in brief."""
+
+    run: str
+    time: Time
+    size: int | None
+
+
+class DamagedRun(View):
+    """A stored run whose bytes are not what was written."""
+
+    run: str
+    key: str
+    reason: str
+
+
+class FreshnessView(View):
+    """How old a target's last good run is against what was promised."""
+
+    key: str
+    state: FreshnessState
+    reason: str
+    last_good: StoredRun | None
+    present: bool
+    """Whether its container is there."""
+
+    @classmethod
+    def of(cls, shown: Freshness) -> Self:
+        good = shown.good
+        last = StoredRun(run=good.id, time=good.time, size=good.size) if good else None
+        return cls(key=str(shown.key), state=shown.state, reason=shown.reason, last_good=last, present=shown.present)
+
+
+class StatusView(View):
+    """The answer to "am I safe?"."""
+
+    safe: bool
+    verdict: str
+    targets: tuple[FreshnessView, ...]
+    damaged: tuple[DamagedRun, ...]
+
+    @classmethod
+    def of(cls, shown: Status) -> Self:
+        return cls(
+            safe=shown.safe,
+            verdict=shown.verdict,
+            targets=tuple(map(FreshnessView.of, shown.targets)),
+            damaged=tuple(DamagedRun(run=run.id, key=str(run.target), reason=run.damaged) for run in shown.damaged),
+        )
+
+
+def redacted(value: Value, redact: Redact) -> Value:
+    """The same with every text in it redacted, names included; a word of our own vocabulary is no secret."""
+    shown: Any = value
     if isinstance(value, str):
-        return redact(value)
-    if isinstance(value, dict):
-        return {redact(name): redacted(item, redact) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [redacted(item, redact) for item in value]
-    return value
+        shown = redact(value)
+    elif isinstance(value, BaseModel):
+        texts = {name: item for name, item in value if not is_vocabulary(type(value).model_fields[name].annotation)}
+        shown = value.model_copy(update={name: redacted(item, redact) for name, item in texts.items()})
+    elif isinstance(value, Mapping):
+        shown = {redact(name): redacted(item, redact) for name, item in value.items()}
+    elif isinstance(value, list | tuple):
+        shown = type(value)(redacted(item, redact) for item in value)
+    result: Value = shown
+    return result
+
+
+def is_vocabulary(annotation: Any) -> bool:
+    """Whether a field holds one of a few known words."""
+    return any(get_origin(kind) is Literal for kind in (annotation, *get_args(annotation)))

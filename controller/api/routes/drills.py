@@ -1,34 +1,54 @@
-"""Routes about drills, and about the chain of proof that ends with one."""
+"""Drills, and the chain of proof that ends with one."""
 
-from typing import Annotated, Any
+from collections.abc import Callable
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Response
 
-from controller.api.target_keys import TargetKey
-from controller.views import proof, schemas
-from controller.views.facade import Sidecar
+from controller.api.parameters import RunId, TargetKey, Trigger
+from controller.core.errors import UnknownRun
+from controller.core.key import Key
+from controller.core.redaction import Redact
+from controller.drill.drills import Drills
+from controller.restore.restores import Restores
+from controller.storage.catalog import Catalog
+from controller.storage.store import Store
+from controller.targets.target import Target
+from controller.views.proof import ProofView, chain
+from controller.views.schemas import DrillView, redacted
 
-RunId = Annotated[str, Query(max_length=64, description="Which run; by default the last good one.")]
 
-
-def drills(sidecar: Sidecar) -> APIRouter:
-    """Starting, asking, and the proof."""
+def drill_routes(
+    target: Callable[[Key], Target],
+    drills: Drills,
+    restores: Restores,
+    catalog: Catalog,
+    store: Store,
+    *,
+    redact: Redact,
+) -> APIRouter:
     routes = APIRouter(tags=["drills"])
 
     @routes.post("/v1/targets/{key:path}/drills", status_code=202, summary="Rehearse a restore")
-    def start_drill(request: Request, response: Response, key: TargetKey, run: RunId = "") -> dict[str, Any]:
-        sidecar.target(key).demand_runnable()
-        trigger = "cli" if request["server"][1] is None else "api"  # A unix socket has no port.
-        drill = sidecar.drills.start(key, trigger, run or None)
+    def start_drill(response: Response, key: TargetKey, trigger: Trigger, run: RunId = "") -> DrillView:
+        target(key).demand_runnable()
+        drill = drills.start(key, trigger, run or None)
         response.headers["Location"] = f"/v1/drills/{drill.id}"
-        return schemas.drill(drill)
+        return DrillView.of(drill)
 
     @routes.get("/v1/drills/{drill}")
-    def show_drill(drill: str) -> dict[str, Any]:
-        return schemas.drill(sidecar.drills.get(drill))
+    def show_drill(drill: str) -> DrillView:
+        return DrillView.of(drills.get(drill))
 
     @routes.get("/v1/targets/{key:path}/proof", summary="When dumped, how proved, when restored, what was compared")
-    def show_proof(key: TargetKey, run: RunId = "") -> dict[str, Any]:
-        return proof.chain(sidecar, key, run or None)
+    def show_proof(key: TargetKey, run: RunId = "") -> ProofView:
+        manifest = store.manifest(key, run or newest(key))
+        proof = chain(manifest, catalog.drill_of(manifest.run), restores.of_run(manifest.run))
+        return redacted(proof, redact)
+
+    def newest(key: Key) -> str:
+        good = catalog.last_good(key)
+        if good is None:
+            raise UnknownRun(f"{key} has no good run", hint="Back it up first.")
+        return good.id
 
     return routes

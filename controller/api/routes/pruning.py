@@ -1,51 +1,80 @@
 """Deleting stored runs, by the policy and by hand."""
 
-from typing import Annotated, Any
+from collections.abc import Callable, Sequence
+from typing import Annotated, Self
 
 from fastapi import APIRouter, Query
 
-from controller.api.target_keys import parsed
-from controller.core.records import rfc3339
-from controller.upkeep.pruner import Outcome
-from controller.upkeep.retention import series_of
-from controller.views import schemas
-from controller.views.facade import Sidecar
+from controller.api.parameters import parsed
+from controller.backup.jobs import Jobs
+from controller.core.key import Key
+from controller.core.records import Time
+from controller.targets.target import Target
+from controller.upkeep.pruner import Outcome, Pruner
+from controller.upkeep.retention import Series, series_of
+from controller.views.schemas import ErrorView, RunView, View
 
 
-def pruning(sidecar: Sidecar) -> APIRouter:
-    """Prune, or only ask what would go; delete one run."""
+class PruneOutcome(View):
+    """What became of one run, or would."""
+
+    run: str
+    target: str
+    time: Time
+    size: int | None
+    series: Series
+    stays: bool
+    rules: tuple[str, ...]
+    """What keeps it."""
+    cause: str
+    """Why it goes."""
+    deleted: bool
+    error: ErrorView | None
+    """Why it is still there, though nothing keeps it."""
+
+    @classmethod
+    def of(cls, shown: Outcome) -> Self:
+        verdict, run = shown.verdict, shown.verdict.run
+        return cls(
+            run=run.id,
+            target=str(run.target),
+            time=run.time,
+            size=run.size,
+            series=series_of(run),
+            stays=verdict.stays,
+            rules=verdict.rules,
+            cause=verdict.cause,
+            deleted=shown.deleted,
+            error=ErrorView.of(shown.error) if shown.error else None,
+        )
+
+
+class PruneView(View):
+    """What was deleted and what stays, or would."""
+
+    dry_run: bool
+    runs: tuple[PruneOutcome, ...]
+
+
+def prune_routes(
+    targets: Callable[[], Sequence[Target]], target: Callable[[Key], Target], pruner: Pruner, jobs: Jobs
+) -> APIRouter:
     routes = APIRouter(tags=["runs"])
+    find = target
 
     @routes.post("/v1/prune", summary="Delete what the policy does not keep")
     def prune(
         target: Annotated[str, Query(description="Key of the only target; else all.")] = "",
         dry_run: Annotated[bool, Query(description="Delete nothing, and tell what would go.")] = False,
-    ) -> dict[str, Any]:
-        targets = [sidecar.target(parsed(target))] if target else sidecar.targets()
-        found = [(one, sidecar.pruner.prune(one, dry_run=dry_run)) for one in targets]
-        return {"dry_run": dry_run, "runs": [shown(outcome) for _, outcomes in found for outcome in outcomes]}
+    ) -> PruneView:
+        pruned = [find(parsed(target))] if target else targets()
+        outcomes = [outcome for each in pruned for outcome in pruner.prune(each, dry_run=dry_run)]
+        return PruneView(dry_run=dry_run, runs=tuple(map(PruneOutcome.of, outcomes)))
 
     @routes.delete("/v1/runs/{run}", summary="Delete what a run has stored")
     def delete_run(
         run: str, force: Annotated[bool, Query(description="Also the target's last good run.")] = False
-    ) -> dict[str, Any]:
-        return schemas.run(sidecar.pruner.delete(sidecar.jobs.report(run), force=force))
+    ) -> RunView:
+        return RunView.of(pruner.delete(jobs.report(run), force=force))
 
     return routes
-
-
-def shown(outcome: Outcome) -> dict[str, Any]:
-    """What became of one run, or would."""
-    verdict = outcome.verdict
-    return {
-        "run": verdict.run.id,
-        "target": str(verdict.run.target),
-        "time": rfc3339(verdict.run.time),
-        "size": verdict.run.size,
-        "series": series_of(verdict.run),
-        "stays": verdict.stays,
-        "rules": verdict.rules,
-        "cause": verdict.cause,
-        "deleted": outcome.deleted,
-        "error": outcome.error.as_dict() if outcome.error else None,
-    }

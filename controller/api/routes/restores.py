@@ -1,18 +1,20 @@
-"""Routes of restores: decide, start, watch, cancel."""
+"""Restores: decide, start, watch, cancel."""
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Query, Response
+from fastapi.responses import JSONResponse
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from controller.api.idempotency import Idempotency
+from controller.api.parameters import IdempotencyKey, Limit, TargetKey
 from controller.api.problems import Refused
-from controller.api.target_keys import TargetKey
+from controller.backup.jobs import Jobs
 from controller.core.key import Key
-from controller.core.restoration import Restoration
 from controller.restore.plan import Asked
-from controller.views import schemas
-from controller.views.facade import Sidecar
+from controller.restore.restores import Restores
+from controller.views.restore_plan import RestorePlan
+from controller.views.schemas import RestoreView, View, redacted
 
 
 class RestoreQuery(BaseModel):
@@ -42,56 +44,58 @@ class TargetRestoreQuery(RestoreQuery):
     run: Annotated[str, Query(max_length=64, description="Id of the run; the newest good one without.")] = ""
 
 
-IdempotencyKey = Annotated[str, Header(max_length=255, description="The same key starts the same restore only once.")]
+class RestoreList(View):
+    """The newest first."""
+
+    restores: tuple[RestoreView, ...]
 
 
-def restores(sidecar: Sidecar) -> APIRouter:
-    """Restores of runs, into their target or another container."""
+def restore_routes(restores: Restores, jobs: Jobs) -> APIRouter:
+    """Of runs, into their target or another container."""
     routes, idempotency = APIRouter(tags=["restores"]), Idempotency()
+    start_route: dict[str, Any] = {
+        "status_code": 202,
+        "response_model": RestoreView,
+        "responses": {200: {"model": RestorePlan, "description": "What would be done; only on `dry_run`."}},
+    }
 
-    def begun(response: Response, asked: Asked, dry_run: bool, idempotency_key: str) -> dict[str, Any]:
+    def begun(response: Response, wanted: Asked, dry_run: bool, idempotency_key: str) -> RestoreView | Response:
         if dry_run:
-            response.status_code = 200
-            prepared = sidecar.restores.plan(asked)
-            plan: dict[str, Any] = schemas.redacted(prepared.as_dict(), prepared.session.redact)
-            return plan
-        name = idempotency.run(idempotency_key, asked.key, lambda: sidecar.restores.start(asked).id)
+            prepared = restores.plan(wanted)
+            plan = redacted(RestorePlan.of(prepared), prepared.session.redact)
+            return JSONResponse(plan.model_dump(mode="json", exclude_none=True))
+        name = idempotency.run(idempotency_key, wanted.key, lambda: restores.start(wanted).id)
         response.headers["Location"] = f"/v1/restores/{name}"
-        return shown(sidecar.restores.report(name))
+        return RestoreView.of(restores.report(name))
 
-    @routes.post("/v1/targets/{key:path}/restore", status_code=202)
+    @routes.post("/v1/targets/{key:path}/restore", **start_route)
     def restore_target(
         response: Response,
         key: TargetKey,
         query: Annotated[TargetRestoreQuery, Query()],
         idempotency_key: IdempotencyKey = "",
-    ) -> dict[str, Any]:
+    ) -> RestoreView | Response:
         return begun(response, query.asked(key, query.run), query.dry_run, idempotency_key)
 
-    @routes.post("/v1/runs/{run}/restore", status_code=202)
+    @routes.post("/v1/runs/{run}/restore", **start_route)
     def restore_run(
         response: Response, run: str, query: Annotated[RestoreQuery, Query()], idempotency_key: IdempotencyKey = ""
-    ) -> dict[str, Any]:
-        key = sidecar.jobs.report(run).target
-        return begun(response, query.asked(key, run), query.dry_run, idempotency_key)
+    ) -> RestoreView | Response:
+        return begun(response, query.asked(jobs.report(run).target, run), query.dry_run, idempotency_key)
 
     @routes.get("/v1/restores")
-    def list_restores(limit: Annotated[int, Query(ge=1, le=1000)] = 50) -> dict[str, Any]:
-        return {"restores": [shown(report) for report in sidecar.restores.list(limit)]}
+    def list_restores(limit: Limit = 50) -> RestoreList:
+        return RestoreList(restores=tuple(map(RestoreView.of, restores.list(limit))))
 
     @routes.get("/v1/restores/{name}")
-    def show_restore(name: str) -> dict[str, Any]:
-        return shown(sidecar.restores.report(name))
+    def show_restore(name: str) -> RestoreView:
+        return RestoreView.of(restores.report(name))
 
     @routes.post("/v1/restores/{name}/cancel", status_code=202)
-    def cancel_restore(name: str) -> dict[str, Any]:
-        report = sidecar.restores.report(name)
+    def cancel_restore(name: str) -> RestoreView:
+        report = restores.report(name)
         if report.final:
             raise Refused(409, "restore-has-ended", f"Restore {name} has ended: {report.state}.")
-        return shown(sidecar.restores.cancel(name))
+        return RestoreView.of(restores.cancel(name))
 
     return routes
-
-
-def shown(report: Restoration) -> dict[str, Any]:
-    return report.model_dump(mode="json") | {"key": str(report.target)}

@@ -1,40 +1,53 @@
-"""How far what is stored can be trusted: status, verifying a run, accepting a suspicious one."""
+"""Whether everything is safe: for people, and for Prometheus."""
 
-from typing import Any
+from collections.abc import Callable, Sequence
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
+from prometheus_client import CONTENT_TYPE_LATEST
 
-from controller.api.problems import Refused
-from controller.core.key import Key
-from controller.storage import marks
-from controller.views import schemas
-from controller.views.facade import Sidecar
+from config.problems import Problem
+from controller.api.metrics import Metrics
+from controller.core.redaction import Redact
+from controller.storage.catalog import Catalog
+from controller.upkeep.expectations import Expectations
+from controller.views.schemas import DrillSummary, FreshnessView, ProblemView, StatusView, redacted
+from controller.views.targets import last_good_drill
 
 
-def trust(sidecar: Sidecar) -> APIRouter:
-    routes = APIRouter(tags=["trust"])
+class DrilledFreshness(FreshnessView):
+    """The same, and when a restore was last rehearsed."""
+
+    last_good_drill: DrillSummary | None
+
+
+class FullStatus(StatusView):
+    """The same, and what is wrong with the sidecar itself."""
+
+    targets: tuple[DrilledFreshness, ...]
+    problems: tuple[ProblemView, ...]
+
+
+def status_routes(
+    expectations: Expectations,
+    catalog: Catalog,
+    problems: Callable[[], Sequence[Problem]],
+    redact: Redact,
+    metrics: Metrics,
+) -> APIRouter:
+    routes = APIRouter(tags=["status"])
 
     @routes.get("/v1/status", summary="Whether every target has a backup as young as was promised, and if not, why")
-    def status() -> dict[str, Any]:
-        found: dict[str, Any] = schemas.redacted(sidecar.expectations.status().as_dict(), sidecar.redact)
-        for target in found["targets"]:
-            target["last_good_drill"] = schemas.outcome(sidecar.drills.last_good(Key.parse(target["key"])))
-        return found | {"problems": [problem.as_dict() for problem in sidecar.problems]}
+    def show_status() -> FullStatus:
+        status = expectations.status()
+        view = redacted(StatusView.of(status), redact)
+        targets = tuple(
+            DrilledFreshness(**dict(shown), last_good_drill=last_good_drill(catalog, verdict.key))
+            for shown, verdict in zip(view.targets, status.targets, strict=True)
+        )
+        return FullStatus(**dict(view) | {"targets": targets}, problems=tuple(map(ProblemView.of, problems())))
 
-    @routes.post("/v1/runs/{run}/verify", summary="Re-read what a run has stored; answers when that is done")
-    def verify_run(run: str) -> dict[str, Any]:
-        return schemas.run(sidecar.verifier.verify(sidecar.jobs.report(run)))
-
-    @routes.post("/v1/runs/{run}/accept", summary="Take a suspicious run for good: the next is compared with it")
-    def accept_run(run: str) -> dict[str, Any]:
-        report = sidecar.jobs.report(run)
-        if not report.stored or not report.suspicious:
-            state = "not suspicious" if report.stored else "pruned" if report.pruned else report.state
-            raise Refused(409, "not-suspicious", f"Run {run} is {state}, so there is nothing to accept.", run=run)
-        with sidecar.leases.held(run):
-            marks.write(sidecar.store, report.target, run, "accepted", accepted=True)
-            accepted = report.model_copy(update={"accepted": True})
-            sidecar.catalog.put(accepted)
-        return schemas.run(accepted)
+    @routes.get("/metrics", response_class=Response)
+    def scrape() -> Response:
+        return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
     return routes

@@ -338,21 +338,23 @@ def test_a_large_body_is_refused_and_a_small_one_is_ignored(api: httpx.Client) -
 def test_a_defect_is_a_problem_without_a_traceback(
     api: httpx.Client, monkeypatch: pytest.MonkeyPatch, world: World
 ) -> None:
-    def broken() -> list[object]:
+    def broken(_: Key) -> None:
         raise RuntimeError(f"a defect near {TOKEN}")
 
-    monkeypatch.setattr(world, "targets", broken)
+    monkeypatch.setattr(world.catalog, "last_good", broken)
     response = api.get("/v1/targets")
     assert is_problem(response, 500, "internal-error")
     assert TOKEN not in response.text
 
 
 def test_messages_are_redacted(api: httpx.Client, monkeypatch: pytest.MonkeyPatch, world: World) -> None:
-    def broken() -> list[object]:
+    def broken(_: Key) -> None:
         raise SidecarError(f"the engine said {TOKEN}", hint=f"Do not say {TOKEN}.")
 
-    monkeypatch.setattr(world, "targets", broken)
-    assert TOKEN not in api.get("/v1/targets").text
+    monkeypatch.setattr(world.catalog, "last_good", broken)
+    response = api.get("/v1/targets")
+    assert is_problem(response, 500, "internal-error")
+    assert TOKEN not in response.text
 
 
 def test_the_openapi_document_holds_contract_and_native_api(api: httpx.Client) -> None:

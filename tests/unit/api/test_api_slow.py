@@ -14,9 +14,14 @@ from tests.kit.world import TOKEN, World, serving
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving(World(tmp_path_factory.mktemp("world"))) as found:
-        yield found
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return World(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture(scope="module")
+def running(world: World) -> Iterator[Server]:
+    with serving(world) as server:
+        yield server
 
 
 def answered(running: Server, *pieces: bytes, pause: float = 0.0) -> tuple[int, dict[str, object]]:
@@ -67,10 +72,11 @@ def test_a_connection_that_answered_once_is_not_kept_for_a_dribble(
             assert b" 408 " in stream.read()
 
 
-def test_a_run_that_takes_longer_than_patience_is_not_cut(running: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_takes_longer_than_patience_is_not_cut(
+    world: World, running: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(slow_clients, "PATIENCE", 0.2)
     monkeypatch.setattr(server, "PATIENCE", 0.2)
-    world = running._exports._sidecar
     world.go.clear()
     with socket.create_connection(("127.0.0.1", running.port), timeout=10) as connection:
         head = f"POST /backup/export HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n\r\n"

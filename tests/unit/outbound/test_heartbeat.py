@@ -18,7 +18,6 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from controller.app.identity import identity
-from controller.core.errors import StoreError
 from controller.core.ulid import ULID, new_ulid
 from controller.outbound import heartbeat as module
 from controller.outbound.heartbeat import Heartbeat
@@ -342,10 +341,10 @@ def test_the_identity_is_made_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"01ARZ3NDEKTSV4RRFFQ69G5FA", b"../../etc/passwd"])
-def test_a_broken_identity_is_said_so(tmp_path: Path, content: bytes) -> None:
+def test_a_broken_identity_is_set_aside_and_made_anew(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "identity").write_bytes(content)
-    with pytest.raises(StoreError, match="no ULID"):
-        identity(tmp_path)
+    assert ULID.fullmatch(identity(tmp_path))
+    assert sorted(path.name[:13] for path in tmp_path.iterdir()) == ["identity", "identity.bad-"]
 
 
 def test_ulids_sort_by_their_time() -> None:

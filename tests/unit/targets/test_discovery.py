@@ -13,6 +13,7 @@ from controller.targets.discovery import NUMBER, ONEOFF, SERVICE, find, nearest
 from controller.targets.scope import NETWORK, PROJECT, find_scope
 from controller.targets.target import Target
 from controller.targets.watch import carry_over
+from controller.views.targets import described
 from strategies import discover
 
 INTERNAL = NetworkInfo("n1", "shop_app_internal", {NETWORK: "app_internal", PROJECT: "shop"})
@@ -183,7 +184,7 @@ def test_a_secret_looking_variable_is_not_shown(loaded: Loaded) -> None:
         loaded,
         container("db-1", labels=LABELS | {"backup.env.API_TOKEN": "hunter2hunter2", "backup.env.COLOR": "blue"}),
     )
-    shown = str(found["shop/db"].as_dict())
+    shown = described(found["shop/db"], loaded.secrets).model_dump_json()
     assert "hunter2" not in shown
     assert "blue" in shown
 

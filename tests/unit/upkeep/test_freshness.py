@@ -11,7 +11,7 @@ from hypothesis import strategies as some
 from controller.core.key import Key
 from controller.core.run import Report
 from controller.upkeep.expectations import Expectations, Written
-from controller.upkeep.freshness import Freshness, Promise, State, Status, ago, judge
+from controller.upkeep.freshness import Freshness, FreshnessState, Promise, Status, ago, judge
 from controller.upkeep.schedule import Rule
 from tests.kit.world import POSTGRES, World, client, is_problem, local, serving
 
@@ -41,7 +41,7 @@ def good(when: datetime, **more: object) -> Report:
         (TODAY + 3 * HOUR, TODAY + HOUR, "unknown"),
     ],
 )
-def test_a_schedule_is_kept_until_a_due_time_has_passed(last: datetime, now: datetime, state: State) -> None:
+def test_a_schedule_is_kept_until_a_due_time_has_passed(last: datetime, now: datetime, state: FreshnessState) -> None:
     assert judge(NIGHTLY, good(last), now, under_way=False)[0] == state
 
 
@@ -63,7 +63,7 @@ def test_a_run_under_way_is_no_delay_until_its_time_is_over() -> None:
     ],
 )
 def test_without_a_schedule_the_age_decides_and_without_both_nobody_knows(
-    promise: Promise | None, hours: int, state: State
+    promise: Promise | None, hours: int, state: FreshnessState
 ) -> None:
     assert judge(promise, good(TODAY), TODAY + hours * HOUR, under_way=False)[0] == state
 
@@ -127,7 +127,7 @@ class Watched(World):
             clock=lambda: self.now,
         )
 
-    def states(self) -> dict[str, State]:
+    def states(self) -> dict[str, FreshnessState]:
         return {str(one.key): one.state for one in self.expectations.status().targets}
 
 

@@ -1,0 +1,80 @@
+"""Runs: list, show, cancel, verify, accept."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, ConfigDict
+
+from controller.api.parameters import Limit, parsed
+from controller.api.problems import Refused
+from controller.backup.jobs import Jobs
+from controller.core.run import State
+from controller.storage import marks
+from controller.storage.catalog import Catalog
+from controller.storage.leases import Leases
+from controller.storage.store import Store
+from controller.upkeep.verifier import Verifier
+from controller.views.schemas import RunView, View
+
+
+class RunsQuery(BaseModel):
+    """Which runs to list."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    target: str | None = None
+    state: State | None = None
+    limit: Limit = 50
+    before: Annotated[str, Query(description="Id of the last run of the page before: its `next`.")] = ""
+
+
+class RunList(View):
+    """The newest first."""
+
+    runs: tuple[RunView, ...]
+    next: str | None
+    """What `before` has to be for the next page; None on the last one."""
+
+
+def run_routes(jobs: Jobs, catalog: Catalog, store: Store, leases: Leases, verifier: Verifier) -> APIRouter:
+    routes = APIRouter(tags=["runs"])
+
+    @routes.get("/v1/runs")
+    def list_runs(query: Annotated[RunsQuery, Query()]) -> RunList:
+        key = parsed(query.target) if query.target else None
+        live = {job.report.id: job.report for job in jobs.active()}
+        states = [query.state] if query.state else ()
+        page = catalog.runs(key, states=states, before=query.before, limit=query.limit)
+        following = page[-1].id if len(page) == query.limit else None
+        return RunList(runs=tuple(RunView.of(live.get(report.id, report)) for report in page), next=following)
+
+    @routes.get("/v1/runs/{run}")
+    def show_run(run: str) -> RunView:
+        return RunView.of(jobs.report(run))
+
+    @routes.post("/v1/runs/{run}/cancel", status_code=202)
+    def cancel_run(run: str) -> RunView:
+        job = jobs.job(run)
+        if job is None:
+            state = jobs.report(run).state
+            raise Refused(409, "run-has-ended", f"Run {run} has ended: {state}.", run=run)
+        job.cancel()
+        return RunView.of(job.report)
+
+    @routes.post("/v1/runs/{run}/verify", summary="Re-read what a run has stored; answers when that is done")
+    def verify_run(run: str) -> RunView:
+        return RunView.of(verifier.verify(jobs.report(run)))
+
+    @routes.post("/v1/runs/{run}/accept", summary="Take a suspicious run for good: the next is compared with it")
+    def accept_run(run: str) -> RunView:
+        report = jobs.report(run)
+        if not report.stored or not report.suspicious:
+            state = "not suspicious" if report.stored else "pruned" if report.pruned else report.state
+            raise Refused(409, "not-suspicious", f"Run {run} is {state}, so there is nothing to accept.", run=run)
+        with leases.held(run):
+            marks.write(store, report.target, run, "accepted", accepted=True)
+            accepted = report.model_copy(update={"accepted": True})
+            catalog.put(accepted)
+        return RunView.of(accepted)
+
+    return routes

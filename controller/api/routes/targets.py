@@ -1,0 +1,47 @@
+"""Targets, and starting their runs."""
+
+from collections.abc import Callable, Sequence
+
+from fastapi import APIRouter, Response
+
+from controller.api.idempotency import Idempotency
+from controller.api.parameters import IdempotencyKey, TargetKey, Trigger
+from controller.backup.jobs import Job, Jobs
+from controller.core.key import Key
+from controller.targets.target import Target
+from controller.views.schemas import RunView, View
+from controller.views.targets import TargetSummary, TargetView, TargetViews
+
+
+class TargetList(View):
+    """By key."""
+
+    targets: tuple[TargetSummary, ...]
+
+
+def target_routes(
+    targets: Callable[[], Sequence[Target]],
+    target: Callable[[Key], Target],
+    views: TargetViews,
+    jobs: Jobs,
+    start: Callable[[Key, str], Job],
+) -> APIRouter:
+    routes, idempotency = APIRouter(tags=["targets"]), Idempotency()
+
+    @routes.get("/v1/targets")
+    def list_targets() -> TargetList:
+        return TargetList(targets=tuple(map(views.brief, targets())))
+
+    @routes.post("/v1/targets/{key:path}/runs", status_code=202)
+    def start_run(
+        response: Response, key: TargetKey, trigger: Trigger, idempotency_key: IdempotencyKey = ""
+    ) -> RunView:
+        run = idempotency.run(idempotency_key, key, lambda: start(key, trigger).report.id)
+        response.headers["Location"] = f"/v1/runs/{run}"
+        return RunView.of(jobs.report(run))
+
+    @routes.get("/v1/targets/{key:path}")
+    def show_target(key: TargetKey) -> TargetView:
+        return views.whole(target(key))
+
+    return routes
