@@ -37,8 +37,9 @@ from controller.outbound.pings import Pings
 from controller.restore.plan import Decider
 from controller.restore.restores import Restores
 from controller.storage import disk, journal, marks
-from controller.storage.catalog import GONE, Catalog
+from controller.storage.catalog import GONE
 from controller.storage.leases import Leases
+from controller.storage.rebuild import opened
 from controller.storage.store import Store
 from controller.targets.helper_containers import Helpers
 from controller.targets.survey import Surveyor
@@ -66,7 +67,7 @@ class Sidecar:
         self.store = Store(paths.artifacts)
         self.store.acquire()
         self._passing = disk.passing(paths.artifacts)
-        self.catalog = Catalog(paths.workdir / CATALOG)
+        self.catalog = opened(paths.workdir / CATALOG)
         self.engine = Engine(pool=settings.policy.max_concurrent_runs + 8)
         self.identity = identity(paths.workdir)
         self._helpers = Helpers(self.engine, self.identity, allowed=settings.policy.create_containers)
@@ -110,7 +111,7 @@ class Sidecar:
             targets=self.targets,
             scope=lambda: self.watch.scope,
         )
-        self.restores = Restores(decider, self.jobs, self.leases, paths.workdir / "restores")
+        self.restores = Restores(decider, self.jobs, self.leases, self.catalog, paths.workdir / "restores")
         orchestrated = settings.orchestrator is not None
         self._scheduler = Scheduler(
             self.targets, self.start, self.jobs.record, paths.workdir, orchestrated=orchestrated, clock=now
@@ -262,11 +263,11 @@ class Sidecar:
             logger.bind(run=run, code="damaged").error("run {} is lost: {}", run, GONE)
         self.restores.recover()
         self.drills.recover()
-        for report in self.catalog.runs(states=("queued", "running"), limit=10_000):
+        for report in self.catalog.unfinished(Report):
             self._orphans.add(report.target, report.id)
             interrupted = {"state": "interrupted", "failure": Failure.interrupted(), "finished": datetime.now(UTC)}
             ended = report.model_copy(update=interrupted)
-            self.jobs.keep(ended)
+            self.catalog.keep(ended)
             self._scheduler.owe(report)
             self._pings.ended(ended)
 

@@ -27,9 +27,9 @@ from controller.engine.client import Engine
 from controller.engine.models import Listed, NetworkEndpoint
 from controller.restore.plan import Decider
 from controller.restore.restores import Restores
-from controller.storage.catalog import Catalog
 from controller.storage.leases import Leases
 from controller.storage.marks import succeeded
+from controller.storage.rebuild import opened
 from controller.storage.store import Store
 from controller.targets.discovery import SERVICE, find, nearest
 from controller.targets.helper_containers import Helpers
@@ -58,7 +58,7 @@ class World:
         self.configure(config)
         self.store, self.socket = Store(folder / "artifacts"), folder / "sidecar.sock"
         self.store.acquire()
-        self.catalog = Catalog(folder / "work/catalog.sqlite")
+        self.catalog = opened(folder / "work/catalog.sqlite")
         self.events = Bus()
         self.jobs = Jobs(self.execute, self.catalog, 4, self.events)
         self.drills = Drills(self.rehearse, self.catalog, self.store, allowed=True)
@@ -83,7 +83,7 @@ class World:
             targets=self.targets,
             scope=lambda: Scope(frozenset({"n1"}), None, None),
         )
-        self.restores = Restores(self.decider, self.jobs, self.leases, folder / "work/restores")
+        self.restores = Restores(self.decider, self.jobs, self.leases, self.catalog, folder / "work/restores")
         self.due: dict[Key, datetime] = {}
         self.verifier = Verifier(
             self.store,
