@@ -106,9 +106,13 @@ class Refused(Exception):
         return JSONResponse(body | hint | self.facts, self.status, self.headers, media_type=MEDIA_TYPE)
 
 
+def status_of(kind: type[SidecarError]) -> int:
+    return next(STATUS[parent] for parent in kind.__mro__ if parent in STATUS)
+
+
 def refused(error: SidecarError) -> Refused:
     """The answer to one of our own errors."""
-    status = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+    status = status_of(type(error))
     if isinstance(error, Busy):
         status_url = f"/v1/runs/{error.run}"
         return Refused(status, error.code, error.message, hint=error.hint, run=error.run, status_url=status_url)
