@@ -4,7 +4,7 @@ import secrets
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,17 +12,15 @@ from typing import BinaryIO
 
 from benchmarks.figures import REPEATS
 from benchmarks.lab import Failed, Lab
-from config.loading import load
-from controller.backup.executor import Executor
+from config.loading import Loaded, load
+from controller.app.parts import Parts
 from controller.backup.jobs import Job
-from controller.backup.orphans import Orphans
-from controller.backup.quiesce import Quiescing
 from controller.core.key import Key
 from controller.core.run import Report
+from controller.engine import Engine
 from controller.storage.store import Draft, Store
 from controller.targets.discovery import find
 from controller.targets.scope import Scope
-from controller.targets.survey import Surveyor
 from controller.targets.target import Target
 from strategies import discover
 from strategies.base import Exec, ExecCheck
@@ -62,7 +60,9 @@ class TimedStore(Store):
     @contextmanager
     def draft(self, key: Key, run: str) -> Iterator[Draft]:
         with super().draft(key, run) as draft:
-            yield TimedDraft(draft.folder, self.captures)
+            timed = TimedDraft(draft.folder, self.captures)
+            yield timed
+            draft.published = timed.published
 
 
 class TimedDraft(Draft):
@@ -80,6 +80,21 @@ class TimedDraft(Draft):
             self._captures[name] = time.monotonic() - begun
 
 
+class ContestParts(Parts):
+    """The parts of a run of one target, with a store that is timed and no history."""
+
+    def __init__(self, loaded: Loaded, engine: Engine, target: Target) -> None:
+        super().__init__(loaded)
+        self.engine, self.store = engine, (timed := TimedStore(loaded.settings.paths.artifacts))
+        self.captures, self._target = timed.captures, target
+
+    def target(self, _: Key) -> Target:
+        return self._target
+
+    def good(self, _: Key) -> Sequence[Report]:
+        return ()
+
+
 class Contest:
     """A target of the lab, backed up by us and by the rival in turn."""
 
@@ -87,13 +102,15 @@ class Contest:
         self._lab, self._key = lab, key
         folder = lab.folder / "config"
         folder.mkdir(exist_ok=True)
-        self._loaded = load(folder, {"BACKUP_API_TOKEN": secrets.token_hex(16)})
-        self._strategies = discover()
-        self._surveyor = Surveyor(lab.engine, self._strategies)
+        paths = {f"SIDECAR_PATHS_{name}": str(lab.folder / name.lower()) for name in ("ARTIFACTS", "WORKDIR", "TMP")}
+        self._loaded = load(folder, paths | {"BACKUP_API_TOKEN": secrets.token_hex(16)})
         scope = Scope(frozenset({lab.network}), lab.name, None)
-        self._target: Target = find(self._loaded, scope, lab.engine.containers(), self._strategies)[str(key)]
-        survey = self._surveyor.survey(self._target.container.id, *self._target.asked())
+        self._target = find(self._loaded, scope, lab.engine.containers(), discover())[str(key)]
+        survey = self._parts().surveyor.survey(self._target.container.id, *self._target.asked())
         self._dump = survey.plan.dumps[0]
+
+    def _parts(self) -> "ContestParts":
+        return ContestParts(self._loaded, self._lab.engine, self._target)
 
     def rounds(self, repeats: int = REPEATS) -> tuple[list[Times], list[Times]]:
         """Ours and the rival's, alternating, after one round that only warms up."""
@@ -106,21 +123,16 @@ class Contest:
 
     def own(self) -> Times:
         """A whole run: asking the target anew, every dump of the plan, fsync, all proofs, manifest."""
-        store = TimedStore(self._lab.folder / "artifacts")
-        engine = self._lab.engine
-        beside = (Quiescing(engine, self._lab.folder / "quiesced"), Orphans(engine), lambda _: ())
-        executor = Executor(
-            engine, store, self._surveyor, lambda _: self._target, lambda: self._loaded.secrets, *beside
-        )
+        parts = self._parts()
         subprocess.run(("sync", "--file-system", self._lab.folder), check=True)
         begun = time.monotonic()
-        report: Report = executor(Job(self._key, "bench"))
+        report = parts.executor(Job(self._key, "bench"))
         proved = time.monotonic() - begun
         if report.state != "succeeded":
             raise Failed(f"the run failed: {report.failure}")
-        shutil.rmtree(store.root)
+        shutil.rmtree(parts.store.root)
         first = report.artifacts[0]
-        return Times(store.captures[first.name], proved, first.plain_size)
+        return Times(parts.captures[first.name], proved, first.plain_size)
 
     def rival(self) -> Times:
         """The same dump by the same words, by plain tools."""

@@ -14,7 +14,7 @@ from benchmarks.figures import REPEATS, Figure, of_median
 from benchmarks.lab import Lab, Sizes, wait_for
 from benchmarks.sidecar import Sidecar
 from config.target import Retention
-from controller.app.sidecar import CATALOG
+from controller.app.startup import CATALOG
 from controller.core.key import Key
 from controller.core.manifest import Artifact
 from controller.core.run import Report

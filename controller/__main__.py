@@ -12,7 +12,7 @@ def main() -> NoReturn:
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):  # First of all: process 1 ignores what it does not handle.
             signal.signal(number, lambda *_: stop.set())
-        from controller.app.sidecar import serve  # noqa: PLC0415  # Half the memory and the time to start.
+        from controller.app.serve import serve  # noqa: PLC0415  # Half the memory and the time to start.
 
         sys.exit(serve(stop))
     from controller.cli import main as commands  # noqa: PLC0415

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from loguru import logger
 
+from config.problems import Problem
 from controller.core.records import rfc3339
 from controller.core.redaction import Redact
 
@@ -23,6 +24,11 @@ def configure(level: str, form: str, redact: Redact) -> None:
     logger.remove()
     template = "{time:HH:mm:ss} {level: <7} {message} {extra}\n{exception}"
     logger.add(write, level=level.upper(), format=template, backtrace=False, diagnose=False)
+
+
+def problem(found: Problem) -> None:
+    """The line of a problem, by its severity."""
+    logger.bind(code=found.code).log(found.severity.upper(), "{}", found)
 
 
 def structured(record: "Record", redact: Redact) -> str:

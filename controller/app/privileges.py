@@ -1,4 +1,4 @@
-"""Gives up root first thing; apart, because it has to happen before anything else is imported or opened.
+"""Gives up root first thing, before anything is opened.
 
 The socket belongs to root and a group whose number differs from host to host, so only a look at it tells which group is
 needed. An operator who sets `user:` is left alone.
@@ -6,8 +6,11 @@ needed. An operator who sets `user:` is left alone.
 
 import os
 import stat
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+
+from config.problems import Problem
 
 UID = GID = 10001
 """The image's user `sidecar`."""
@@ -25,7 +28,7 @@ def drop(folders: tuple[Path, ...]) -> None:
     if os.getuid() != 0:
         return
     for folder in folders:
-        with suppress(OSError):  # What cannot be used is told by `controller.app.sidecar.folders`.
+        with suppress(OSError):  # What cannot be used is told by `controller.app.folders`.
             folder.mkdir(parents=True, exist_ok=True)
             own(folder)
     socket = socket_path()
@@ -45,19 +48,17 @@ def own(folder: Path) -> None:
         os.chown(path, UID, GID, follow_symlinks=False)
 
 
-def closed_socket() -> str | None:
-    """Why the engine's socket cannot be used by this user, with the remedy; None when it can."""
-    socket = socket_path()
+def problems() -> Iterator[Problem]:
+    """Why the engine's socket cannot be used by this user."""
+    socket, user = socket_path(), f"uid {os.getuid()}"
     if socket is None or os.access(socket, os.R_OK | os.W_OK):
-        return None
+        return
     try:
-        found = socket.stat()
+        group = socket.stat().st_gid
+        message = f"{user} may not use it"
+        hint = f'Add `group_add: ["{group}"]` to the service, or remove its `user:`.'
     except FileNotFoundError:
-        return f"there is no socket {socket}: mount the engine's socket there, or set DOCKER_HOST."
+        message, hint = "it is not there", "Mount the engine's socket there, or set DOCKER_HOST."
     except PermissionError:
-        return f"uid {os.getuid()} may not enter {socket.parent}: run `chmod o+x` on that folder."
-    group = found.st_gid
-    return (
-        f"uid {os.getuid()} may not use the engine's socket {socket}: "
-        f'add `group_add: ["{group}"]` to the service, or remove its `user:`.'
-    )
+        message, hint = f"{user} may not enter {socket.parent}", "Run `chmod o+x` on that folder."
+    yield Problem("engine-refused", f"the engine's socket {socket}", message, hint)

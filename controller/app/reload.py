@@ -13,6 +13,8 @@ from loguru import logger
 
 from config.loading import ENV_FILE, FILE, Loaded, digest
 from config.problems import ConfigurationError, Problem
+from controller.app import log
+from controller.core.events import Bus, ConfigReloaded
 
 FIXED = ("paths", "orchestrator", "drills", "api.host", "api.port", "policy.create_containers")
 """What the running process has opened, and so is read only at its start."""
@@ -21,9 +23,9 @@ FIXED = ("paths", "orchestrator", "drills", "api.host", "api.port", "policy.crea
 class Reloader:
     """`look` every second; everything else may be asked from any thread."""
 
-    def __init__(self, loaded: Loaded, folder: Path, read: Callable[[], Loaded], applied: Callable[[], None]) -> None:
-        """`read` gives what the folder says or raises `ConfigurationError`; `applied` is called after a change."""
-        self._folder, self._read, self._applied = folder, read, applied
+    def __init__(self, loaded: Loaded, folder: Path, read: Callable[[], Loaded], events: Bus) -> None:
+        """`read` gives what the folder says or raises `ConfigurationError`."""
+        self._folder, self._read, self._events = folder, read, events
         self.loaded = loaded
         self._refused: tuple[Problem, ...] = ()
         self._unread = tuple(unreadable(folder))
@@ -57,10 +59,10 @@ class Reloader:
         settings = new.settings.model_copy(update=kept)
         problems = (*new.problems, *fixed)
         self.loaded = replace(new, settings=settings, orchestrator_key=old.orchestrator_key, problems=problems)
-        self._applied()
+        self._events.publish(ConfigReloaded())
         logger.info("the changed configuration holds")
         for problem in (*problems, *self._unread):
-            logger.bind(code=problem.code).log(problem.severity.upper(), "{}", problem)
+            log.problem(problem)
 
     def _refuse(self, error: ConfigurationError) -> None:
         count = sum(problem.severity == "error" for problem in error.problems)
@@ -69,7 +71,7 @@ class Reloader:
         refusal = Problem("reload-refused", f"folder {self._folder}", message, hint)
         self._refused = (refusal, *error.problems)
         for problem in self._refused:
-            logger.bind(code=problem.code).log(problem.severity.upper(), "{}", problem)
+            log.problem(problem)
 
 
 def needs_restart(old: Loaded, new: Loaded) -> Iterator[Problem]:

@@ -11,15 +11,19 @@ from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
+from loguru import logger
+
 from controller.backup.turns import Turns
 from controller.core.cancelling import Bounded, Cancellable
-from controller.core.errors import Busy, Cancelled, RestoreUnderWay, Stopping, TimedOut
+from controller.core.errors import Busy, Cancelled, RestoreUnderWay, Stopping, StoreError, TimedOut
 from controller.core.events import Bus, RunBegan, RunEnded
 from controller.core.failure import Failure
 from controller.core.key import Key
 from controller.core.run import Report, new_run_id
 from controller.storage.catalog import Catalog
 
+GRACE = 10.0
+"""Seconds that runs under way get to end by themselves when the sidecar is stopped."""
 LAST = 10.0
 """Seconds that a run gets to clear up and for `post`, once it was cancelled since the sidecar is being stopped."""
 
@@ -158,7 +162,8 @@ class Jobs:
         self._lock = threading.Lock()
         self._active: dict[str, Job] = {}
         self._held: dict[str, str] = {}
-        self._stopping = False
+        self._refused_at: float | None = None
+        """Of `time.monotonic()`: since when no more runs are taken."""
         self._threads: set[threading.Thread] = set()
 
     def start(self, key: Key, trigger: str, *, holder: str = "") -> Job:
@@ -166,7 +171,7 @@ class Jobs:
         with self._lock:
             self._demand_free(key, holder)
             job = Job(key, trigger, self._turns, next(self._numbers), self._began)
-            self._catalog.keep(job.report)
+            self.keep(job.report)
             self._active[str(key)] = job
             thread = threading.Thread(target=self._work, args=(job,), name=f"run {job.report.id}", daemon=True)
             self._threads.add(thread)
@@ -191,7 +196,7 @@ class Jobs:
             self._held = {key: other for key, other in self._held.items() if other != holder}
 
     def _demand_free(self, key: Key, holder: str) -> None:
-        if self._stopping:
+        if self.stopping:
             raise Stopping("the sidecar is shutting down", hint="Try again when it is back.")
         if running := self._active.get(str(key)):
             run = running.report.id
@@ -220,23 +225,25 @@ class Jobs:
     @property
     def stopping(self) -> bool:
         """No more runs are taken."""
-        return self._stopping
+        return self._refused_at is not None
 
     def refuse(self) -> None:
         """Take no more runs, and give up those that have no slot."""
         with self._lock:
-            self._stopping = True
+            self._refused_at = self._refused_at or time.monotonic()
         for job in self.active():
             if job.report.state == "queued":
                 job.cancel("the sidecar was stopped")
 
-    def stop(self, grace: float = 0.0) -> None:
-        """Take no more, give those under way so many seconds to end, cancel the others and wait for their end.
+    def stop(self, grace: float = GRACE) -> None:
+        """Take no more, let those under way end, so many seconds from `refuse` on, cancel the others and wait for them.
 
         One that does not end in time, since the engine hangs for example, is `interrupted` at the next start.
         """
         self.refuse()
-        wait([job.future for job in self.active()], timeout=grace)
+        assert self._refused_at is not None
+        until = self._refused_at + grace
+        wait([job.future for job in self.active()], timeout=max(0.0, until - time.monotonic()))
         left, latest, threads = self.active(), time.monotonic() + LAST, tuple(self._threads)
         for job in left:
             job.hurry(latest)
@@ -248,18 +255,29 @@ class Jobs:
     def _work(self, job: Job) -> None:
         job.future.set_running_or_notify_cancel()
         report = self._execute(job)
-        self._catalog.keep(report)
+        self.keep(report)
         with self._lock:
             del self._active[str(job.key)]
         job.update(**dict(report))
         job.future.set_result(report)
-        self._events.publish(RunEnded(report))
+        self._ended(report)
         self._threads.discard(threading.current_thread())
 
     def record(self, report: Report) -> None:
         """Enter a final report of a run that never was, and tell it like any other."""
-        self._catalog.keep(report)
-        self._events.publish(RunEnded(report))
+        self.keep(report)
+        self._ended(report)
+
+    def _ended(self, report: Report) -> None:
+        is_cut = report.state == "interrupted" or (report.state == "cancelled" and self.stopping)
+        self._events.publish(RunEnded(report, cut=is_cut))
 
     def _began(self, report: Report) -> None:
         self._events.publish(RunBegan(report))
+
+    def keep(self, report: Report) -> None:
+        """Into the catalog; a disk that takes nothing hides no report, which is then told from memory."""
+        try:
+            self._catalog.put(report)
+        except StoreError as error:
+            logger.bind(run=report.id, code=error.code).warning("a report is kept in memory only: {}", error)

@@ -22,7 +22,7 @@ cli = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=N
 @cli.command("serve")
 def serving() -> int:
     """Watch the engine, serve the API, run backups, until SIGTERM."""
-    from controller.app.sidecar import serve  # noqa: PLC0415  # The commands are its clients, and need nothing of it.
+    from controller.app.serve import serve  # noqa: PLC0415  # The commands are its clients, and need nothing of it.
 
     return serve(threading.Event())
 

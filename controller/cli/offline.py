@@ -6,21 +6,16 @@ from importlib.metadata import version as installed
 
 from rich.text import Text
 
-from config.loading import Loaded
 from config.problems import Problem
 from controller.app import folders
 from controller.app import startup as program
-from controller.app.identity import identity
+from controller.app.parts import Parts
 from controller.cli.terminal import AsJson, Failed, TargetKey, as_key, out, show, show_json, show_problems
 from controller.core.errors import SidecarError
-from controller.engine.client import Engine
 from controller.targets.discovery import find, nearest
-from controller.targets.helper_containers import Helpers
 from controller.targets.scope import find_scope
-from controller.targets.survey import Surveyor
 from controller.targets.target import Target
 from controller.views.targets import described
-from strategies import discover
 
 
 def version(as_json: AsJson = False) -> int:
@@ -32,7 +27,7 @@ def version(as_json: AsJson = False) -> int:
 def check(as_json: AsJson = False) -> int:
     """Check configuration, engine and labels without doing anything; exit 78 for the configuration, 3 for a target."""
     loaded = program.configuration()
-    targets, problems = found(loaded)
+    targets, problems = listed(Parts(loaded))
     problems = (*loaded.problems, *folders.problems(loaded), *problems)
     broken = [target for target in targets if target.state == "problem"]
     if as_json:
@@ -52,12 +47,13 @@ def explain(key: TargetKey, as_json: AsJson = False) -> int:
     """Show each setting of a target, where it comes from, and what a run would do."""
     loaded = program.configuration()
     wanted = as_key(key)
-    known, _ = found(loaded)
+    parts = Parts(loaded)
+    known, _ = listed(parts)
     target = next((target for target in known if target.key == wanted), None)
     if target is None:
         raise Failed(f"no target {key}", nearest(wanted, [str(target.key) for target in known]))
     if target.options is not None and target.state != "absent":
-        target = surveyed(target, loaded)
+        target = surveyed(target, parts)
     if as_json:
         show_json(described(target, loaded.secrets).model_dump(mode="json"))
         return program.OK
@@ -79,19 +75,16 @@ def explain(key: TargetKey, as_json: AsJson = False) -> int:
     return program.SOME if target.state == "problem" else program.OK
 
 
-def found(loaded: Loaded) -> tuple[list[Target], tuple[Problem, ...]]:
+def listed(parts: Parts) -> tuple[list[Target], tuple[Problem, ...]]:
     """The targets as the engine's list gives them, not yet asked, and what the sidecar itself lacks."""
-    engine = Engine()
-    listed = engine.containers()
-    place = find_scope(loaded, engine.own_container_id(), listed, engine.networks())
-    return list(find(loaded, place, listed, discover()).values()), place.problems
+    engine = parts.engine
+    containers = engine.containers()
+    scope = find_scope(parts.loaded, engine.own_container_id(), containers, engine.networks())
+    return list(find(parts.loaded, scope, containers, parts.strategies).values()), scope.problems
 
 
-def surveyed(target: Target, loaded: Loaded) -> Target:
-    engine, settings = Engine(), loaded.settings
+def surveyed(target: Target, parts: Parts) -> Target:
     try:
-        helpers = Helpers(engine, identity(settings.paths.workdir), allowed=settings.policy.create_containers)
-        survey = Surveyor(engine, discover(), helpers).survey(target.container.id, *target.asked())
-        return target.with_survey(survey)
+        return target.with_survey(parts.surveyor.survey(target.container.id, *target.asked()))
     except SidecarError as error:
         return target.with_problem(Problem(error.code, f"container {target.container.name}", error.message, error.hint))

@@ -22,6 +22,13 @@ class RunEnded:
     """A run has ended, or never was; the report is final, and the target is free again."""
 
     report: Report
+    cut: bool = False
+    """By the end of the sidecar and by nobody else, so that it is still to be done."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigReloaded:
+    """The operator's words have changed, and what holds now is to be asked for anew."""
 
 
 Event = TypeVar("Event")

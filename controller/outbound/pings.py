@@ -59,7 +59,7 @@ class Signal:
 
 
 class Pings:
-    """A thread that pings. `begun` and `ended` may be called from any other, and never wait."""
+    """A thread that pings. `run_began` and `run_ended` may be called from any other, and never wait."""
 
     def __init__(self, sidecar: Sidecar) -> None:
         self._sidecar = sidecar
@@ -77,8 +77,6 @@ class Pings:
         self._loop = Loop("ping", self.look, seconds=LOOK_EVERY)
 
     def start(self) -> None:
-        self._sidecar.events.subscribe(RunBegan, lambda event: self.begun(event.report))
-        self._sidecar.events.subscribe(RunEnded, lambda event: self.ended(event.report))
         self._loop.start()
 
     def stop(self) -> None:
@@ -97,14 +95,15 @@ class Pings:
         with self._lock:
             return dict(self._counts)
 
-    def begun(self, report: Report) -> None:
+    def run_began(self, event: RunBegan) -> None:
         """A run has left the queue."""
-        if report.trigger != SAFETY:
+        if (report := event.report).trigger != SAFETY:
             self._put(Signal(str(report.target), "start", f"run {report.id} has begun", report.id))
 
-    def ended(self, report: Report) -> None:
-        """A run has ended, or never was; what is made up for says nothing, since what makes up for it will."""
-        if report.trigger != SAFETY and not self._is_made_up_for(report):
+    def run_ended(self, event: RunEnded) -> None:
+        """What is made up for says nothing, since what makes up for it will."""
+        report = event.report
+        if report.trigger != SAFETY and not self._is_made_up_for(report, cut=event.cut):
             kind: Kind = "success" if report.good else "fail"
             self._put(Signal(str(report.target), kind, said(report), report.id))
 
@@ -121,13 +120,12 @@ class Pings:
             self._waiting[signal.check, signal.kind] = signal
         self._loop.wake()
 
-    def _is_made_up_for(self, report: Report) -> bool:
+    def _is_made_up_for(self, report: Report, *, cut: bool) -> bool:
         """By a catch-up, or by the run that was in its way; a target that is not known yet may have one."""
         code = report.failure.code if report.failure else ""
         if report.trigger != "schedule" or code == Busy.code:
             return code == Busy.code
-        is_cut = report.state == "interrupted" or (report.state == "cancelled" and self._sidecar.jobs.stopping)
-        return (is_cut or (report.state == "missed" and code in AWAY)) and self._is_caught_up(report)
+        return (cut or (report.state == "missed" and code in AWAY)) and self._is_caught_up(report)
 
     def _is_caught_up(self, report: Report) -> bool:
         try:

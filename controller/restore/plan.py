@@ -1,7 +1,7 @@
 """Decides a restore: which run goes into which container, as a plan that can be shown before anything is done."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -11,7 +11,7 @@ from config.target import TargetSettings
 from controller.core.errors import TargetGone, TargetUnsuitable, UnknownRun, UnknownTarget
 from controller.core.key import Key
 from controller.core.manifest import Manifest
-from controller.core.run import Report
+from controller.core.run import SAFETY, Report
 from controller.engine.client import Engine
 from controller.engine.models import Listed
 from controller.storage.catalog import Catalog
@@ -83,7 +83,7 @@ class Decider:
         surveyor: Surveyor,
         strategies: Mapping[str, Strategy[Any]],
         secrets: Callable[[], Secrets],
-        targets: Callable[[], list[Target]],
+        targets: Callable[[], Sequence[Target]],
         scope: Callable[[], Scope | None],
     ) -> None:
         self._engine, self._store, self._catalog = engine, store, catalog
@@ -157,8 +157,11 @@ class Decider:
             if report.target != asked.key:
                 raise UnknownRun(f"run {asked.run} is of {report.target}, not of {asked.key}", hint="Name its target.")
             return report
-        if newest := self._catalog.last_begun(asked.key, asked.at):
-            return newest
+        known = self._catalog.runs(asked.key, states=("succeeded",), limit=10_000)
+        good = [report for report in known if report.good and report.trigger != SAFETY]
+        fitting = [report for report in good if asked.at is None or began(report) <= asked.at]
+        if fitting:
+            return max(fitting, key=began)
         when = f" that began by {asked.at.isoformat()}" if asked.at else ""
         raise UnknownRun(f"{asked.key} has no good run{when}", hint="`backup-sidecar runs` lists them.")
 
@@ -201,6 +204,11 @@ class Decider:
                 hint = "A restore goes only where a backup could come from: same network, same project."
                 raise TargetUnsuitable(f"container {name} is not in scope", hint=hint, code="not-in-scope")
         raise TargetGone(f"there is no container {name[:80]!r}", hint="`docker ps` lists them.")
+
+
+def began(report: Report) -> datetime:
+    """Ids that earlier releases gave within one second have no order."""
+    return report.started or report.created
 
 
 def reachable(container: Listed, scope: Scope) -> bool:

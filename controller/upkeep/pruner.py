@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 from loguru import logger
 
 from controller.core.errors import InUse, LastGood, SidecarError, StoreError, UnknownRun
+from controller.core.events import RunEnded
 from controller.core.key import Key
 from controller.core.manifest import Manifest
 from controller.core.records import rfc3339
@@ -64,11 +65,11 @@ class Pruner:
         self._swept: datetime | None = None
         self._trust: Trust | None = None
 
-    def ended(self, report: Report) -> None:
-        """A run has ended: what it pushes out goes at the next look."""
-        if report.state == "succeeded":
+    def run_ended(self, event: RunEnded) -> None:
+        """What the run pushes out goes at the next look."""
+        if event.report.state == "succeeded":
             with self._lock:
-                self._wanted.add(str(report.target))
+                self._wanted.add(str(event.report.target))
 
     def look(self) -> None:
         """Prune the targets that have had a run, once a day all of them; never raises `SidecarError`."""
@@ -137,17 +138,24 @@ class Pruner:
     def _remove(self, report: Report, cause: str) -> Report:
         pruned = report.model_copy(update={"pruned": self._clock(), "artifacts": ()})
         with self._leases.deleting(report.id):
-            self._catalog.keep(pruned)
+            self._tell(pruned)
             try:
                 self._store.delete(report.target, report.id)
             except UnknownRun:
                 logger.bind(run=report.id).warning("run {} had left the store before it was pruned", report.id)
             except StoreError:
                 if self._is_there(report):
-                    self._catalog.keep(report)
+                    self._tell(report)
                 raise
         logger.bind(target=str(report.target), run=report.id, size=report.size).info("run pruned: {}", cause)
         return pruned
+
+    def _tell(self, report: Report) -> None:
+        """To the catalog; a full disk, which may be why runs have to go, lets it know in memory only."""
+        try:
+            self._catalog.put(report)
+        except StoreError as error:
+            logger.bind(run=report.id, code=error.code).warning("a report is kept in memory only: {}", error)
 
     def _is_there(self, report: Report) -> bool:
         """Whether the run is still published, so that it is whole."""

@@ -15,6 +15,7 @@ from loguru import logger
 from pydantic import Field
 
 from controller.core.errors import SidecarError, Stopping, StoreError, TargetGone, UnknownTarget
+from controller.core.events import RunEnded
 from controller.core.failure import Failure
 from controller.core.key import Key, KeyText
 from controller.core.records import Versioned, rfc3339
@@ -61,10 +62,13 @@ class Scheduler:
         _, upcoming = self._upcoming.get(str(key), (None, None))
         return upcoming
 
-    def owe(self, report: Report) -> None:
-        """A run by schedule that ended with the sidecar is caught up like one that was missed."""
+    def run_ended(self, event: RunEnded) -> None:
+        """A run by schedule that the end of the sidecar has cut is caught up like one that was missed."""
+        report = event.report
+        if not (event.cut and report.trigger == "schedule"):  # What `look` itself records is not, and it has the lock.
+            return
         with self._lock:
-            if report.trigger == "schedule" and (standing := self._standings.get(str(report.target))):
+            if standing := self._standings.get(str(report.target)):
                 self._standings[str(report.target)] = replace(standing, owed=report.created)
                 self._upcoming.pop(str(report.target), None)
                 self._write()

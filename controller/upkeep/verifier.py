@@ -136,7 +136,10 @@ class Verifier:
             write()
         except SidecarError as error:
             logger.bind(run=report.id, code=error.code).error("a mark of run {} is not kept: {}", report.id, error)
-        self._catalog.keep(report)
+        try:
+            self._catalog.put(report)
+        except StoreError as error:
+            logger.bind(run=report.id, code=error.code).warning("a report is kept in memory only: {}", error)
 
 
 def captured(artifact: Artifact) -> capture.Captured:

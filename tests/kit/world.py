@@ -13,10 +13,9 @@ import httpx
 from config.loading import Loaded, load
 from config.problems import Problem
 from controller.api.server import Server
-from controller.app.identity import identity
-from controller.backup.jobs import Job, Jobs
+from controller.app.parts import Parts
+from controller.backup.jobs import Job
 from controller.core.errors import Cancelled, UnknownTarget
-from controller.core.events import Bus
 from controller.core.failure import Failure
 from controller.core.key import Key
 from controller.core.manifest import Artifact, Manifest
@@ -25,20 +24,10 @@ from controller.drill.attempt import Drill
 from controller.drill.drills import Drills
 from controller.engine.client import Engine
 from controller.engine.models import Listed, NetworkEndpoint
-from controller.restore.plan import Decider
-from controller.restore.restores import Restores
-from controller.storage.leases import Leases
 from controller.storage.marks import succeeded
-from controller.storage.rebuild import opened
-from controller.storage.store import Store
 from controller.targets.discovery import SERVICE, find, nearest
-from controller.targets.helper_containers import Helpers
 from controller.targets.scope import PROJECT, Scope
-from controller.targets.survey import Surveyor
 from controller.targets.target import Target
-from controller.upkeep.expectations import Expectations
-from controller.upkeep.pruner import Pruner
-from controller.upkeep.verifier import Verifier
 from strategies import discover
 
 TOKEN = "a-token-of-the-tests-0123456789"
@@ -48,61 +37,23 @@ POSTGRES = {"backup.enable": "true", "backup.strategy": "postgres", "backup.env.
 FILES = {"backup.enable": "true", "backup.strategy": "filesystem", "backup.filesystem.paths": "/data"}
 
 
-class World:
+class World(Parts):
     """A `controller.views.facade.Sidecar` whose runs wait for `go`, then publish `content` or end in `failure`."""
+
+    loaded: Loaded = None
+    """As `configure` has read it."""
 
     def __init__(self, folder: Path, *, config: str = "", services: dict[str, dict[str, str]] | None = None) -> None:
         self.folder = folder
         (folder / "config").mkdir()
-        self.loaded: Loaded
         self.configure(config)
-        self.store, self.socket = Store(folder / "artifacts"), folder / "sidecar.sock"
+        super().__init__(self.loaded)
         self.store.acquire()
-        self.catalog = opened(folder / "work/catalog.sqlite")
-        self.events = Bus()
-        self.jobs = Jobs(self.execute, self.catalog, 4, self.events)
+        self.socket, self.instance, self.version = folder / "sidecar.sock", "test-1", "0.1.0"
+        self.engine = Engine(f"unix://{folder}/no-engine.sock")
+        self.executor = self.execute
         self.drills = Drills(self.rehearse, self.catalog, self.store, allowed=True)
-        self.leases = Leases()
-        self.pruner = Pruner(
-            self.store,
-            self.catalog,
-            self.leases,
-            self.targets,
-            folder / "work",
-            safety=lambda: self.loaded.settings.policy.safety,
-            clock=utc_now,
-        )
-        engine = Engine(f"unix://{folder}/no-engine.sock")
-        self.decider = Decider(
-            engine,
-            store=self.store,
-            catalog=self.catalog,
-            surveyor=Surveyor(engine, discover(), Helpers(engine, "", allowed=False)),
-            strategies=discover(),
-            secrets=lambda: self.loaded.secrets,
-            targets=self.targets,
-            scope=lambda: Scope(frozenset({"n1"}), None, None),
-        )
-        self.restores = Restores(self.decider, self.jobs, self.leases, self.catalog, folder / "work/restores")
         self.due: dict[Key, datetime] = {}
-        self.verifier = Verifier(
-            self.store,
-            self.catalog,
-            self.leases,
-            folder / "work",
-            settings=lambda: self.loaded.settings.verify,
-            give_way=lambda: None,
-            clock=lambda: datetime.now(UTC),
-        )
-        self.expectations = Expectations(
-            self.targets,
-            self.catalog,
-            self.jobs,
-            folder / "work",
-            orchestrated=lambda: self.loaded.settings.orchestrator is not None,
-            clock=lambda: datetime.now(UTC),
-        )
-        self.identity, self.instance, self.version = identity(folder / "work"), "test-1", "0.1.0"
         self.own_address: str | None = "10.9.8.7"
         self.watching = self.alive = True
         self.reconnects = 0
@@ -117,15 +68,18 @@ class World:
     def configure(self, config: str) -> None:
         """The operator's words, also later ones."""
         (self.folder / "config/config.yaml").write_text(config)
-        environment = {"BACKUP_API_TOKEN": TOKEN, "ORCHESTRATOR_KEY": KEY}
+        environment = {
+            "BACKUP_API_TOKEN": TOKEN,
+            "ORCHESTRATOR_KEY": KEY,
+            "SIDECAR_PATHS_ARTIFACTS": str(self.folder / "artifacts"),
+            "SIDECAR_PATHS_WORKDIR": str(self.folder / "work"),
+            "SIDECAR_POLICY_MAX_CONCURRENT_RUNS": "4",
+        }
         self.loaded = load(self.folder / "config", environment, discover().keys())
-
-    def redact(self, text: str) -> str:
-        return self.loaded.secrets.redact(text)
 
     def targets(self) -> list[Target]:
         containers = [listed(service, labels) for service, labels in self.services.items()]
-        found = find(self.loaded, Scope(frozenset({"n1"}), None, None), containers, discover())
+        found = find(self.loaded, self.scope(), containers, self.strategies)
         return [replace(one, state="ready") if one.state == "pending" else one for one in found.values()]
 
     def target(self, key: Key) -> Target:
@@ -140,9 +94,8 @@ class World:
     def ping_counts(self) -> Mapping[tuple[str, str], int]:
         return self.pinged
 
-    def start(self, key: Key, trigger: str) -> Job:
-        self.target(key).demand_runnable()
-        return self.jobs.start(key, trigger)
+    def scope(self) -> Scope:
+        return Scope(frozenset({"n1"}), None, None)
 
     def execute(self, job: Job) -> Report:
         with suppress(Cancelled), job.turn():

@@ -20,6 +20,7 @@ from loguru import logger
 
 from config.loading import load
 from controller.core.errors import StoreError, TargetGone
+from controller.core.events import RunEnded
 from controller.core.failure import Failure
 from controller.core.key import Key
 from controller.core.manifest import Artifact, Manifest
@@ -222,7 +223,7 @@ class Sidecar:
         if end == "failed":
             failed = report.model_copy(update={"failure": Failure(code="command-failed", message="no")})
             self.catalog.put(failed)
-            self.pruner.ended(failed)
+            self.pruner.run_ended(RunEnded(failed))
             return
         data = f"run {self.count}".encode()
         with self.store.draft(key, report.id) as draft:
@@ -233,7 +234,7 @@ class Sidecar:
         done = {"state": "succeeded", "artifacts": manifest.artifacts, "size": manifest.size}
         report = report.model_copy(update=done | ({"suspicious": ("small",)} if end == "suspicious" else {}))
         self.catalog.put(report)
-        self.pruner.ended(report)
+        self.pruner.run_ended(RunEnded(report))
 
     def mark(self, night: object, **marks: object) -> None:
         """What somebody else finds out about the run of shop/db of a night."""

@@ -8,6 +8,7 @@ import pytest
 from config.loading import Loaded, load
 from controller.app.reload import Reloader
 from controller.backup.jobs import Turns
+from controller.core.events import Bus, ConfigReloaded
 from tests.kit.world import World, client, is_problem, serving
 
 TOKEN, OTHER = "a-token-of-the-tests-0123456789", "another-token-9876543210-abcdef"
@@ -17,15 +18,16 @@ class Folder:
     """The operator's folder, and the reloader that watches it."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.applied = folder, 0
+        self.folder, self.applied, self.events = folder, 0, Bus()
+        self.events.subscribe(ConfigReloaded, self.count)
         self.write("schema: 1\n")
         self.token(TOKEN)
-        self.reloader = Reloader(self.read(), folder, self.read, self.count)
+        self.reloader = Reloader(self.read(), folder, self.read, self.events)
 
     def read(self) -> Loaded:
         return load(self.folder, {})
 
-    def count(self) -> None:
+    def count(self, _: ConfigReloaded) -> None:
         self.applied += 1
 
     def write(self, text: str) -> None:
@@ -123,6 +125,6 @@ def test_fewer_runs_at_a_time_cut_none_that_is_running() -> None:
 @pytest.mark.skipif(os.getuid() == 0, reason="root may read everything")
 def test_a_file_that_only_root_could_read_is_named(folder: Folder) -> None:
     (folder.folder / ".env").chmod(0)
-    reloader = Reloader(folder.reloader.loaded, folder.folder, folder.read, folder.count)
+    reloader = Reloader(folder.reloader.loaded, folder.folder, folder.read, folder.events)
 
     assert [problem.code for problem in reloader.problems] == ["reload-off"]

@@ -10,6 +10,7 @@ from uuid import UUID
 import pytest
 
 from controller.api.metrics import Metrics
+from controller.core.events import RunBegan, RunEnded
 from controller.core.failure import Failure
 from controller.core.key import Key
 from controller.core.run import Report
@@ -36,6 +37,8 @@ def check() -> Iterator[Receiver]:
 def pinging(folder: Path, config: str) -> Iterator[tuple[World, Pings]]:
     world = World(folder, config=config)
     pings = Pings(world)
+    world.events.subscribe(RunBegan, pings.run_began)
+    world.events.subscribe(RunEnded, pings.run_ended)
     pings.start()
     try:
         yield world, pings
@@ -111,7 +114,7 @@ def test_whatever_is_no_good_run_is_a_failure_and_what_a_restore_does_is_none_of
     ended: Report, kind: str | None, check: Receiver, tmp_path: Path
 ) -> None:
     with pinging(tmp_path, of_target(check)) as (_, pings):
-        pings.ended(ended)
+        pings.run_ended(RunEnded(ended))
     assert check.paths == {"fail": [f"{PATH}/fail"], "success": [PATH], None: []}[kind]
 
 
@@ -132,16 +135,16 @@ def test_what_is_made_up_for_says_nothing_and_what_is_not_is_a_failure(
 ) -> None:
     with pinging(tmp_path, of_target(check)) as (world, pings):
         world.services = {"db": POSTGRES | {"backup.catch-up": str(catch_up).lower()}}
-        pings.ended(report(state, failure=Failure(code=code, message="was away")))
+        ended = report(state, failure=Failure(code=code, message="was away"))
+        pings.run_ended(RunEnded(ended, cut=state == "interrupted"))
     assert check.paths == ([f"{PATH}/fail"] if fails else [])
 
 
 def test_what_the_sidecars_own_end_cut_is_made_up_for(check: Receiver, tmp_path: Path) -> None:
-    with pinging(tmp_path, of_target(check)) as (world, pings):
-        pings.ended(report("cancelled"))
+    with pinging(tmp_path, of_target(check)) as (_, pings):
+        pings.run_ended(RunEnded(report("cancelled")))
         check.wait(1)
-        world.jobs.refuse()
-        pings.ended(report("cancelled"))
+        pings.run_ended(RunEnded(report("cancelled"), cut=True))
     assert len(check.pings) == 1
 
 
@@ -177,7 +180,7 @@ def test_a_server_in_trouble_is_tried_again(check: Receiver, tmp_path: Path, mon
     monkeypatch.setattr(module, "PAUSES", (0.1, 0.2))
     check.answer = lambda number: (200 if number == 2 else 503, "")
     with pinging(tmp_path, of_target(check)) as (_, pings):
-        pings.ended(report())
+        pings.run_ended(RunEnded(report()))
         first, second, third = check.wait(3)
         run_id = first["query"]
         assert second["time"] - first["time"] >= 0.1
@@ -210,7 +213,7 @@ def test_what_is_lost_is_logged_once_counted_and_told_when_it_is_over(
     check.answer = lambda _: (status, text)
     with pinging(tmp_path, of_target(check)) as (world, pings):
         for count in (1, 2):
-            pings.ended(report())
+            pings.run_ended(RunEnded(report()))
             check.wait(count * tries)
             wait_for(lambda count=count: pings.counts() == {("shop/db", "lost"): count})
         check.answer = lambda _: (200, "OK")

@@ -9,9 +9,7 @@ import pytest
 
 from controller.core.drill import Drill
 from controller.core.errors import StoreError, StoreFull
-from controller.core.failure import Failure
 from controller.core.key import Key
-from controller.core.restoration import Restoration
 from controller.core.run import Report, State, new_run_id
 from controller.storage.catalog import Catalog
 
@@ -74,31 +72,23 @@ def test_what_was_kept_in_memory_goes_to_the_disk_once_there_is_room(catalog: Ca
         assert again.runs(limit=10_000) == catalog.runs(limit=10_000)
 
 
-FACTS = {"id": new_run_id(NOW), "target": KEY, "run": "r", "state": "running", "created": NOW}
-DRILL = Drill(trigger="api", **FACTS)
-RESTORE = Restoration(container="c", where="w", strategy="s", total=1, **FACTS)
-
-
-@pytest.mark.parametrize("running", [DRILL, RESTORE], ids=["drill", "restore"])
-def test_a_drill_or_restore_that_the_disk_does_not_take_is_told_all_the_same_and_kept_once_there_is_room(
-    running: Drill | Restoration, catalog: Catalog, tmp_path: Path
+def test_a_drill_that_the_disk_does_not_take_is_told_all_the_same_and_kept_once_there_is_room(
+    catalog: Catalog, tmp_path: Path
 ) -> None:
-    kind = type(running)
-    catalog.put(running)
+    running = Drill(id=new_run_id(NOW), target=KEY, run="r", state="running", trigger="api", created=NOW)
+    catalog.keep_drill(running)
     fill(catalog)
-    failure = Failure(code="x", message="so long that it needs a page" * 500)
-    ended = running.model_copy(update={"state": "failed", "failure": failure})
+    passed = running.model_copy(update={"state": "passed", "check": "so long that it needs a page" * 500})
     with pytest.raises(StoreFull):
-        catalog.put(ended)
-    catalog.keep(ended)
+        catalog.keep_drill(passed)
 
-    assert catalog.last_of(kind, "r") == ended
-    assert catalog.unfinished(kind) == []
+    assert catalog.last_drill(KEY) == catalog.last_drill(KEY, good=True) == catalog.drill(passed.id) == passed
+    assert catalog.unended_drills() == []
     full(catalog, yes=False)
-    other = ended.model_copy(update={"id": new_run_id(NOW)})
-    catalog.put(other)
+    other = passed.model_copy(update={"id": new_run_id(NOW)})
+    catalog.keep_drill(other)
     with closing(Catalog(tmp_path / "catalog.sqlite")) as again:
-        assert {one.id: one for one in again.page(kind)} == {one.id: one for one in (ended, other)}
+        assert (again.drill(passed.id), again.drill(other.id)) == (passed, other)
 
 
 def test_a_catalog_that_is_no_database_is_named(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from controller.core.errors import InUse, LastGood, StoreError, UnknownRun
+from controller.core.events import RunEnded
 from controller.core.key import Key
 from controller.core.run import Report
 from controller.storage import marks
@@ -104,10 +105,10 @@ def test_a_target_is_pruned_after_each_good_run_and_all_of_them_once_a_day(histo
     history.now = NOW + timedelta(hours=2)
     history.pruner.look()
     assert len(history.on_disk) == 3
-    history.pruner.ended(history.runs[0].model_copy(update={"state": "failed"}))
+    history.pruner.run_ended(RunEnded(history.runs[0].model_copy(update={"state": "failed"})))
     history.pruner.look()
     assert len(history.on_disk) == 3
-    history.pruner.ended(history.runs[0])
+    history.pruner.run_ended(RunEnded(history.runs[0]))
     history.pruner.look()
     assert len(history.on_disk) == 2
     history.past(NOW + timedelta(hours=2))

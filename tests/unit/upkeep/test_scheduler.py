@@ -11,6 +11,7 @@ from loguru import logger
 
 from config.loading import load
 from controller.core.errors import Busy, SidecarError, Stopping, TargetGone
+from controller.core.events import RunEnded
 from controller.core.key import Key
 from controller.core.run import Report
 from controller.targets.discovery import find
@@ -47,11 +48,16 @@ class Nights:
         self.scheduler = Scheduler(
             lambda: self.targets,
             self.start,
-            self.missed.append,
+            self.record,
             self.folder,
             orchestrated=self.orchestrated,
             clock=lambda: self.now,
         )
+
+    def record(self, report: Report) -> None:
+        """As the queue does, of whose events the scheduler hears."""
+        self.missed.append(report)
+        self.scheduler.run_ended(RunEnded(report))
 
     def start(self, key: Key, trigger: str) -> None:
         assert (key, trigger) == (KEY, "schedule")
@@ -157,7 +163,7 @@ def test_a_run_by_schedule_that_ended_with_the_sidecar_is_caught_up(
 ) -> None:
     nights = Nights(tmp_path, NIGHTLY | {"backup.catch-up": catch_up}).at("01 12:00").at("02 03:00")
     cut = Report(id="20260502T030000Z-00000000", target=KEY, state="cancelled", trigger=trigger, created=nights.now)
-    nights.scheduler.owe(cut)
+    nights.scheduler.run_ended(RunEnded(cut, cut=True))
     nights.restart()
     nights.at("02 03:10").at("02 03:11")
     assert [f"{one:%H:%M}" for one in nights.started] == ["03:00", *(["03:10"] if again else [])]

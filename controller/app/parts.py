@@ -1,0 +1,268 @@
+"""The parts of the program, each made of those that it needs when it is first asked for; nothing is started here.
+
+`serve` uses all of them, a command without `serve` a few; tests and benchmarks put others in the place of some.
+"""
+
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import cached_property
+
+from config.loading import Loaded
+from controller.app.identity import identity
+from controller.app.reload import Reloader
+from controller.app.startup import CATALOG, checked, config_folder
+from controller.backup.anomaly import HISTORY
+from controller.backup.executor import Executor
+from controller.backup.jobs import Job, Jobs
+from controller.backup.orphans import Orphans
+from controller.backup.quiesce import Quiescing
+from controller.core.errors import Stopping
+from controller.core.events import Bus
+from controller.core.key import Key
+from controller.core.run import Report
+from controller.drill.attempt import Driller
+from controller.drill.drills import Drills
+from controller.engine.client import Engine
+from controller.restore.plan import Decider
+from controller.restore.restores import Restores
+from controller.storage.catalog import Catalog
+from controller.storage.leases import Leases
+from controller.storage.store import Store
+from controller.targets.discovery import Strategies
+from controller.targets.helper_containers import Helpers
+from controller.targets.scope import Scope
+from controller.targets.survey import Surveyor
+from controller.targets.target import Target
+from controller.targets.watch import Watch
+from controller.upkeep.drill_schedule import DrillSchedule
+from controller.upkeep.expectations import Expectations
+from controller.upkeep.pruner import Pruner
+from controller.upkeep.scheduler import Scheduler
+from controller.upkeep.verifier import Verifier
+from strategies import discover
+
+
+class Parts:
+    """To be asked from one thread until everything is made. A part raises `StoreError` where its files do."""
+
+    def __init__(self, loaded: Loaded) -> None:
+        """What the operator wrote, at the start; what holds later is `loaded`."""
+        self._at_start = loaded
+        self.events = Bus()
+        self.leases = Leases()
+
+    @cached_property
+    def reloader(self) -> Reloader:
+        return Reloader(self._at_start, config_folder(), checked, self.events)
+
+    @property
+    def loaded(self) -> Loaded:
+        """What holds now."""
+        return self.reloader.loaded
+
+    def redact(self, text: str) -> str:
+        """Take the secrets that hold now out of a text."""
+        return self.loaded.secrets.redact(text)
+
+    def clock(self) -> datetime:
+        """Of schedules and retention."""
+        return datetime.now(UTC)
+
+    @cached_property
+    def identity(self) -> str:
+        return identity(self.loaded.settings.paths.workdir)
+
+    @cached_property
+    def strategies(self) -> Strategies:
+        return discover()
+
+    @cached_property
+    def engine(self) -> Engine:
+        return Engine(pool=self.loaded.settings.policy.max_concurrent_runs + 8)
+
+    @cached_property
+    def store(self) -> Store:
+        return Store(self.loaded.settings.paths.artifacts)
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        return Catalog(self.loaded.settings.paths.workdir / CATALOG)
+
+    # --- targets ------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def helpers(self) -> Helpers:
+        return Helpers(self.engine, self.identity, allowed=self.loaded.settings.policy.create_containers)
+
+    @cached_property
+    def surveyor(self) -> Surveyor:
+        return Surveyor(self.engine, self.strategies, self.helpers)
+
+    @cached_property
+    def watch(self) -> Watch:
+        return Watch(
+            self.engine,
+            self.surveyor,
+            lambda: self.loaded,
+            self.strategies,
+            remembered=lambda key: self.catalog.last_good(key) is not None,
+            looked=self.make_up,
+        )
+
+    def targets(self) -> Sequence[Target]:
+        """By key."""
+        return self.watch.targets()
+
+    def target(self, key: Key) -> Target:
+        """Raises `UnknownTarget`."""
+        return self.watch.target(key)
+
+    def scope(self) -> Scope | None:
+        """Where the sidecar is and looks; None before the first look."""
+        return self.watch.scope
+
+    def make_up(self) -> None:
+        """The engine is there, and the list is new: undo and end what could not be before."""
+        self.quiescing.recover()
+        self.orphans.end_all(self.targets())
+        self.drills.sweep(self.engine, self.identity)
+        self.helpers.sweep()
+
+    # --- backups ------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def quiescing(self) -> Quiescing:
+        return Quiescing(self.engine, self.loaded.settings.paths.workdir / "quiesced")
+
+    @cached_property
+    def orphans(self) -> Orphans:
+        return Orphans(self.engine)
+
+    @cached_property
+    def executor(self) -> Executor:
+        return Executor(
+            self.engine,
+            self.store,
+            self.surveyor,
+            self.target,
+            lambda: self.loaded.secrets,
+            self.quiescing,
+            self.orphans,
+            self.good,
+        )
+
+    def good(self, key: Key) -> Sequence[Report]:
+        """The last good runs of a target, the newest first."""
+        return self.catalog.good(key, limit=HISTORY)
+
+    @cached_property
+    def jobs(self) -> Jobs:
+        return Jobs(self.executor, self.catalog, self.loaded.settings.policy.max_concurrent_runs, self.events)
+
+    def start(self, key: Key, trigger: str) -> Job:
+        """Queue a run; raises `UnknownTarget`, `TargetUnsuitable`, `TargetGone`, `Busy`."""
+        self.target(key).demand_runnable()
+        return self.jobs.start(key, trigger)
+
+    # --- restores and drills ------------------------------------------------------------------------------------------
+
+    @cached_property
+    def decider(self) -> Decider:
+        return Decider(
+            self.engine,
+            store=self.store,
+            catalog=self.catalog,
+            surveyor=self.surveyor,
+            strategies=self.strategies,
+            secrets=lambda: self.loaded.secrets,
+            targets=self.targets,
+            scope=self.scope,
+        )
+
+    @cached_property
+    def restores(self) -> Restores:
+        return Restores(self.decider, self.jobs, self.leases, self.loaded.settings.paths.workdir / "restores")
+
+    @cached_property
+    def driller(self) -> Driller:
+        return Driller(
+            self.engine,
+            self.store,
+            self.surveyor,
+            self.helpers,
+            self.strategies,
+            self.target,
+            lambda: self.loaded.secrets,
+            self.leases,
+            self.loaded.settings.drills,
+            self.identity,
+        )
+
+    @cached_property
+    def drills(self) -> Drills:
+        allowed = self.loaded.settings.policy.create_containers
+        return Drills(self.driller, self.catalog, self.store, allowed=allowed)
+
+    # --- upkeep -------------------------------------------------------------------------------------------------------
+
+    def is_orchestrated(self) -> bool:
+        """Whether somebody else says when targets without a schedule are backed up."""
+        return self.loaded.settings.orchestrator is not None
+
+    @cached_property
+    def scheduler(self) -> Scheduler:
+        return Scheduler(
+            self.targets,
+            self.start,
+            self.jobs.record,
+            self.loaded.settings.paths.workdir,
+            orchestrated=self.is_orchestrated(),
+            clock=self.clock,
+        )
+
+    @cached_property
+    def drill_schedule(self) -> DrillSchedule:
+        return DrillSchedule(self.drills, self.catalog, self.targets, clock=self.clock)
+
+    @cached_property
+    def pruner(self) -> Pruner:
+        return Pruner(
+            self.store,
+            self.catalog,
+            self.leases,
+            self.targets,
+            self.loaded.settings.paths.workdir,
+            safety=lambda: self.loaded.settings.policy.safety,
+            clock=self.clock,
+        )
+
+    @cached_property
+    def expectations(self) -> Expectations:
+        return Expectations(
+            self.targets,
+            self.catalog,
+            self.jobs,
+            self.loaded.settings.paths.workdir,
+            orchestrated=self.is_orchestrated,
+            clock=self.clock,
+        )
+
+    @cached_property
+    def verifier(self) -> Verifier:
+        return Verifier(
+            self.store,
+            self.catalog,
+            self.leases,
+            self.loaded.settings.paths.workdir,
+            settings=lambda: self.loaded.settings.verify,
+            give_way=self.give_way,
+            clock=self.clock,
+        )
+
+    def give_way(self) -> None:
+        """Wait while a run needs the disk; raises `Stopping`."""
+        while self.jobs.active() and not self.jobs.stopping:
+            time.sleep(0.2)
+        if self.jobs.stopping:
+            raise Stopping("the sidecar is shutting down")

@@ -1,0 +1,43 @@
+"""The process that serves: from the operator's words to a running sidecar, until somebody wants it to stop."""
+
+import sys
+import threading
+
+from loguru import logger
+
+from config.problems import ConfigurationError
+from controller.app import folders, log, privileges
+from controller.app.sidecar import Sidecar
+from controller.app.startup import CONFIGURATION, OK, configuration
+from controller.core.errors import SidecarError
+
+
+def serve(stop: threading.Event) -> int:
+    """Run until `stop` is set; gives the exit code."""
+    try:
+        loaded = configuration()
+    except ConfigurationError as error:
+        sys.stderr.writelines(f"{problem.severity}: {problem}\n" for problem in error.problems)
+        return CONFIGURATION
+    paths = loaded.settings.paths
+    privileges.drop((paths.workdir, paths.artifacts, paths.tmp))
+    log.configure(loaded.settings.log.level, loaded.settings.log.format, loaded.secrets.redact)
+    problems = (*loaded.problems, *folders.problems(loaded), *privileges.problems())
+    for problem in problems:
+        log.problem(problem)
+    if any(problem.severity == "error" for problem in problems):
+        return CONFIGURATION
+    try:
+        sidecar = Sidecar(loaded)
+        for problem in sidecar.problems:
+            if problem not in problems:
+                log.problem(problem)
+        sidecar.open()
+    except SidecarError as error:
+        logger.bind(code=error.code).error("{}", error)
+        return CONFIGURATION
+    logger.bind(id=sidecar.identity, version=sidecar.version, port=loaded.settings.api.port).info("sidecar is serving")
+    stop.wait()
+    sidecar.close()
+    logger.info("sidecar has stopped")
+    return OK
