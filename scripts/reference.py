@@ -3,11 +3,13 @@
 
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from config.reference import config_table, label_table
 from config.resolve import COMMAND
+from controller.api.problems import status_of
+from controller.core.errors import SidecarError
 from strategies import discover
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -18,8 +20,24 @@ def pages() -> Mapping[Path, str]:
     """The text that each page with a table should have."""
     options = {strategy.names[0]: strategy.options for strategy in discover().values()}
     del options[COMMAND]  # Its only option is the label commands.backup.
-    tables = {DOCS / "labels.md": label_table(options), DOCS / "configuration.md": config_table()}
-    return {page: with_table(page, table) for page, table in tables.items()}
+    tables = {"labels": label_table(options), "configuration": config_table(), "errors": error_table()}
+    return {(page := DOCS / f"{name}.md"): with_table(page, table) for name, table in tables.items()}
+
+
+def error_table() -> str:
+    rows = ["| code | what happened | what to do | retried | HTTP |", "| --- | --- | --- | --- | --- |"]
+    for error in sorted(errors(SidecarError), key=lambda error: error.code):
+        retried = "yes" if error.transient else ""
+        rows.append(f"| `{error.code}` | {error.__doc__} | {error.remedy} | {retried} | {status_of(error)} |")
+    return "\n".join((*rows, ""))
+
+
+def errors(parent: type[SidecarError]) -> Iterator[type[SidecarError]]:
+    """Those that have a code of their own."""
+    for error in parent.__subclasses__():
+        if "code" in vars(error):
+            yield error
+        yield from errors(error)
 
 
 def with_table(page: Path, table: str) -> str:

@@ -46,9 +46,7 @@ def build(sidecar: Sidecar, exports: Exports) -> FastAPI:
         reconnects=lambda: sidecar.reconnects,
     )
     guarded = (
-        drill_routes(
-            sidecar.target, sidecar.drills, sidecar.restores, sidecar.catalog, sidecar.store, redact=sidecar.redact
-        ),
+        drill_routes(sidecar.target, sidecar.drills, sidecar.catalog, sidecar.store, redact=sidecar.redact),
         contract_routes(
             sidecar.targets,
             sidecar.target,

@@ -1,7 +1,4 @@
-"""Sends a parcel: the contract's headers, ranges, and an end only for bytes that are proved right.
-
-Apart from the routes, because all that send bytes share it.
-"""
+"""Sends a bundle: the contract's headers, ranges, and an end only for bytes that are proved right."""
 
 import asyncio
 import re
@@ -42,7 +39,7 @@ PART: dict[int | str, dict[str, Any]] = {
 
 
 class Delivery(Response):
-    """The answer that carries a parcel, whole or in part; raises `Refused` (416) for a range that it does not have.
+    """The answer that carries a bundle, whole or in part; raises `Refused` (416) for a range that it does not have.
 
     A whole one never arrives unless its digest is right. A part is sent as it lies on the disk, with the digest of the
     whole: who puts parts together has to compare that.
@@ -59,17 +56,17 @@ class Delivery(Response):
     ) -> None:
         """`leases` keeps the runs from being deleted meanwhile.
 
-        `on_sent` is called with the last bytes of the whole parcel, if the client is still there.
+        `on_sent` is called with the last bytes of the whole bundle, if the client is still there.
         """
         self.bundle, self.on_sent, self.background = bundle, on_sent, None
         self._leases = leases
-        wanted = span(bundle, request)
-        self.span = range(bundle.size) if wanted is None else wanted
-        self.status_code = 200 if wanted is None else 206
-        told = told_about(bundle) | {"Content-Length": str(len(self.span))} | dict(headers or {})
-        if wanted is not None:
-            told["Content-Range"] = f"bytes {wanted.start}-{wanted.stop - 1}/{bundle.size}"
-        self.raw_headers = [(name.encode("ascii"), value.encode("ascii", "replace")) for name, value in told.items()]
+        part = span(bundle, request)
+        self.span = range(bundle.size) if part is None else part
+        self.status_code = 200 if part is None else 206
+        fields = headers_of(bundle) | {"Content-Length": str(len(self.span))} | dict(headers or {})
+        if part is not None:
+            fields["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{bundle.size}"
+        self.raw_headers = [(name.encode("ascii"), value.encode("ascii", "replace")) for name, value in fields.items()]
 
     @property
     def is_whole(self) -> bool:
@@ -104,7 +101,7 @@ class Delivery(Response):
         return self.bundle.verified() if self.is_whole else self.bundle.read(self.span.start, self.span.stop)
 
 
-def told_about(bundle: Bundle) -> dict[str, str]:
+def headers_of(bundle: Bundle) -> dict[str, str]:
     """Contract v1's headers, in its spelling."""
     return {
         "Content-Type": bundle.media_type,
@@ -132,22 +129,22 @@ def etag(bundle: Bundle) -> str:
 
 
 def span(bundle: Bundle, request: Headers) -> range | None:
-    """Which bytes are wanted (RFC 9110, 14.2); None for all: no range, several, or one of another parcel than this.
+    """Which bytes are wanted (RFC 9110, 14.2); None for all: no range, several, or one of another bundle than this.
 
     Raises `Refused` (416) for a range that is reversed or beyond the end.
     """
-    wanted = RANGE.fullmatch(request.get("range", ""))
-    if wanted is None or wanted.groups() == ("", "") or request.get("if-range", etag(bundle)) != etag(bundle):
+    match = RANGE.fullmatch(request.get("range", ""))
+    if match is None or match.groups() == ("", "") or request.get("if-range", etag(bundle)) != etag(bundle):
         return None
-    first, last = (number(text) for text in wanted.groups())
+    first, last = (number(text) for text in match.groups())
     if first is None:
-        found = range(max(bundle.size - (last or 0), 0), bundle.size)
+        part = range(max(bundle.size - (last or 0), 0), bundle.size)
     else:
-        found = range(first, bundle.size if last is None else min(last + 1, bundle.size))
-    if not found:
+        part = range(first, bundle.size if last is None else min(last + 1, bundle.size))
+    if not part:
         detail = f"This range is not within the {bundle.size} bytes that there are."
         raise Refused(416, "bad-range", detail, headers={"Content-Range": f"bytes */{bundle.size}"})
-    return found
+    return part
 
 
 def number(text: str) -> int | None:

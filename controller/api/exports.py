@@ -1,4 +1,4 @@
-"""Exports of contract v1 that are under way or not yet fetched; apart from the routes, because requests share them.
+"""Exports of contract v1 that are under way or not yet fetched; requests share them.
 
 An export is one run, or one of each target. Its answer is kept until it was delivered whole, at most ten minutes: so a
 client whose connection broke, or that was told to come back, gets it, and the next one gets a new backup.
@@ -20,16 +20,16 @@ from controller.storage.leases import Leases
 from controller.storage.store import Store
 from controller.targets.target import Target
 
-KEPT = 600.0
-"""Seconds for which an answer that nobody fetched is kept."""
+KEEP_SECONDS = 600.0
+"""For which an answer that nobody fetched is kept."""
 RETRY_AFTER = "10"
 """Seconds after which a client is asked to come back."""
-WANTED = ("ready", "pending", "problem")
+EXPORTED = ("ready", "pending", "problem")
 """States of the targets that an export of everything is about."""
 
 
 class Export:
-    """One export: its runs, and the parcel that will come of them."""
+    """One export: its runs, and the bundle that will come of them."""
 
     def __init__(self, jobs: tuple[Job, ...], bundle: asyncio.Task[Bundle]) -> None:
         self.runs = tuple(job.report.id for job in jobs)
@@ -90,7 +90,7 @@ class Exports:
         """Until it is fetched, and not for ever."""
         if not bundle.cancelled():
             bundle.exception()  # Seen, also when no client is left to be told.
-        asyncio.get_running_loop().call_later(KEPT, self.delivered, export.runs)
+        asyncio.get_running_loop().call_later(KEEP_SECONDS, self.delivered, export.runs)
 
     async def _packed(self, jobs: tuple[Job, ...]) -> Bundle:
         reports = await asyncio.gather(*(ended(job.future) for job in jobs))
@@ -100,7 +100,7 @@ class Exports:
         return await run_in_threadpool(of_runs, self._store, [(report.target, report.id) for report in reports])
 
     def _start(self, key: Key | None) -> tuple[Job, ...]:
-        return tuple(self._start_one(one) for one in ([key] if key else self._all()))
+        return tuple(self._start_one(key) for key in ([key] if key else self._all()))
 
     def _start_one(self, key: Key) -> Job:
         """A new run, or the one that the target has under way."""
@@ -113,7 +113,7 @@ class Exports:
 
     def _all(self) -> list[Key]:
         """Raises `TargetUnsuitable` when one is broken: a backup of everything may not lack it in silence."""
-        targets = [target for target in self._targets() if target.state in WANTED]
+        targets = [target for target in self._targets() if target.state in EXPORTED]
         if not targets:
             hint = "Set `backup.enable=true` and `backup.strategy` on a container; `backup-sidecar targets` lists them."
             raise Refused(409, "no-targets", "There is nothing to back up.", hint=hint)

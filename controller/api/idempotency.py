@@ -1,4 +1,4 @@
-"""Makes a repeated start the same start, by the client's `Idempotency-Key`; apart, because it remembers."""
+"""Makes a repeated start the same start, by the client's `Idempotency-Key`."""
 
 import threading
 from collections import OrderedDict
@@ -7,8 +7,8 @@ from collections.abc import Callable
 from controller.api.problems import Refused
 from controller.core.key import Key
 
-MOST = 1000
-"""Keys that are remembered, the newest; a restart forgets them."""
+MAX_KEYS = 1000
+"""That are remembered, the newest; a restart forgets them."""
 
 
 class Idempotency:
@@ -25,7 +25,7 @@ class Idempotency:
         with self._lock:
             if idempotency_key not in self._seen:
                 self._seen[idempotency_key] = (target, start())
-                if len(self._seen) > MOST:
+                if len(self._seen) > MAX_KEYS:
                     self._seen.popitem(last=False)
             known, run = self._seen[idempotency_key]
         if known != target:

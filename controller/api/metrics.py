@@ -1,12 +1,8 @@
-"""What Prometheus may scrape, computed when it asks.
-
-A metric is one function here: its decorator names it and its labels, its docstring is the help, and it yields samples.
-"""
+"""What Prometheus may scrape, computed when it asks; a metric is one `yield`."""
 
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
@@ -16,134 +12,14 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from config.problems import Problem
-from controller.core.drill import Drill
 from controller.core.events import Bus, RunEnded
 from controller.core.key import Key
-from controller.core.run import Report
 from controller.storage.catalog import Catalog
 from controller.targets.target import Target
 from controller.upkeep.expectations import Expectations
-from controller.upkeep.freshness import Status
 
-Samples = Iterator[tuple[tuple[str, ...], float]]
-"""Values of the labels, and the value."""
 Known = TypeVar("Known")
-
-
-@dataclass(frozen=True, slots=True)
-class Scrape:
-    """What is known when Prometheus asks; the maps are by the target's key."""
-
-    targets: Sequence[Target]
-    good: Mapping[str, Report]
-    """The last good runs."""
-    drills: Mapping[str, Drill]
-    """The last good drills."""
-    due: Mapping[str, datetime]
-    status: Status
-    problems: Sequence[Problem]
-    """What concerns no single target."""
-    runs: Mapping[tuple[str, str], int]
-    """How many have ended since the process began, by target and outcome."""
-    pings: Mapping[tuple[str, str], int]
-    reconnects: int
-
-
-FAMILIES: list[Callable[[Scrape], Metric]] = []
-
-
-def metric(
-    family: type[GaugeMetricFamily | CounterMetricFamily], name: str, *labels: str
-) -> Callable[[Callable[[Scrape], Samples]], None]:
-    """Make a metric of a function that yields its samples."""
-
-    def register(samples: Callable[[Scrape], Samples]) -> None:
-        def filled(scrape: Scrape) -> Metric:
-            made = family(name, samples.__doc__ or "", labels=labels)
-            for values, value in samples(scrape):
-                made.add_metric(values, value)
-            return made
-
-        FAMILIES.append(filled)
-
-    return register
-
-
-@metric(GaugeMetricFamily, "backup_last_success_timestamp_seconds", "target")
-def last_success(scrape: Scrape) -> Samples:
-    """When the last good run ended, in Unix time."""
-    for key, run in scrape.good.items():
-        yield (key,), run.finished.timestamp() if run.finished else 0
-
-
-@metric(GaugeMetricFamily, "backup_run_duration_seconds", "target")
-def duration(scrape: Scrape) -> Samples:
-    """How long the last good run took."""
-    for key, run in scrape.good.items():
-        yield (key,), run.seconds or 0
-
-
-@metric(GaugeMetricFamily, "backup_artifact_bytes", "target")
-def size(scrape: Scrape) -> Samples:
-    """Stored size of the last good run's artifacts."""
-    for key, run in scrape.good.items():
-        yield (key,), run.size or 0
-
-
-@metric(GaugeMetricFamily, "backup_next_due_timestamp_seconds", "target")
-def next_due(scrape: Scrape) -> Samples:
-    """When the next run is due, in Unix time."""
-    for key, due in scrape.due.items():
-        yield (key,), due.timestamp()
-
-
-@metric(GaugeMetricFamily, "backup_last_drill_timestamp_seconds", "target")
-def last_drill(scrape: Scrape) -> Samples:
-    """When the last good drill ended, in Unix time."""
-    for key, drill in scrape.drills.items():
-        if drill.finished:
-            yield (key,), drill.finished.timestamp()
-
-
-@metric(GaugeMetricFamily, "backup_target_problem", "target", "code")
-def problems(scrape: Scrape) -> Samples:
-    """1 for each problem; without a target it is the sidecar's own."""
-    codes = {("", problem.code) for problem in scrape.problems}
-    codes |= {(str(target.key), problem.code) for target in scrape.targets for problem in target.problems}
-    for labels in sorted(codes):
-        yield labels, 1
-
-
-@metric(CounterMetricFamily, "backup_runs", "target", "outcome")
-def runs(scrape: Scrape) -> Samples:
-    """Runs that ended."""
-    yield from sorted(scrape.runs.items())
-
-
-@metric(CounterMetricFamily, "backup_engine_reconnects")
-def reconnects(scrape: Scrape) -> Samples:
-    """How often the engine was watched again after it had been away."""
-    yield (), scrape.reconnects
-
-
-@metric(GaugeMetricFamily, "backup_target_fresh", "target")
-def fresh(scrape: Scrape) -> Samples:
-    """1 for a target whose last good run is as young as was promised, else 0."""
-    for verdict in scrape.status.targets:  # Also of targets that have vanished.
-        yield (str(verdict.key),), verdict.state == "fresh"
-
-
-@metric(GaugeMetricFamily, "backup_damaged_runs", "target")
-def damaged(scrape: Scrape) -> Samples:
-    """Stored runs whose bytes are not what was written."""
-    for key, count in Counter(str(run.target) for run in scrape.status.damaged).items():
-        yield (key,), count
-
-
-@metric(CounterMetricFamily, "backup_pings", "target", "outcome")
-def pings(scrape: Scrape) -> Samples:
-    """Pings of dead man's switches; without a target it is the sidecar's own."""
-    yield from sorted(scrape.pings.items())
+Labels = TypeVar("Labels", bound=tuple[str, ...])
 
 
 class Metrics(Collector):
@@ -174,31 +50,87 @@ class Metrics(Collector):
         return generate_latest(self._registry)
 
     def collect(self) -> Iterator[Metric]:
-        scrape = self._scrape()
-        return (family(scrape) for family in FAMILIES)
+        yield from self._of_targets()
+        yield from self._of_the_sidecar()
 
-    def _scrape(self) -> Scrape:
-        targets = self._targets()
-        keys = {str(target.key): target.key for target in targets}
+    def _of_targets(self) -> Iterator[Metric]:
+        keys = {str(target.key): target.key for target in self._targets()}
+        good = answers(keys, self._catalog.last_good).items()
+        drills = answers(keys, lambda key: self._catalog.last_drill(key, good=True)).items()
+        due = answers(keys, self._next_due).items()
+        status = self._expectations.status()
+        yield gauge(
+            "backup_last_success_timestamp_seconds",
+            "When the last good run ended, in Unix time.",
+            {key: run.finished.timestamp() for key, run in good if run.finished},
+        )
+        yield gauge(
+            "backup_run_duration_seconds",
+            "How long the last good run took.",
+            {key: run.seconds or 0 for key, run in good},
+        )
+        yield gauge(
+            "backup_artifact_bytes",
+            "Stored size of the last good run's artifacts.",
+            {key: run.size or 0 for key, run in good},
+        )
+        yield gauge(
+            "backup_next_due_timestamp_seconds",
+            "When the next run is due, in Unix time.",
+            {key: moment.timestamp() for key, moment in due},
+        )
+        yield gauge(
+            "backup_last_drill_timestamp_seconds",
+            "When the last good drill ended, in Unix time.",
+            {key: drill.finished.timestamp() for key, drill in drills if drill.finished},
+        )
+        yield gauge(
+            "backup_target_fresh",
+            "1 for a target whose last good run is as young as was promised, else 0.",
+            {str(verdict.key): verdict.state == "fresh" for verdict in status.targets},  # Also where it has vanished.
+        )
+        yield gauge(
+            "backup_damaged_runs",
+            "Stored runs whose bytes are not what was written.",
+            Counter(str(run.target) for run in status.damaged),
+        )
+
+    def _of_the_sidecar(self) -> Iterator[Metric]:
+        problems = {("", problem.code) for problem in self._problems()}
+        problems |= {(str(target.key), problem.code) for target in self._targets() for problem in target.problems}
         with self._lock:
             runs = dict(self._runs)
-        return Scrape(
-            targets=targets,
-            good=of_each(keys, self._catalog.last_good),
-            drills=of_each(keys, lambda key: self._catalog.last_drill(key, good=True)),
-            due=of_each(keys, self._next_due),
-            status=self._expectations.status(),
-            problems=self._problems(),
-            runs=runs,
-            pings=self._pings(),
-            reconnects=self._reconnects(),
+        yield filled(
+            GaugeMetricFamily(
+                "backup_target_problem",
+                "1 for each problem; without a target it is the sidecar's own.",
+                labels=["target", "code"],
+            ),
+            dict.fromkeys(problems, 1),
         )
+        yield filled(CounterMetricFamily("backup_runs", "Runs that ended.", labels=["target", "outcome"]), runs)
+        text = "Pings of dead man's switches; without a target it is the sidecar's own."
+        yield filled(CounterMetricFamily("backup_pings", text, labels=["target", "outcome"]), self._pings())
+        text = "How often the engine was watched again after it had been away."
+        yield CounterMetricFamily("backup_engine_reconnects", text, value=self._reconnects())
 
     def _count(self, event: RunEnded) -> None:
         with self._lock:
             self._runs[str(event.report.target), event.report.state] += 1
 
 
-def of_each(keys: Mapping[str, Key], ask: Callable[[Key], Known | None]) -> dict[str, Known]:
-    """The answers that there are, by key."""
+def answers(keys: Mapping[str, Key], ask: Callable[[Key], Known | None]) -> dict[str, Known]:
+    """Those that there are, by key."""
     return {name: answer for name, key in keys.items() if (answer := ask(key)) is not None}
+
+
+def gauge(name: str, text: str, values: Mapping[str, float]) -> Metric:
+    """Of targets."""
+    family = GaugeMetricFamily(name, text, labels=["target"])
+    return filled(family, {(key,): value for key, value in values.items()})
+
+
+def filled(family: GaugeMetricFamily | CounterMetricFamily, values: Mapping[Labels, float]) -> Metric:
+    for labels, value in sorted(values.items()):
+        family.add_metric(labels, value)
+    return family

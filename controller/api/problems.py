@@ -1,4 +1,4 @@
-"""How the API says no: RFC 9457 problem details, whose `type` is the error's code; apart, as every route shares it."""
+"""Says no: RFC 9457 problem details, whose `type` is the error's code."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -27,6 +27,7 @@ from controller.core.errors import (
 )
 from controller.core.redaction import Redact
 from controller.core.run import Report
+from controller.views.schemas import View
 
 MEDIA_TYPE = "application/problem+json"
 STATUS: Mapping[type[SidecarError], int] = {
@@ -52,25 +53,26 @@ ROUTING = {
     408: ("too-slow", "The request's body did not arrive in time.", "Send it in one piece."),
     413: ("too-large", "The request's body is too large.", "Send less."),
 }
+
+
+class ProblemDetails(View):
+    """What is wrong, and what to do about it; further members are facts."""
+
+    type: str
+    """The error's code."""
+    title: str
+    status: int
+    detail: str
+    hint: str = ""
+    """The next step."""
+    run: str = ""
+    """Id of the run that this is about."""
+
+
 DOCUMENTED: dict[int | str, dict[str, Any]] = {
     "default": {
         "description": "What is wrong, and what to do about it.",
-        "content": {
-            MEDIA_TYPE: {
-                "schema": {
-                    "type": "object",
-                    "required": ["type", "title", "status", "detail"],
-                    "properties": {
-                        "type": {"type": "string", "description": "The error's code."},
-                        "title": {"type": "string"},
-                        "status": {"type": "integer"},
-                        "detail": {"type": "string"},
-                        "hint": {"type": "string", "description": "The next step."},
-                        "run": {"type": "string", "description": "Id of the run that this is about."},
-                    },
-                }
-            }
-        },
+        "content": {MEDIA_TYPE: {"schema": ProblemDetails.model_json_schema()}},
     }
 }
 
@@ -104,9 +106,13 @@ class Refused(Exception):
         return JSONResponse(body | hint | self.facts, self.status, self.headers, media_type=MEDIA_TYPE)
 
 
+def status_of(kind: type[SidecarError]) -> int:
+    return next(STATUS[parent] for parent in kind.__mro__ if parent in STATUS)
+
+
 def refused(error: SidecarError) -> Refused:
     """The answer to one of our own errors."""
-    status = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+    status = status_of(type(error))
     if isinstance(error, Busy):
         status_url = f"/v1/runs/{error.run}"
         return Refused(status, error.code, error.message, hint=error.hint, run=error.run, status_url=status_url)
@@ -136,7 +142,7 @@ def answer_errors(app: FastAPI, redact: Redact) -> None:
 
     async def by_validation(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
-        return Refused(422, "bad-value", "; ".join(map(place, error.errors()))).response(redact)
+        return Refused(422, "bad-value", "; ".join(map(explained, error.errors()))).response(redact)
 
     async def by_defect(request: Request, error: Exception) -> JSONResponse:
         logger.opt(exception=error).error("{} {} ended by a defect of this program", request.method, request.url.path)
@@ -150,6 +156,6 @@ def answer_errors(app: FastAPI, redact: Redact) -> None:
     app.add_exception_handler(Exception, by_defect)
 
 
-def place(error: Mapping[str, Any]) -> str:
+def explained(error: Mapping[str, Any]) -> str:
     """Where a value was wrong and why, without the value."""
     return f"{'.'.join(map(str, error['loc']))}: {error['msg']}"

@@ -1,23 +1,32 @@
-"""Connections of clients that are slow or talk nonsense: bounded in time, and answered by a problem like all others.
+"""Bounds what clients that are slow, never finish or talk nonsense can take, and answers them by a problem too.
 
-Apart, because it is below HTTP's requests: uvicorn waits for a request's head without limit, and answers what is no
-HTTP in plain text.
+uvicorn waits for a request's head without limit, has none for its body, and answers what is no HTTP in plain text.
 """
 
 import asyncio
 from typing import Any
 
 import h11
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from controller.api.problems import Refused
+from controller.core.redaction import Redact
 
-PATIENCE = 30.0
-"""Seconds within which the whole head of a request has to arrive, however often a byte of it does."""
+HEAD_TIMEOUT_SECONDS = 30.0
+"""Within which the whole head of a request has to arrive, however often a byte of it does."""
+BODY_TIMEOUT_SECONDS = 30.0
+"""Within which the next piece of a request's body has to arrive."""
+MAX_BODY_BYTES = 64 << 10
 
 
 class PatientProtocol(H11Protocol):
-    """uvicorn's HTTP/1.1, which cuts a client that does not get to the end of its request's head."""
+    """uvicorn's HTTP/1.1, which cuts a client that does not get to the end of its request's head.
+
+    What it overrides is no public interface: pyproject.toml keeps uvicorn below the next release that may change it.
+    """
 
     _giving_up: asyncio.TimerHandle | None = None
 
@@ -44,7 +53,7 @@ class PatientProtocol(H11Protocol):
 
     def _wait(self) -> None:
         self._stop_waiting()
-        self._giving_up = self.loop.call_later(PATIENCE, self._give_up)
+        self._giving_up = self.loop.call_later(HEAD_TIMEOUT_SECONDS, self._give_up)
 
     def _stop_waiting(self) -> None:
         if self._giving_up is not None:
@@ -52,11 +61,11 @@ class PatientProtocol(H11Protocol):
             self._giving_up = None
 
     def _give_up(self) -> None:
-        detail = f"The request's head did not arrive within {PATIENCE:.0f} s."
+        detail = f"The request's head did not arrive within {HEAD_TIMEOUT_SECONDS:.0f} s."
         self._refuse(Refused(408, "too-slow", detail, hint="Send it in one piece."))
 
     def _refuse(self, refused: Refused) -> None:
-        """Answer where no answer has begun, and close."""
+        """Answer where no answer has begun, and close the connection."""
         if not self.transport.is_closing() and self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             answer = refused.response(str)
             headers: list[Any] = [*answer.raw_headers, (b"connection", b"close")]
@@ -67,3 +76,41 @@ class PatientProtocol(H11Protocol):
             ):
                 self.transport.write(self.conn.send(event) or b"")
         self.transport.close()
+
+
+class Limited:
+    """Refuses large bodies, whether announced or not, and those that take too long to come."""
+
+    def __init__(self, app: ASGIApp, redact: Redact) -> None:
+        self._app, self._redact = app, redact
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        announced = Headers(scope=scope).get("content-length", "0")
+        if len(announced) < 10 and int(announced) <= MAX_BODY_BYTES:
+            await self._app(scope, bounded(receive), send)
+            return
+        detail, hint = f"A body may have {MAX_BODY_BYTES} bytes.", "Send less."
+        # The rest of the body would be taken for the next request.
+        refused = Refused(413, "too-large", detail, hint=hint, headers={"Connection": "close"})
+        await refused.response(self._redact)(scope, receive, send)
+
+
+def bounded(receive: Receive) -> Receive:
+    """The same for a body that is small, and whose pieces come in time; raises `HTTPException`."""
+    left, whole = MAX_BODY_BYTES, False
+
+    async def received() -> Message:
+        nonlocal left, whole
+        if whole:
+            return await receive()
+        try:
+            message = await asyncio.wait_for(receive(), BODY_TIMEOUT_SECONDS)
+        except TimeoutError:
+            raise HTTPException(408) from None
+        left -= len(message.get("body", b""))
+        if left < 0:
+            raise HTTPException(413)
+        whole = not message.get("more_body", False)
+        return message
+
+    return received

@@ -28,6 +28,7 @@ from controller.restore.plan import Decider
 from controller.restore.restores import Restores
 from controller.storage.catalog import Catalog
 from controller.storage.leases import Leases
+from controller.storage.rebuild import opened
 from controller.storage.store import Store
 from controller.targets.discovery import Strategies
 from controller.targets.helper_containers import Helpers
@@ -87,7 +88,7 @@ class Parts:
 
     @cached_property
     def catalog(self) -> Catalog:
-        return Catalog(self.loaded.settings.paths.workdir / CATALOG)
+        return opened(self.loaded.settings.paths.workdir / CATALOG)
 
     # --- targets ------------------------------------------------------------------------------------------------------
 
@@ -182,7 +183,9 @@ class Parts:
 
     @cached_property
     def restores(self) -> Restores:
-        return Restores(self.decider, self.jobs, self.leases, self.loaded.settings.paths.workdir / "restores")
+        return Restores(
+            self.decider, self.jobs, self.leases, self.catalog, self.loaded.settings.paths.workdir / "restores"
+        )
 
     @cached_property
     def driller(self) -> Driller:

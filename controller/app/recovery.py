@@ -5,6 +5,7 @@ from loguru import logger
 from controller.app.parts import Parts
 from controller.core.errors import StoreError
 from controller.core.failure import Failure
+from controller.core.run import Report
 from controller.storage import marks
 from controller.storage.catalog import GONE
 
@@ -37,7 +38,7 @@ def enter_manifests(parts: Parts) -> None:
 
 def interrupt_runs(parts: Parts) -> None:
     """What runs were under way ended with the process; what they left in their targets is looked for later."""
-    for report in parts.catalog.runs(states=("queued", "running"), limit=10_000):
+    for report in parts.catalog.unfinished(Report):
         parts.orphans.add(report.target, report.id)
         changes = {"state": "interrupted", "failure": Failure.interrupted(), "finished": parts.clock()}
         parts.jobs.record(report.model_copy(update=changes))

@@ -11,11 +11,9 @@ from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
-from loguru import logger
-
 from controller.backup.turns import Turns
 from controller.core.cancelling import Bounded, Cancellable
-from controller.core.errors import Busy, Cancelled, RestoreUnderWay, Stopping, StoreError, TimedOut
+from controller.core.errors import Busy, Cancelled, RestoreUnderWay, Stopping, TimedOut
 from controller.core.events import Bus, RunBegan, RunEnded
 from controller.core.failure import Failure
 from controller.core.key import Key
@@ -171,7 +169,7 @@ class Jobs:
         with self._lock:
             self._demand_free(key, holder)
             job = Job(key, trigger, self._turns, next(self._numbers), self._began)
-            self.keep(job.report)
+            self._catalog.keep(job.report)
             self._active[str(key)] = job
             thread = threading.Thread(target=self._work, args=(job,), name=f"run {job.report.id}", daemon=True)
             self._threads.add(thread)
@@ -255,7 +253,7 @@ class Jobs:
     def _work(self, job: Job) -> None:
         job.future.set_running_or_notify_cancel()
         report = self._execute(job)
-        self.keep(report)
+        self._catalog.keep(report)
         with self._lock:
             del self._active[str(job.key)]
         job.update(**dict(report))
@@ -265,7 +263,7 @@ class Jobs:
 
     def record(self, report: Report) -> None:
         """Enter a final report of a run that never was, and tell it like any other."""
-        self.keep(report)
+        self._catalog.keep(report)
         self._ended(report)
 
     def _ended(self, report: Report) -> None:
@@ -274,10 +272,3 @@ class Jobs:
 
     def _began(self, report: Report) -> None:
         self._events.publish(RunBegan(report))
-
-    def keep(self, report: Report) -> None:
-        """Into the catalog; a disk that takes nothing hides no report, which is then told from memory."""
-        try:
-            self._catalog.put(report)
-        except StoreError as error:
-            logger.bind(run=report.id, code=error.code).warning("a report is kept in memory only: {}", error)

@@ -32,11 +32,13 @@ def catalog(what: Annotated[What, typer.Argument(metavar="rebuild")], as_json: A
         store.release()
     if as_json:
         old = str(made.old) if made.old else None
-        show_json({"runs": made.runs, "lost": made.lost, "unreadable": list(made.unreadable), "old": old})
+        counts = {"runs": made.runs, "lost": made.lost, "lost_restores": made.restores}
+        show_json(counts | {"unreadable": list(made.unreadable), "old": old})
     else:
-        lost = "an unknown number of" if made.lost is None else made.lost
+        lost, restores = ("an unknown number of" if number is None else number for number in (made.lost, made.restores))
         out.print(f"entered {made.runs} runs from their manifests")
         out.print(f"lost {lost} runs that left no artifacts: failed, missed, cancelled and pruned ones")
+        out.print(f"lost {restores} reports of restores")
         if made.old:
             out.print(f"the old catalog is {made.old}")
         for reason in made.unreadable:

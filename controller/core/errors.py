@@ -1,45 +1,6 @@
-"""Everything that can go wrong, as one tree; apart, so that every room can raise it and only the boundary reports it.
+"""Everything that can go wrong, as one tree: any room raises it, only a boundary reports it. docs/errors.md has it all.
 
-SidecarError
-├── EngineError
-│   ├── EngineUnreachable    engine-unreachable   transient
-│   ├── EngineLost           engine-lost          transient
-│   ├── EngineRefused        engine-refused
-│   └── ImageGone            image-gone
-├── TargetError
-│   ├── TargetGone           target-gone
-│   ├── TargetDied           target-died
-│   ├── TargetReplaced       target-replaced      transient
-│   ├── TargetPaused         target-paused
-│   ├── TargetResumed        target-resumed       transient
-│   ├── StillRunning         left-running
-│   └── TargetUnsuitable     (the strategy's code)
-├── StreamError
-│   ├── StreamTruncated      stream-truncated     transient
-│   ├── Stalled              stalled
-│   └── WriterStalled        writer-stalled
-├── CommandFailed            command-failed
-├── TimedOut                 timeout
-├── Cancelled                cancelled
-├── IncompleteDump           incomplete-dump
-├── StoreError               store-error
-│   ├── StoreFull            store-full
-│   └── Damaged              damaged
-├── UnknownTarget            unknown-target
-├── UnknownRun               unknown-run
-├── InUse                    run-in-use           transient
-├── LastGood                 last-good-run
-├── NotEmpty                 not-empty
-├── UnsafeArtifact           unsafe-artifact
-├── CountsDiffer             counts-differ
-├── RestoreUnderWay          restore-in-progress
-├── UnknownRestore           unknown-restore
-├── ContainersForbidden      containers-forbidden
-├── Unsupported              unsupported
-├── DrillFailed              (container-ended, not-ready, check-failed)
-├── Stopping                 stopping             transient
-├── CannotListen             cannot-listen
-└── Busy                     run-in-progress
+Each class has a stable `code`; its docstring says what it means. Those without one are never raised, or are given it.
 """
 
 from typing import ClassVar

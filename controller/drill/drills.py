@@ -73,7 +73,7 @@ class Drills:
 
     def recover(self) -> None:
         """What a dead process left under way becomes `interrupted`."""
-        for drill in self._catalog.unended_drills():
+        for drill in self._catalog.unfinished(Drill):
             changes = {"state": "interrupted", "failure": Failure.interrupted(), "finished": datetime.now(UTC)}
             self._keep(drill.model_copy(update=changes))
 
@@ -117,17 +117,14 @@ class Drills:
         told(ended)
 
     def _keep(self, drill: Drill) -> None:
-        """A disk that takes nothing hides no drill, which is then told from memory."""
-        for keep in (self._catalog.keep_drill, self._keep_beside):
+        """In the catalog, and, once it has ended, beside the manifest of its run."""
+        self._catalog.keep(drill)
+        if drill.final:
             try:
-                keep(drill)
+                with suppress(UnknownRun):  # Its run was deleted meanwhile.
+                    marks.keep_drill(self._store, drill)
             except StoreError as error:
                 logger.bind(drill=drill.id, code=error.code).error("{}", error)
-
-    def _keep_beside(self, drill: Drill) -> None:
-        if drill.final:
-            with suppress(UnknownRun):  # Its run was deleted meanwhile.
-                marks.keep_drill(self._store, drill)
 
 
 def told(drill: Drill) -> None:

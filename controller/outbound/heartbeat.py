@@ -21,17 +21,17 @@ from controller.views.announcement import Announcer, Greeting
 from controller.views.facade import Sidecar
 from controller.views.targets import TargetViews
 
-TIMEOUT, TIMEOUT_OF_FAREWELL = 10.0, 2.0
-"""Seconds that the orchestrator has for each step of an answer."""
-LOOK_EVERY = 0.5
-"""Seconds between two looks whether something changed that should not wait for the interval."""
-LONGEST_BACKOFF, LEARNS_AGAIN = 300.0, 3600.0
-"""Seconds between attempts at an orchestrator that is away; at one that does not know announcements."""
-SHORTEST_INTERVAL, LONGEST_INTERVAL = 1.0, 300.0
-"""Seconds within which an answer may set the interval."""
-LEASE = 3
-"""Intervals for which a lease holds."""
-BACKLOG, TOLD_AT_ONCE = 500, 50
+TIMEOUT_SECONDS, FAREWELL_TIMEOUT_SECONDS = 10.0, 2.0
+"""That the orchestrator has for each step of an answer."""
+POLL_SECONDS = 0.5
+"""Between two looks whether something changed that should not wait for the interval."""
+MAX_BACKOFF_SECONDS, UNKNOWN_BACKOFF_SECONDS = 300.0, 3600.0
+"""Between attempts at an orchestrator that is away; at one that does not know announcements."""
+MIN_INTERVAL_SECONDS, MAX_INTERVAL_SECONDS = 1.0, 300.0
+"""Within which an answer may set the interval."""
+LEASE_INTERVALS = 3
+"""For which a lease holds."""
+MAX_WAITING_REPORTS, MAX_REPORTS_PER_BEAT = 500, 50
 """Reports that wait for the orchestrator at most, the newest; and how many of them one heartbeat carries."""
 
 Json = dict[str, Any]
@@ -59,10 +59,10 @@ class Heartbeat:
         )
         self._url = f"{settings.url}/v1/sidecars/{sidecar.identity}"
         self._interval = settings.interval.total_seconds()
-        self._backlog: deque[Report] = deque(maxlen=BACKLOG)
+        self._backlog: deque[Report] = deque(maxlen=MAX_WAITING_REPORTS)
         self._lock = threading.Lock()
         self._stopping, self._ended = threading.Event(), threading.Event()
-        self._failures, self._outcome, self._told = 0, "", ""
+        self._failures, self._outcome, self._announced = 0, "", ""
         self._thread = threading.Thread(target=self._loop, name="heartbeat", daemon=True)
 
     def start(self) -> None:
@@ -75,11 +75,11 @@ class Heartbeat:
         self._ended.set()
         if not self._thread.is_alive():
             return
-        self._thread.join(timeout=TIMEOUT_OF_FAREWELL)
+        self._thread.join(timeout=FAREWELL_TIMEOUT_SECONDS)
         if self._outcome == "accepted" and not self._thread.is_alive():
             if self._backlog:
-                self._beat(TIMEOUT_OF_FAREWELL)
-            self._send("DELETE", self._announcer.greeting(), TIMEOUT_OF_FAREWELL)
+                self._beat(FAREWELL_TIMEOUT_SECONDS)
+            self._send("DELETE", self._announcer.greeting(), FAREWELL_TIMEOUT_SECONDS)
 
     @property
     def alive(self) -> bool:
@@ -93,10 +93,10 @@ class Heartbeat:
     def _loop(self) -> None:
         while not self._stopping.is_set():
             try:
-                delay = self._beat(TIMEOUT)
+                delay = self._beat(TIMEOUT_SECONDS)
             except Exception as error:  # noqa: BLE001  # The lease must not end by one bad beat.
                 logger.opt(exception=error).error("heartbeat ended by a defect of this program")
-                delay = LONGEST_BACKOFF
+                delay = MAX_BACKOFF_SECONDS
             self._wait(delay)
 
     def _wait(self, delay: float) -> None:
@@ -105,34 +105,34 @@ class Heartbeat:
         while not self._stopping.is_set() and (left := until - time.monotonic()) > 0:
             if self._failures:
                 self._stopping.wait(left)
-            elif self._ended.wait(min(left, LOOK_EVERY)) or self._announcer.fingerprint() != self._told:
+            elif self._ended.wait(min(left, POLL_SECONDS)) or self._announcer.fingerprint() != self._announced:
                 return
 
     def _beat(self, timeout: float) -> float:
         """One heartbeat; gives the seconds until the next."""
         self._ended.clear()
         with self._lock:
-            telling = list(self._backlog)[:TOLD_AT_ONCE]
-        told = self._announcer.fingerprint()
+            reports = list(self._backlog)[:MAX_REPORTS_PER_BEAT]
+        fingerprint = self._announcer.fingerprint()
         interval = self._interval
-        status, answer = self._send("PUT", self._announcer.announcement(LEASE * interval, telling), timeout)
+        status, answer = self._send("PUT", self._announcer.announcement(LEASE_INTERVALS * interval, reports), timeout)
         if 200 <= status < 300:
-            self._told, self._failures = told, 0
+            self._announced, self._failures = fingerprint, 0
             self._note("accepted", "orchestrator has accepted the heartbeat")
-            self._forget(telling)
+            self._forget(reports)
             self._take_interval(answer)
             return min(interval, self._interval) * jitter(0.9, 1.1)
         self._failures += 1
         if status in (404, 405):
             self._note("unknown", "orchestrator does not know announcements; asked again every hour")
-            return LEARNS_AGAIN * jitter(0.9, 1.0)
+            return UNKNOWN_BACKOFF_SECONDS * jitter(0.9, 1.0)
         reason = f"answers {status}" if status else "cannot be reached"
         self._note(reason, f"orchestrator {reason}: {answer.get('reason') or 'no reason given'}; backups go on")
-        return min(interval * 2.0 ** min(self._failures, 16), LONGEST_BACKOFF) * jitter(0.5, 1.0)
+        return min(interval * 2.0 ** min(self._failures, 16), MAX_BACKOFF_SECONDS) * jitter(0.5, 1.0)
 
-    def _forget(self, told: list[Report]) -> None:
-        """What was accepted; the backlog may have lost its oldest meanwhile."""
-        known = {report.id for report in told}
+    def _forget(self, accepted: list[Report]) -> None:
+        """The backlog may have lost its oldest meanwhile."""
+        known = {report.id for report in accepted}
         with self._lock:
             while self._backlog and self._backlog[0].id in known:
                 self._backlog.popleft()
@@ -140,9 +140,9 @@ class Heartbeat:
                 self._ended.set()
 
     def _take_interval(self, answer: Json) -> None:
-        wanted = answer.get("interval")
-        if isinstance(wanted, int | float) and not isinstance(wanted, bool) and isfinite(wanted):
-            self._interval = min(max(float(wanted), SHORTEST_INTERVAL), LONGEST_INTERVAL)
+        interval = answer.get("interval")
+        if isinstance(interval, int | float) and not isinstance(interval, bool) and isfinite(interval):
+            self._interval = min(max(float(interval), MIN_INTERVAL_SECONDS), MAX_INTERVAL_SECONDS)
 
     def _note(self, outcome: str, message: str) -> None:
         """Log a change, not every beat."""
@@ -161,10 +161,10 @@ class Heartbeat:
 def parsed(body: bytes) -> Json:
     """A JSON object; anything else counts as an empty one."""
     try:
-        found = json.loads(body)
+        answer = json.loads(body)
     except (ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return answer if isinstance(answer, dict) else {}
 
 
 def jitter(low: float, high: float) -> float:

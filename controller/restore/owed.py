@@ -48,6 +48,11 @@ class Owed(Record):
     whole: bool = False
     """All was restored and compared; the commands clear up."""
 
+    @property
+    def staying(self) -> tuple[str, ...]:
+        """What nothing undoes, as a report tells it."""
+        return tuple(f"kept: what `{step}` has done stays" for step in self.kept)
+
 
 class OwedUndos:
     """Every fact in the folder."""
@@ -109,8 +114,7 @@ def interrupted(report: Restoration, owed: Owed | None) -> Restoration:
 def made_good(report: Restoration, owed: Owed, left: tuple[str, ...]) -> Restoration:
     """The report once nothing more is done; `left` is what remains to be said of the attempt."""
     before = tuple(warning for warning in report.warnings if not warning.startswith(PASSING))
-    kept = tuple(f"kept: what `{name}` has done stays" for name in owed.kept)
-    changes: dict[str, object] = {"warnings": tuple(dict.fromkeys((*before, *kept, *left)))}
+    changes: dict[str, object] = {"warnings": tuple(dict.fromkeys((*before, *owed.staying, *left)))}
     undone = not (owed.whole or owed.kept or left)
     if report.failure and report.failure.code == "interrupted":
         told, hint = report.failure.message, "Restore again."

@@ -11,7 +11,7 @@ from config.target import TargetSettings
 from controller.core.errors import TargetGone, TargetUnsuitable, UnknownRun, UnknownTarget
 from controller.core.key import Key
 from controller.core.manifest import Manifest
-from controller.core.run import SAFETY, Report
+from controller.core.run import Report
 from controller.engine.client import Engine
 from controller.engine.models import Listed
 from controller.storage.catalog import Catalog
@@ -157,11 +157,8 @@ class Decider:
             if report.target != asked.key:
                 raise UnknownRun(f"run {asked.run} is of {report.target}, not of {asked.key}", hint="Name its target.")
             return report
-        known = self._catalog.runs(asked.key, states=("succeeded",), limit=10_000)
-        good = [report for report in known if report.good and report.trigger != SAFETY]
-        fitting = [report for report in good if asked.at is None or began(report) <= asked.at]
-        if fitting:
-            return max(fitting, key=began)
+        if newest := self._catalog.last_begun(asked.key, asked.at):
+            return newest
         when = f" that began by {asked.at.isoformat()}" if asked.at else ""
         raise UnknownRun(f"{asked.key} has no good run{when}", hint="`backup-sidecar runs` lists them.")
 
@@ -204,11 +201,6 @@ class Decider:
                 hint = "A restore goes only where a backup could come from: same network, same project."
                 raise TargetUnsuitable(f"container {name} is not in scope", hint=hint, code="not-in-scope")
         raise TargetGone(f"there is no container {name[:80]!r}", hint="`docker ps` lists them.")
-
-
-def began(report: Report) -> datetime:
-    """Ids that earlier releases gave within one second have no order."""
-    return report.started or report.created
 
 
 def reachable(container: Listed, scope: Scope) -> bool:

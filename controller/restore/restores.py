@@ -6,6 +6,7 @@ A restore holds its target, so that no run reads what is only half there, and le
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,15 +16,24 @@ from loguru import logger
 
 from controller.backup.jobs import LAST, Jobs
 from controller.core.cancelling import Cancellable
-from controller.core.errors import Cancelled, CommandFailed, NotEmpty, SidecarError, TargetUnsuitable, UnknownRestore
+from controller.core.errors import (
+    Cancelled,
+    CommandFailed,
+    NotEmpty,
+    SidecarError,
+    StoreError,
+    TargetUnsuitable,
+    UnknownRestore,
+)
 from controller.core.failure import Failure
 from controller.core.key import Key
 from controller.core.restoration import Restoration
-from controller.core.run import RUN_ID, SAFETY, new_run_id
+from controller.core.run import SAFETY, new_run_id
 from controller.restore.apply import UNDOING, Applying
 from controller.restore.owed import LATER, Owed, OwedUndos, interrupted, made_good
 from controller.restore.plan import Asked, Decider, Prepared
-from controller.storage import journal
+from controller.storage import files, journal
+from controller.storage.catalog import Catalog
 from controller.storage.leases import Leases
 from controller.targets.session import Session
 from strategies.base import some
@@ -32,8 +42,8 @@ from strategies.base import some
 class Restores:
     """Every restore since the work folder was made. Safe to use from several threads."""
 
-    def __init__(self, decider: Decider, jobs: Jobs, leases: Leases, folder: Path) -> None:
-        self._decider, self._jobs, self._leases, self._folder = decider, jobs, leases, folder
+    def __init__(self, decider: Decider, jobs: Jobs, leases: Leases, catalog: Catalog, folder: Path) -> None:
+        self._decider, self._jobs, self._leases, self._catalog, self._folder = decider, jobs, leases, catalog, folder
         self._lock = threading.Lock()
         self._active: dict[str, RunningRestore] = {}
         self._owed = OwedUndos(self._again, folder / "owed")
@@ -73,23 +83,13 @@ class Restores:
         """Newest first."""
         with self._lock:
             active = {name: restoring.report for name, restoring in self._active.items()}
-        reports = [active.get(report.id, report) for report in journal.facts(self._folder, Restoration, "id")]
-        return reports[::-1][:limit]
-
-    def of_run(self, run: str) -> Restoration | None:
-        """The last one of a run that has ended; None where there is none."""
-        return next((report for report in self.list(limit=10_000) if report.run == run and report.final), None)
+        return [active.get(report.id, report) for report in self._catalog.page(Restoration, limit=limit)]
 
     def report(self, name: str) -> Restoration:
         """Live while it is under way; raises `UnknownRestore`."""
         with self._lock:
             restoring = self._active.get(name)
-        if restoring:
-            return restoring.report
-        report = journal.read(self._folder / f"{name}.json", Restoration) if RUN_ID.fullmatch(name) else None
-        if report is None:
-            raise UnknownRestore(f"no restore {name[:60]!r}", hint="`/v1/restores` lists them.")
-        return report
+        return restoring.report if restoring else self._catalog.restore(name)
 
     def cancel(self, name: str) -> Restoration:
         """Ask for a restore's end; what can be undone is. One that has ended stays as it is."""
@@ -101,12 +101,21 @@ class Restores:
 
     def recover(self) -> None:
         """What a dead process left under way becomes `interrupted`; what it owes keeps its targets from being run."""
+        self._adopt()
         owed = {one.restore: one for one in self._owed.all()}
         for one in owed.values():
             self._jobs.hold(one.keys, one.restore)
-        for report in self.list(limit=10_000):
-            if not report.final:
-                self.keep(interrupted(report, owed.get(report.id)))
+        for report in self._catalog.unfinished(Restoration):
+            self.keep(interrupted(report, owed.get(report.id)))
+
+    def _adopt(self) -> None:
+        """Take what earlier releases kept beside the catalog into it."""
+        try:
+            for report in journal.facts(self._folder, Restoration, "id"):
+                self._catalog.put(report)
+                files.remove(self._folder / f"{report.id}.json")
+        except StoreError as error:
+            logger.bind(code=error.code).warning("a report of a restore stays where it is: {}", error)
 
     def look(self) -> None:
         """Make good what restores that are over still owe, as far as that can be done now."""
@@ -125,15 +134,16 @@ class Restores:
 
     def _settled(self, owed: Owed, left: tuple[str, ...]) -> None:
         """Tell what has become of it, and let the targets go."""
-        report = made_good(self.report(owed.restore), owed, left)
-        self.keep(report)
+        with suppress(UnknownRestore):  # The catalog was lost.
+            self.keep(made_good(self.report(owed.restore), owed, left))
         self._owed.settle(owed.restore)
         self._jobs.release(owed.restore)
-        bound = logger.bind(restore=report.id, target=str(report.target), container=report.container)
-        if report.undone:
-            bound.info("everything that the restore had done is undone")
+        bound = logger.bind(restore=owed.restore, target=str(owed.target), container=owed.container)
+        remaining = (*owed.staying, *left)
+        if owed.whole or remaining:
+            bound.warning("what is left of the restore: {}", "; ".join(remaining) or "nothing")
         else:
-            bound.warning("what is left of the restore: {}", "; ".join(report.warnings) or "nothing")
+            bound.info("everything that the restore had done is undone")
 
     def stop(self) -> None:
         """Cancel what is under way and wait for its end; what takes too long is undone at the next start."""
@@ -146,14 +156,13 @@ class Restores:
             restoring.join(max(0.0, until - time.monotonic()))
 
     def keep(self, report: Restoration) -> None:
-        """Durable when it returns; raises `StoreError`."""
-        journal.write(self._folder / f"{report.id}.json", report)
+        self._catalog.keep(report)
 
     def ended(self, report: Restoration) -> None:
         """Tell of a restore that is over, and let its targets go, unless it still owes them something."""
+        self.keep(report)
         owed: Owed | None = None
         try:
-            self.keep(report)
             owed = self._owed.of(report.id)
             if owed and not owed.commands:
                 self._owed.settle(report.id)

@@ -1,5 +1,5 @@
-"""The index of runs and drills, in SQLite; apart from the store, because it can be lost: manifests, and what lies
-beside them, rebuild what succeeded and each run's last drill.
+"""The index of runs, drills and restores, in SQLite; it can be lost: manifests, and what lies beside them, rebuild
+what succeeded and each run's last drill.
 
 What the disk does not take, since it is full for example, is kept in memory and told like the rest, until it does.
 """
@@ -7,55 +7,32 @@ What the disk does not take, since it is full for example, is kept in memory and
 import sqlite3
 import threading
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager
 from datetime import datetime
 from itertools import chain
 from pathlib import Path
+from typing import TypeVar
+
+from loguru import logger
 
 from controller.core.drill import Drill
-from controller.core.errors import StoreError, StoreFull, UnknownRun
+from controller.core.errors import StoreError, StoreFull, UnknownRestore, UnknownRun
 from controller.core.key import Key
 from controller.core.records import rfc3339
-from controller.core.run import Report
-from controller.storage.files import store_error
-
-MIGRATIONS = (
-    """
-    CREATE TABLE runs (
-        id TEXT PRIMARY KEY,
-        target TEXT NOT NULL,
-        state TEXT NOT NULL,
-        created TEXT NOT NULL,
-        report TEXT NOT NULL
-    ) STRICT;
-    CREATE INDEX runs_by_target ON runs (target, id);
-    """,
-    """
-    ALTER TABLE runs ADD COLUMN good INTEGER NOT NULL DEFAULT 0;
-    ALTER TABLE runs ADD COLUMN proved TEXT NOT NULL DEFAULT '';
-    UPDATE runs SET good = 1, proved = json_extract(report, '$.finished') WHERE state = 'succeeded';
-    CREATE INDEX runs_by_good ON runs (target, id) WHERE good;
-    CREATE INDEX runs_stored ON runs (target, id) WHERE proved != '';
-    CREATE INDEX runs_doubtful ON runs (id) WHERE proved != '' AND NOT good;
-    CREATE INDEX runs_by_proof ON runs (proved) WHERE proved != '';
-    """,
-    """
-    CREATE TABLE drills (
-        id TEXT PRIMARY KEY,
-        target TEXT NOT NULL,
-        run TEXT NOT NULL,
-        state TEXT NOT NULL,
-        drill TEXT NOT NULL
-    ) STRICT;
-    CREATE INDEX drills_by_target ON drills (target, id);
-    CREATE INDEX drills_by_run ON drills (run, id);
-    """,
-    """
-    CREATE INDEX runs_by_state ON runs (state, id);
-    CREATE INDEX runs_by_target_and_state ON runs (target, state, id);
-    """,
+from controller.core.restoration import Restoration
+from controller.core.run import SAFETY, Report
+from controller.storage.catalog_schema import (
+    CLEAR,
+    ENTER,
+    LATE,
+    MIGRATIONS,
+    MOVE,
+    SELECT,
+    TABLES,
+    UNFINISHED,
+    row,
 )
-"""One entry for each schema version; `PRAGMA user_version` says how many were applied."""
+from controller.storage.files import store_error
 
 MARKS = ("damaged", "accepted", "verified")
 """Fields of a report that are set after the run has ended."""
@@ -63,33 +40,11 @@ MARKS = ("damaged", "accepted", "verified")
 GONE = "its folder is not in the store, or its manifest cannot be read"
 """What is wrong with a run that the store does not hold: another volume is mounted, or somebody removed it."""
 
-LATE = """
-    PRAGMA temp_store = MEMORY;
-    CREATE TEMP TABLE late AS SELECT * FROM runs WHERE false;
-    CREATE UNIQUE INDEX temp.late_by_id ON late (id);
-    CREATE TEMP TABLE late_drills AS SELECT * FROM drills WHERE false;
-    CREATE UNIQUE INDEX temp.late_drills_by_id ON late_drills (id);
-    CREATE TEMP VIEW newest_drills AS
-        SELECT * FROM late_drills UNION ALL SELECT * FROM drills WHERE id NOT IN (SELECT id FROM late_drills);
-"""
-"""Reports on their way to the disk."""
-ENDED = "state NOT IN ('queued', 'running')"
-
-SELECT = """
-SELECT report FROM (
-    SELECT id, proved, report FROM late WHERE {where}
-    UNION ALL
-    SELECT * FROM (
-        SELECT id, proved, report FROM runs WHERE {where} AND id NOT IN (SELECT id FROM late)
-        ORDER BY {order} LIMIT {limit}
-    )
-) ORDER BY {order} LIMIT {limit}
-"""
-"""What is late counts instead of what is on the disk, of which an index gives the first so many without reading all."""
+Kind = TypeVar("Kind", Report, Drill, Restoration)
 
 
 class Catalog:
-    """Every run's last report. Safe to use from several threads."""
+    """The last report of every run, drill and restore. Safe to use from several threads."""
 
     def __init__(self, path: Path) -> None:
         """Opens or makes the file; migrates forward after a copy; raises `StoreError` for one from a newer release."""
@@ -102,7 +57,9 @@ class Catalog:
                 self._connection.execute("PRAGMA journal_mode = WAL")
                 self._connection.execute("PRAGMA synchronous = FULL")
                 self._migrate(path)
-                self._connection.executescript(LATE)
+                self._connection.execute("PRAGMA temp_store = MEMORY")
+                for table in TABLES.values():
+                    self._connection.executescript(LATE.format(table=table))
             except OSError as error:
                 raise store_error(error, path) from error
             except sqlite3.Error as error:
@@ -113,118 +70,134 @@ class Catalog:
         with self._lock:
             self._connection.close()
 
-    def put(self, report: Report) -> None:
-        """Keep a run's newest report. Raises `StoreError` while it is kept in memory only."""
+    def keep(self, report: Report | Drill | Restoration) -> None:
+        """Keep the newest report of an activity; a disk that takes nothing hides none, which is told from memory."""
+        try:
+            self.put(report)
+        except StoreError as error:
+            logger.bind(id=report.id, code=error.code).warning("a report is kept in memory only: {}", error)
+
+    def put(self, report: Report | Drill | Restoration) -> None:
+        """As `keep`, but raises `StoreError` while the report is kept in memory only."""
+        table, values = TABLES[type(report)], row(report)
         with self._using("write") as connection:
-            connection.execute("INSERT OR REPLACE INTO late VALUES (?, ?, ?, ?, ?, ?, ?)", row(report))
-            connection.execute("INSERT OR REPLACE INTO runs SELECT * FROM late")
-            connection.execute("DELETE FROM late")
+            connection.execute(ENTER.format(table=table, values=",".join("?" * len(values))), values)
+            connection.execute(MOVE.format(table=table))
+            connection.execute(CLEAR.format(table=table))
 
     def get(self, run: str) -> Report:
         """Raises `UnknownRun`."""
-        for report in self._select("id = ?", run):
+        for report in self._select(Report, "id = ?", run):
             return report
         raise UnknownRun(f"no run {run[:60]!r}", hint="`backup-sidecar runs` lists them.")
+
+    def drill(self, drill: str) -> Drill:
+        """Raises `UnknownRun`."""
+        for report in self._select(Drill, "id = ?", drill):
+            return report
+        raise UnknownRun(f"no drill {drill[:60]!r}", hint="`backup-sidecar drills` lists them.")
+
+    def restore(self, restore: str) -> Restoration:
+        """Raises `UnknownRestore`."""
+        for report in self._select(Restoration, "id = ?", restore):
+            return report
+        raise UnknownRestore(f"no restore {restore[:60]!r}", hint="`backup-sidecar restores` lists them.")
+
+    def page(
+        self, kind: type[Kind], key: Key | None = None, *, states: Iterable[str] = (), before: str = "", limit: int = 50
+    ) -> list[Kind]:
+        """Newest first; `before` is the id of one whose elders are wanted."""
+        names = tuple(states)
+        clauses = {
+            "target = ?": (str(key),) if key else (),
+            f"state IN ({','.join('?' * len(names))})": names,
+            "id < ?": (before,) if before else (),
+        }
+        used = {clause: values for clause, values in clauses.items() if values}
+        return list(self._select(kind, " AND ".join(used) or "true", *chain(*used.values()), limit=limit))
 
     def runs(
         self, key: Key | None = None, *, states: Iterable[str] = (), before: str = "", limit: int = 50
     ) -> list[Report]:
-        """Newest first; `before` is the id of a run whose elders are wanted."""
-        wanted = tuple(states)
-        clauses = {
-            "target = ?": (str(key),) if key else (),
-            f"state IN ({','.join('?' * len(wanted))})": wanted,
-            "id < ?": (before,) if before else (),
-        }
-        used = {clause: values for clause, values in clauses.items() if values}
-        return list(self._select(" AND ".join(used) or "true", *chain(*used.values()), limit=limit))
+        """As `page`."""
+        return self.page(Report, key, states=states, before=before, limit=limit)
+
+    def unfinished(self, kind: type[Kind]) -> list[Kind]:
+        """What is queued or under way, or was when a process died."""
+        return list(self._select(kind, UNFINISHED))
 
     def good(self, key: Key, *, limit: int) -> list[Report]:
         """The runs of a target that count as backups, newest first."""
-        return list(self._select("target = ? AND good", str(key), limit=limit))
+        return list(self._select(Report, "target = ? AND good", str(key), limit=limit))
 
     def stored(self, key: Key) -> Iterator[Report]:
         """A target's runs whose artifacts are there, newest first."""
-        return self._select("target = ? AND proved != ''", str(key))
+        return self._select(Report, "target = ? AND proved != ''", str(key))
 
     def last_good(self, key: Key) -> Report | None:
         """The newest run that counts as a backup."""
         return next(iter(self.good(key, limit=1)), None)
 
+    def last_begun(self, key: Key, by: datetime | None = None) -> Report | None:
+        """The good run that began last, but not after `by`, and is no safety backup."""
+        good = [report for report in self.good(key, limit=-1) if report.trigger != SAFETY]
+        return max((report for report in good if by is None or began(report) <= by), key=began, default=None)
+
+    def first(self, key: Key) -> Report | None:
+        """The oldest run of a target that succeeded."""
+        return next(self._select(Report, "target = ? AND state = 'succeeded'", str(key), order="id", limit=1), None)
+
     def damaged(self) -> list[Report]:
         """Every stored run whose bytes are not what was written, newest first."""
-        doubtful = self._select("proved != '' AND NOT good")
+        doubtful = self._select(Report, "proved != '' AND NOT good")
         return [report for report in doubtful if report.damaged]
 
     def longest_unproved(self, before: datetime) -> Report | None:
         """The stored run that was read the longest time ago, before this moment; a damaged one is not read again."""
         clause = "proved != '' AND proved < ? AND coalesce(json_extract(report, '$.damaged'), '') = ''"
-        return next(self._select(clause, rfc3339(before), order="proved", limit=1), None)
-
-    def keep_drill(self, drill: Drill) -> None:
-        """As `put`."""
-        values = (drill.id, str(drill.target), drill.run, drill.state, drill.model_dump_json())
-        with self._using("write") as connection:
-            connection.execute("INSERT OR REPLACE INTO late_drills VALUES (?, ?, ?, ?, ?)", values)
-            connection.execute("INSERT OR REPLACE INTO drills SELECT * FROM late_drills")
-            connection.execute("DELETE FROM late_drills")
-
-    def drill(self, drill: str) -> Drill:
-        """Raises `UnknownRun`."""
-        for found in self._drills("id = ?", drill):
-            return found
-        raise UnknownRun(f"no drill {drill[:60]!r}", hint="`backup-sidecar drill` starts one.")
+        return next(self._select(Report, clause, rfc3339(before), order="proved", limit=1), None)
 
     def last_drill(self, key: Key, *, good: bool = False) -> Drill | None:
         """The newest one of a target that has ended, or has passed."""
-        wanted = "state = 'passed'" if good else ENDED
-        return next(self._drills(f"target = ? AND {wanted} ORDER BY id DESC LIMIT 1", str(key)), None)
+        ended = "state = 'passed'" if good else f"NOT {UNFINISHED}"
+        return next(self._select(Drill, f"target = ? AND {ended}", str(key), limit=1), None)
 
-    def drill_of(self, run: str) -> Drill | None:
-        """The last one of a run."""
-        return next(self._drills(f"run = ? AND {ENDED} ORDER BY id DESC LIMIT 1", run), None)
-
-    def unended_drills(self) -> list[Drill]:
-        return list(self._drills(f"NOT {ENDED}"))
-
-    def adopt_drill(self, drill: Drill) -> None:
-        """Enter what lies beside a manifest."""
-        if next(self._drills("id = ?", drill.id), None) is None:
-            with suppress(StoreFull):  # It is told from memory.
-                self.keep_drill(drill)
+    def last_of(self, kind: type[Kind], run: str) -> Kind | None:
+        """The last drill, or restore, of a run that has ended."""
+        return next(self._select(kind, f"run = ? AND NOT {UNFINISHED}", run, limit=1), None)
 
     def adopt(self, stored: Report) -> None:
         """Enter what the store tells of a published run; what only the catalog knows of it stays."""
-        known = next(self._select("id = ? AND state = 'succeeded'", stored.id), None)
+        known = next(self._select(Report, "id = ? AND state = 'succeeded'", stored.id), None)
         adopted = stored if known is None else known.model_copy(update=marked(stored))
         if adopted != known:
-            with suppress(StoreFull):  # It is told from memory.
-                self.put(adopted)
+            self.keep(adopted)
+
+    def adopt_drill(self, drill: Drill) -> None:
+        """Enter what lies beside a manifest."""
+        if next(self._select(Drill, "id = ?", drill.id), None) is None:
+            self.keep(drill)
 
     def reconcile(self, present: Collection[str]) -> list[str]:
         """Let runs that the store does not hold count as damaged, until it does again; gives the ids of the former.
 
         `present` are the ids of every published run.
         """
-        stored = list(self._select("proved != ''"))
+        stored = list(self._select(Report, "proved != ''"))
         gone = [report for report in stored if report.id not in present and not report.damaged]
         back = [report for report in stored if report.id in present and report.damaged == GONE]
         for reports, damaged in ((gone, GONE), (back, "")):
             for report in reports:
-                with suppress(StoreFull):  # It is told from memory.
-                    self.put(report.model_copy(update={"damaged": damaged}))
+                self.keep(report.model_copy(update={"damaged": damaged}))
         return [report.id for report in gone]
 
-    def _select(self, where: str, *values: object, order: str = "id DESC", limit: int = -1) -> Iterator[Report]:
-        query = SELECT.format(where=where, order=order, limit=int(limit))
+    def _select(
+        self, kind: type[Kind], where: str, *values: object, order: str = "id DESC", limit: int = -1
+    ) -> Iterator[Kind]:
+        query = SELECT.format(table=TABLES[kind], where=where, order=order, limit=int(limit))
         with self._using("read") as connection:
             rows = connection.execute(query, values * 2).fetchall()
-        return (Report.model_validate_json(row[0]) for row in rows)
-
-    def _drills(self, clause: str, *values: object) -> Iterator[Drill]:
-        with self._using("read") as connection:
-            rows = connection.execute(f"SELECT drill FROM newest_drills WHERE {clause}", values).fetchall()  # noqa: S608  # clause is ours
-        return (Drill.model_validate_json(row[0]) for row in rows)
+        return readable(kind, (text for (text,) in rows))
 
     @contextmanager
     def _using(self, doing: str) -> Iterator[sqlite3.Connection]:
@@ -254,13 +227,18 @@ def catalog_error(error: sqlite3.Error, what: str) -> StoreError:
     return kind(f"{what}: {error}", hint="Check the work folder and the room on its disk.")
 
 
-def row(report: Report) -> tuple[object, ...]:
-    """A report as the table's columns; `proved` says when the stored bytes were last known to be right."""
-    proved = (report.verified or report.finished or report.created) if report.stored else None
-    return (
-        *(report.id, str(report.target), report.state, report.id[:16], report.model_dump_json()),
-        *(report.good, rfc3339(proved) if proved else ""),
-    )
+def began(report: Report) -> datetime:
+    """Ids that earlier releases gave within one second have no order."""
+    return report.started or report.created
+
+
+def readable(kind: type[Kind], texts: Iterable[str]) -> Iterator[Kind]:
+    """The reports; one that is none hides no other."""
+    for text in texts:
+        try:
+            yield kind.model_validate_json(text)
+        except ValueError:
+            logger.bind(code="store-error").error("the catalog holds what is no report of a {}", kind.__name__.lower())
 
 
 def marked(report: Report) -> dict[str, object]:

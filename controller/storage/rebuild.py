@@ -1,17 +1,23 @@
-"""Makes the index of runs anew from what lies in the store, for when it is lost or spoilt."""
+"""Makes the catalog anew, from what lies in the store or empty, for when it is lost or spoilt."""
 
+import os
+import sqlite3
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from controller.core.errors import StoreError
-from controller.storage import marks
+from controller.core.restoration import Restoration
+from controller.core.run import Report
+from controller.storage import journal, marks
 from controller.storage.catalog import Catalog
 from controller.storage.files import store_error
 from controller.storage.store import Store
 
 BESIDE = ("", "-wal", "-shm")
 """What SQLite keeps of one database."""
+NO_CATALOG = {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+"""What SQLite says of a file that it can read, and that holds something else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +28,8 @@ class Rebuilt:
     """Published runs, with their marks."""
     lost: int | None
     """Runs without artifacts that the old catalog knew: failed, missed, pruned; None where it could not be read."""
+    restores: int | None
+    """Restores that it knew."""
     unreadable: tuple[str, ...]
     """Why a run's manifest could not be entered."""
     old: Path | None
@@ -30,11 +38,12 @@ class Rebuilt:
 
 def rebuild(store: Store, path: Path) -> Rebuilt:
     """Put a catalog made of every manifest in the place of `path`; the caller owns the store. Raises `StoreError`."""
-    lost = without_artifacts(path)
+    lost, restores = only_there(path)
     fresh = path.with_name(path.name + ".new")
     runs, unreadable = 0, []
     try:
-        remove(fresh)
+        for part in parts(fresh):
+            part.unlink()
         with closing(Catalog(fresh)) as catalog:
             for found in store.manifests():
                 if isinstance(found, StoreError):
@@ -42,35 +51,51 @@ def rebuild(store: Store, path: Path) -> Rebuilt:
                 else:
                     catalog.put(marks.report(store, found))
                     if drill := marks.drill(store, found):
-                        catalog.keep_drill(drill)
+                        catalog.put(drill)
                     runs += 1
-        return Rebuilt(runs, lost, tuple(unreadable), exchange(fresh, path))
+        return Rebuilt(runs, lost, restores, tuple(unreadable), exchange(fresh, path))
     except OSError as error:
         raise store_error(error, path) from error
 
 
-def without_artifacts(path: Path) -> int | None:
-    """How many runs only the catalog knows; None where it cannot be read."""
+def opened(path: Path) -> Catalog:
+    """The catalog; where the file is none it is set aside, and a new one takes up what the store holds at the start.
+
+    Raises `StoreError` for one from a newer release, and where none can be made.
+    """
+    try:
+        return Catalog(path)
+    except StoreError as error:
+        code = getattr(error.__cause__, "sqlite_errorcode", None)
+        is_shut = code == sqlite3.SQLITE_CANTOPEN and not (path.is_file() and os.access(path, os.R_OK | os.W_OK))
+        if not is_shut and code not in NO_CATALOG:
+            raise
+        for part in parts(path):
+            journal.set_aside(part, error.message)
+        return Catalog(path)
+
+
+def only_there(path: Path) -> tuple[int, int] | tuple[None, None]:
+    """How many runs and restores only the catalog knows; None where it cannot be read."""
     if not path.exists():
-        return 0
+        return 0, 0
     with suppress(StoreError), closing(Catalog(path)) as catalog:
-        return sum(not report.stored for report in catalog.runs(limit=-1))
-    return None
+        runs = sum(not report.stored for report in catalog.page(Report, limit=-1))
+        return runs, len(catalog.page(Restoration, limit=-1))
+    return None, None
 
 
 def exchange(fresh: Path, path: Path) -> Path | None:
     """Move the old catalog aside and the new one in; gives where the old one is."""
     old = path.with_name(path.name + ".old")
     moved = None
-    for suffix in BESIDE:
-        part = Path(f"{path}{suffix}")
-        if part.exists():
-            part.replace(f"{old}{suffix}")
-            moved = old
+    for part in parts(path):
+        part.replace(f"{old}{part.name.removeprefix(path.name)}")
+        moved = old
     fresh.replace(path)
     return moved
 
 
-def remove(path: Path) -> None:
-    for suffix in BESIDE:
-        Path(f"{path}{suffix}").unlink(missing_ok=True)
+def parts(path: Path) -> list[Path]:
+    """The files of a database that are there, whatever they are."""
+    return [part for suffix in BESIDE if os.path.lexists(part := Path(f"{path}{suffix}"))]

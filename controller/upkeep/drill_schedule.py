@@ -52,5 +52,5 @@ class DrillSchedule:
     def _since(self, key: Key) -> datetime | None:
         if last := self._drills.last(key):
             return last.created
-        runs = self._catalog.runs(key, states=("succeeded",), limit=10_000)
-        return runs[-1].created if runs else None
+        first = self._catalog.first(key)
+        return first.created if first else None

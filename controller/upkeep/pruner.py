@@ -138,24 +138,17 @@ class Pruner:
     def _remove(self, report: Report, cause: str) -> Report:
         pruned = report.model_copy(update={"pruned": self._clock(), "artifacts": ()})
         with self._leases.deleting(report.id):
-            self._tell(pruned)
+            self._catalog.keep(pruned)
             try:
                 self._store.delete(report.target, report.id)
             except UnknownRun:
                 logger.bind(run=report.id).warning("run {} had left the store before it was pruned", report.id)
             except StoreError:
                 if self._is_there(report):
-                    self._tell(report)
+                    self._catalog.keep(report)
                 raise
         logger.bind(target=str(report.target), run=report.id, size=report.size).info("run pruned: {}", cause)
         return pruned
-
-    def _tell(self, report: Report) -> None:
-        """To the catalog; a full disk, which may be why runs have to go, lets it know in memory only."""
-        try:
-            self._catalog.put(report)
-        except StoreError as error:
-            logger.bind(run=report.id, code=error.code).warning("a report is kept in memory only: {}", error)
 
     def _is_there(self, report: Report) -> bool:
         """Whether the run is still published, so that it is whole."""

@@ -136,10 +136,7 @@ class Verifier:
             write()
         except SidecarError as error:
             logger.bind(run=report.id, code=error.code).error("a mark of run {} is not kept: {}", report.id, error)
-        try:
-            self._catalog.put(report)
-        except StoreError as error:
-            logger.bind(run=report.id, code=error.code).warning("a report is kept in memory only: {}", error)
+        self._catalog.keep(report)
 
 
 def captured(artifact: Artifact) -> capture.Captured:

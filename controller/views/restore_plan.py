@@ -1,10 +1,11 @@
 """What a restore would do, for API and CLI."""
 
-from typing import Self
+from typing import Annotated, Self
+
+from pydantic import Field
 
 from controller.restore.plan import Prepared
 from controller.views.schemas import View
-from strategies.base import Archive, Exec, Feed, Put, Step
 
 
 class PlannedArtifact(View):
@@ -22,27 +23,16 @@ class StepView(View):
     artifact: str | None = None
     """What would be on its standard input, or be put."""
     argv: tuple[str, ...] | None = None
-    put: str | None = None
+    put: Annotated[str | None, Field(validation_alias="folder")] = None
     """The folder that it would be put into."""
     undo: tuple[str, ...] | None = None
-
-    @classmethod
-    def of(cls, shown: Step) -> Self:
-        if isinstance(shown, Put):
-            return cls(artifact=shown.artifact, put=shown.folder)
-        artifact = shown.artifact if isinstance(shown, Feed) else None
-        return cls(artifact=artifact, argv=shown.argv, undo=shown.undo or None)
 
 
 class SourceView(View):
     """What would be asked: a command, or the archive of a path."""
 
     argv: tuple[str, ...] | None = None
-    archive: str | None = None
-
-    @classmethod
-    def of(cls, shown: Exec | Archive) -> Self:
-        return cls(argv=shown.argv) if isinstance(shown, Exec) else cls(archive=shown.path)
+    archive: Annotated[str | None, Field(validation_alias="path")] = None
 
 
 class RestorePlan(View):
@@ -64,8 +54,7 @@ class RestorePlan(View):
     @classmethod
     def of(cls, shown: Prepared) -> Self:
         """Not redacted."""
-        restore = shown.restore
-        artifacts = [source.artifact for source in shown.sources.values()]
+        restore, artifacts = shown.restore, [source.artifact for source in shown.sources.values()]
         return cls(
             target=str(shown.manifest.target),
             run=shown.manifest.run,

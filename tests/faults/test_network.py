@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from controller.outbound.heartbeat import LONGEST_BACKOFF, Heartbeat
+from controller.outbound.heartbeat import MAX_BACKOFF_SECONDS, Heartbeat
 from tests.faults.conftest import Behind
 from tests.kit.fault_proxy import ARCHIVE, Fault
 from tests.kit.stage import Json, Sidecar, docker, eventually, said, within
@@ -280,7 +280,7 @@ def test_hours_without_an_orchestrator_cost_nothing_and_are_told_once_afterwards
     ended = [run["id"] for one in ear.told for run in one.body.get("ended", ())]
     assert ended == runs
     assert waited[0] <= 30
-    assert all(LONGEST_BACKOFF / 2 <= wait <= LONGEST_BACKOFF for wait in waited[6:])
+    assert all(MAX_BACKOFF_SECONDS / 2 <= wait <= MAX_BACKOFF_SECONDS for wait in waited[6:])
     assert len(set(waited)) == len(waited)
     assert held[1] - held[0] < 256 << 10, "more than what the interpreter keeps for its next objects"
     record_property(

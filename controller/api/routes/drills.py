@@ -5,11 +5,12 @@ from collections.abc import Callable
 from fastapi import APIRouter, Response
 
 from controller.api.parameters import RunId, TargetKey, Trigger
+from controller.core.drill import Drill
 from controller.core.errors import UnknownRun
 from controller.core.key import Key
 from controller.core.redaction import Redact
+from controller.core.restoration import Restoration
 from controller.drill.drills import Drills
-from controller.restore.restores import Restores
 from controller.storage.catalog import Catalog
 from controller.storage.store import Store
 from controller.targets.target import Target
@@ -20,7 +21,6 @@ from controller.views.schemas import DrillView, redacted
 def drill_routes(
     target: Callable[[Key], Target],
     drills: Drills,
-    restores: Restores,
     catalog: Catalog,
     store: Store,
     *,
@@ -42,7 +42,8 @@ def drill_routes(
     @routes.get("/v1/targets/{key:path}/proof", summary="When dumped, how proved, when restored, what was compared")
     def show_proof(key: TargetKey, run: RunId = "") -> ProofView:
         manifest = store.manifest(key, run or newest(key))
-        proof = chain(manifest, catalog.drill_of(manifest.run), restores.of_run(manifest.run))
+        drill, restored = catalog.last_of(Drill, manifest.run), catalog.last_of(Restoration, manifest.run)
+        proof = chain(manifest, drill, restored)
         return redacted(proof, redact)
 
     def newest(key: Key) -> str:

@@ -59,12 +59,12 @@ def restore_routes(restores: Restores, jobs: Jobs) -> APIRouter:
         "responses": {200: {"model": RestorePlan, "description": "What would be done; only on `dry_run`."}},
     }
 
-    def begun(response: Response, wanted: Asked, dry_run: bool, idempotency_key: str) -> RestoreView | Response:
+    def begun(response: Response, request: Asked, dry_run: bool, idempotency_key: str) -> RestoreView | Response:
         if dry_run:
-            prepared = restores.plan(wanted)
+            prepared = restores.plan(request)
             plan = redacted(RestorePlan.of(prepared), prepared.session.redact)
             return JSONResponse(plan.model_dump(mode="json", exclude_none=True))
-        name = idempotency.run(idempotency_key, wanted.key, lambda: restores.start(wanted).id)
+        name = idempotency.run(idempotency_key, request.key, lambda: restores.start(request).id)
         response.headers["Location"] = f"/v1/restores/{name}"
         return RestoreView.of(restores.report(name))
 

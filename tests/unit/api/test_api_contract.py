@@ -158,7 +158,7 @@ def test_only_a_client_that_prefers_it_is_answered_202(http: httpx.Client, world
 def test_an_undelivered_result_is_forgotten_after_ten_minutes(
     http: httpx.Client, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("controller.api.exports.KEPT", 0.1)
+    monkeypatch.setattr("controller.api.exports.KEEP_SECONDS", 0.1)
     first = http.post("/backup/export", headers={"Prefer": "respond-async"}).json()["job_id"]
     time.sleep(0.5)
     assert http.post("/backup/export").headers["X-Backup-Run"] != first

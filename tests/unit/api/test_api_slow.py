@@ -8,8 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from controller.api import server, slow_clients
-from controller.api.server import MOST_BODY, Server
+from controller.api import slow_clients
+from controller.api.server import Server
+from controller.api.slow_clients import MAX_BODY_BYTES
 from tests.kit.world import TOKEN, World, serving
 
 
@@ -55,7 +56,7 @@ def test_what_is_no_http_is_answered_by_a_problem(running: Server, nonsense: byt
 def test_a_head_that_does_not_come_to_its_end_is_given_up(
     running: Server, pieces: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(slow_clients, "PATIENCE", 0.5)
+    monkeypatch.setattr(slow_clients, "HEAD_TIMEOUT_SECONDS", 0.5)
     status, problem = answered(running, *pieces, pause=0.05)
     assert (status, problem["type"]) == (408, "too-slow")
 
@@ -63,7 +64,7 @@ def test_a_head_that_does_not_come_to_its_end_is_given_up(
 def test_a_connection_that_answered_once_is_not_kept_for_a_dribble(
     running: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(slow_clients, "PATIENCE", 0.5)
+    monkeypatch.setattr(slow_clients, "HEAD_TIMEOUT_SECONDS", 0.5)
     with socket.create_connection(("127.0.0.1", running.port), timeout=10) as connection:
         connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
         assert b" 200 " in connection.recv(4096)
@@ -75,8 +76,8 @@ def test_a_connection_that_answered_once_is_not_kept_for_a_dribble(
 def test_a_run_that_takes_longer_than_patience_is_not_cut(
     world: World, running: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(slow_clients, "PATIENCE", 0.2)
-    monkeypatch.setattr(server, "PATIENCE", 0.2)
+    monkeypatch.setattr(slow_clients, "HEAD_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(slow_clients, "BODY_TIMEOUT_SECONDS", 0.2)
     world.go.clear()
     with socket.create_connection(("127.0.0.1", running.port), timeout=10) as connection:
         head = f"POST /backup/export HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n\r\n"
@@ -87,7 +88,7 @@ def test_a_run_that_takes_longer_than_patience_is_not_cut(
 
 
 def test_a_body_without_announced_length_is_bounded_and_timed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "PATIENCE", 0.3)
+    monkeypatch.setattr(slow_clients, "BODY_TIMEOUT_SECONDS", 0.3)
     seen: list[object] = []
 
     async def reads(scope: object, receive: object, send: object) -> None:
@@ -104,9 +105,9 @@ def test_a_body_without_announced_length_is_bounded_and_timed(monkeypatch: pytes
             await asyncio.sleep(then)
             return {"type": "http.request", "body": b"", "more_body": False}
 
-        await server.Limited(reads, str)({"type": "http", "headers": []}, receive, None)  # type: ignore[arg-type]
+        await slow_clients.Limited(reads, str)({"type": "http", "headers": []}, receive, None)  # type: ignore[arg-type]
 
-    asyncio.run(ask([bytes(MOST_BODY // 2)] * 3, 0))
+    asyncio.run(ask([bytes(MAX_BODY_BYTES // 2)] * 3, 0))
     asyncio.run(ask([b"{"], 5))
-    asyncio.run(ask([bytes(MOST_BODY)], 0))
+    asyncio.run(ask([bytes(MAX_BODY_BYTES)], 0))
     assert seen == [413, 408]

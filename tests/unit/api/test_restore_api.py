@@ -1,17 +1,20 @@
 """How the routes of restores say no, and what becomes of a restore whose sidecar died."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
 import pytest
 
+from controller.core.errors import RestoreUnderWay
 from controller.core.key import Key
 from controller.core.restoration import Restoration
 from controller.core.run import SAFETY
 from controller.restore.owed import Owed
 from controller.restore.plan import Asked
+from controller.storage import journal
 from tests.kit.world import World, client, is_problem, serving
 
 DB = "/v1/targets/shop/db"
@@ -157,3 +160,34 @@ def test_what_a_dead_sidecar_left_half_done_keeps_its_target_from_being_backed_u
     assert is_problem(http.post(f"{DB}/restore"), 409, "restore-in-progress")
     report = world.restores.report(UNDER_WAY.id)
     assert (report.state, report.undone) == ("interrupted", False)
+
+
+def test_what_an_earlier_release_kept_beside_the_catalog_is_taken_into_it_and_goes(
+    world: World, http: httpx.Client
+) -> None:
+    ended = UNDER_WAY.model_copy(update={"id": "20260301T020000Z-1a2b3c4d", "state": "succeeded"})
+    folder = world.folder / "work" / "restores"
+    for report in (UNDER_WAY, ended):
+        journal.write(folder / f"{report.id}.json", report)
+    world.restores.owe(owed())
+
+    world.restores.recover()
+
+    first, second = http.get("/v1/restores").json()["restores"]
+    assert (first["id"], first["state"], second["id"]) == (UNDER_WAY.id, "interrupted", ended.id)
+    assert world.catalog.last_of(Restoration, ended.run) == world.restores.report(UNDER_WAY.id)
+    assert [path.name for path in folder.iterdir()] == ["owed"]
+
+
+def test_a_restore_that_is_owed_something_is_settled_though_its_report_was_lost_with_the_catalog(
+    tmp_path: Path,
+) -> None:
+    owing = owed()
+    journal.write(tmp_path / "work" / "restores" / "owed" / f"{owing.restore}.json", owing)
+    with closing(World(tmp_path)) as world:
+        world.decider.again = lambda *_: None  # The container is no more.
+        world.restores.recover()
+        with pytest.raises(RestoreUnderWay):
+            world.start(UNDER_WAY.target, "api")
+        world.restores.look()
+        assert world.start(UNDER_WAY.target, "api").future.result(10).stored

@@ -128,14 +128,14 @@ def test_every_drill_is_known_by_its_id_and_each_target_s_last_one_by_the_catalo
             second = queue.start(KEY, "api")
     queue.stop()
     assert queue.get(first.id).passed
-    assert (queue.last(KEY), queue.get(second.id).trigger) == (world.catalog.drill_of(world.run), "api")
+    assert (queue.last(KEY), queue.get(second.id).trigger) == (world.catalog.last_of(Drill, world.run), "api")
     assert world.catalog.last_drill(KEY).id == second.id
 
 
 def test_a_drill_whose_sidecar_died_is_interrupted_and_the_last_good_one_stays(world):
     good = ended(queue := drills(world, Rehearsals()), queue.start(KEY, "cli"))
     dying = good.model_copy(update={"id": new_run_id(datetime.now(UTC)), "state": "running", "finished": None})
-    world.catalog.keep_drill(dying)
+    world.catalog.keep(dying)
     assert queue.last(KEY) == good, "one that is under way has no outcome"
 
     later = drills(world, Rehearsals())

@@ -213,8 +213,8 @@ def test_reports_wait_for_the_orchestrator_and_come_once_in_order(tmp_path: Path
 
 
 def test_the_backlog_is_bounded_and_keeps_the_newest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "BACKLOG", 3)
-    monkeypatch.setattr(module, "TOLD_AT_ONCE", 2)
+    monkeypatch.setattr(module, "MAX_WAITING_REPORTS", 3)
+    monkeypatch.setattr(module, "MAX_REPORTS_PER_BEAT", 2)
     with listening() as first:
         port = first.server_port
     with beating(tmp_path, port, interval=0.05) as (world, _):
@@ -239,7 +239,7 @@ def test_the_waits_grow_while_it_fails_and_it_recovers(ear: Ear, tmp_path: Path,
 def test_an_orchestrator_that_knows_no_announcements_is_logged_once_and_asked_rarely(
     ear: Ear, tmp_path: Path, logged: list[str], monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
-    monkeypatch.setattr(module, "LEARNS_AGAIN", 0.1)
+    monkeypatch.setattr(module, "UNKNOWN_BACKOFF_SECONDS", 0.1)
     ear.answer = lambda _: (status, {})
     with beating(tmp_path, ear.server_port):
         ear.wait(lambda told: len(told) >= 3)
@@ -248,7 +248,7 @@ def test_an_orchestrator_that_knows_no_announcements_is_logged_once_and_asked_ra
 
 
 def test_it_is_asked_again_only_after_an_hour() -> None:
-    assert module.LEARNS_AGAIN == 3600
+    assert module.UNKNOWN_BACKOFF_SECONDS == 3600
 
 
 @pytest.mark.fault(0, "an orchestrator's answer: no JSON, of a wrong type, too deep, NaN", "counts as an empty one")

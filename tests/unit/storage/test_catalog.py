@@ -2,17 +2,20 @@
 
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from controller.core.drill import Drill
 from controller.core.errors import StoreError, UnknownRun
 from controller.core.key import Key
 from controller.core.manifest import Artifact, Manifest
-from controller.core.run import Report, State, new_run_id
+from controller.core.restoration import Restoration
+from controller.core.run import SAFETY, Report, State, new_run_id
 from controller.storage import catalog as catalogs
 from controller.storage import journal, marks
 from controller.storage.catalog import Catalog
@@ -34,6 +37,19 @@ def catalog(tmp_path: Path) -> Iterator[Catalog]:
 @pytest.fixture
 def released(tmp_path: Path) -> Path:
     return Path(shutil.copytree(RELEASED, tmp_path / "store"))
+
+
+def drill(days: int, **more: object) -> Drill:
+    at = NOW + timedelta(days=days)
+    found = Drill(id=new_run_id(at), target=KEY, run="r", state="passed", trigger="api", created=at)
+    return found.model_copy(update=more)
+
+
+def restore(days: int, **more: object) -> Restoration:
+    at = NOW + timedelta(days=days)
+    words = dict.fromkeys(("container", "where", "strategy"), "x")
+    found = Restoration(id=new_run_id(at), target=KEY, run="r", state="succeeded", created=at, total=1, **words)
+    return found.model_copy(update=more)
 
 
 def report(days: int, state: State = "succeeded", **more: object) -> Report:
@@ -109,6 +125,47 @@ def test_the_run_that_was_read_longest_ago_is_verified_next(catalog: Catalog) ->
     assert catalog.longest_unproved(NOW + timedelta(days=2)) is None
 
 
+def test_the_run_that_began_last_is_found_by_its_time_and_is_neither_a_safety_backup_nor_a_bad_one(
+    catalog: Catalog,
+) -> None:
+    first, last = report(0), report(2)
+    late_id = report(1, started=NOW - timedelta(days=1))  # Its id says later than it began.
+    others = (report(3, trigger=SAFETY), report(4, damaged="x"), report(5, "failed"), report(6, pruned=NOW))
+    for one in (first, late_id, last, *others):
+        catalog.put(one)
+
+    assert catalog.last_begun(KEY) == last
+    assert catalog.last_begun(KEY, NOW + timedelta(days=1)) == first
+    assert catalog.last_begun(KEY, NOW) == first
+    assert catalog.last_begun(KEY, NOW - timedelta(hours=1)) == late_id
+    assert catalog.last_begun(KEY, NOW - timedelta(days=2)) is None
+    assert catalog.last_begun(OTHER) is None
+
+
+def test_the_first_run_that_succeeded_is_known_also_when_it_was_pruned(catalog: Catalog) -> None:
+    pruned = report(1, pruned=NOW)
+    for one in (report(0, "failed"), pruned, report(2)):
+        catalog.put(one)
+
+    assert catalog.first(KEY) == pruned
+    assert catalog.first(OTHER) is None
+
+
+@pytest.mark.parametrize(("kind", "one"), [(Drill, drill), (Restoration, restore)])
+def test_drills_and_restores_are_listed_and_found_by_run_as_runs_are(
+    kind: type[Drill], one: Callable[..., Drill], catalog: Catalog
+) -> None:
+    ended, under_way, other = one(0), one(1, state="running"), one(2, target=OTHER, run="s")
+    for report_ in (ended, under_way, other):
+        catalog.put(report_)
+
+    assert catalog.page(kind) == [other, under_way, ended]
+    assert catalog.page(kind, KEY, limit=1) == [under_way]
+    assert catalog.page(kind, KEY, before=under_way.id) == [ended]
+    assert catalog.unfinished(kind) == [under_way]
+    assert (catalog.last_of(kind, "r"), catalog.last_of(kind, "s"), catalog.last_of(kind, "t")) == (ended, other, None)
+
+
 def test_pages_follow_each_other_without_gap_or_repetition(catalog: Catalog) -> None:
     for day in range(10):
         catalog.put(report(day, "failed" if day % 3 else "succeeded"))
@@ -131,6 +188,9 @@ def test_no_question_of_every_day_reads_the_whole_history(catalog: Catalog) -> N
     others = [one.model_copy(update={"id": one.id[:-1] + "x", "target": OTHER, "state": "failed"}) for one in history]
     for one in (*history, *others, *(report(day) for day in range(-3, 0))):
         catalog.put(one)
+    for day in range(300):
+        for one in (drill(day), restore(day)):
+            catalog.put(one)
     steps: list[None] = []
     catalog._connection.set_progress_handler(lambda: steps.append(None), 10)
     middle = history[150].id
@@ -141,7 +201,13 @@ def test_no_question_of_every_day_reads_the_whole_history(catalog: Catalog) -> N
         lambda: catalog.runs(KEY, limit=5, before=middle),
         lambda: catalog.runs(states=("failed",), limit=5),
         lambda: catalog.runs(KEY, states=("failed",), limit=5),
-        lambda: catalog.runs(states=("queued", "running"), limit=5),
+        lambda: catalog.unfinished(Report),
+        lambda: catalog.first(KEY),
+        lambda: catalog.last_begun(KEY),
+        *(partial(catalog.page, kind, KEY, limit=5) for kind in (Drill, Restoration)),
+        *(partial(catalog.unfinished, kind) for kind in (Drill, Restoration)),
+        *(partial(catalog.last_of, kind, "r") for kind in (Drill, Restoration)),
+        lambda: catalog.last_drill(KEY),
         lambda: catalog.good(KEY, limit=5),
         lambda: list(catalog.stored(KEY)),
         catalog.damaged,
@@ -171,6 +237,28 @@ def test_a_store_of_release_0_1_0_is_read(released: Path) -> None:
         assert copy.execute("SELECT count(*) FROM runs").fetchone() == (4,)
 
 
+def test_drills_of_the_release_before_are_read(tmp_path: Path) -> None:
+    path, passed = tmp_path / "catalog.sqlite", drill(0)
+    with closing(sqlite3.connect(path)) as before:
+        before.executescript(f"{';'.join(catalogs.MIGRATIONS[:4])};PRAGMA user_version = 4")
+        row = (passed.id, str(KEY), passed.run, passed.state, passed.model_dump_json())
+        before.execute("INSERT INTO drills (id, target, run, state, drill) VALUES (?, ?, ?, ?, ?)", row)
+        before.commit()
+
+    with closing(Catalog(path)) as catalog:
+        assert catalog.page(Drill) == [passed]
+        assert catalog.page(Restoration) == []
+
+
+def test_a_report_that_cannot_be_read_hides_no_other(catalog: Catalog) -> None:
+    bad, good = report(1), report(0)
+    for one in (bad, good):
+        catalog.put(one)
+    catalog._connection.execute("UPDATE runs SET report = '[]' WHERE id = ?", (bad.id,))
+
+    assert catalog.runs() == [good]
+
+
 def test_a_migration_that_fails_leaves_the_catalog_as_it_was(released: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = released / "work" / "catalog.sqlite"
     with monkeypatch.context() as patch:
@@ -190,7 +278,7 @@ def test_a_catalog_of_a_later_release_is_refused_and_left_alone(tmp_path: Path) 
     with closing(sqlite3.connect(path)) as later:
         later.execute("PRAGMA user_version = 99")
 
-    with pytest.raises(StoreError, match=r"schema 99.*up to 4"):
+    with pytest.raises(StoreError, match=r"schema 99.*up to 5"):
         Catalog(path)
 
     with closing(sqlite3.connect(path)) as left:

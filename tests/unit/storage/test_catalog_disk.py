@@ -9,7 +9,9 @@ import pytest
 
 from controller.core.drill import Drill
 from controller.core.errors import StoreError, StoreFull
+from controller.core.failure import Failure
 from controller.core.key import Key
+from controller.core.restoration import Restoration
 from controller.core.run import Report, State, new_run_id
 from controller.storage.catalog import Catalog
 
@@ -72,23 +74,31 @@ def test_what_was_kept_in_memory_goes_to_the_disk_once_there_is_room(catalog: Ca
         assert again.runs(limit=10_000) == catalog.runs(limit=10_000)
 
 
-def test_a_drill_that_the_disk_does_not_take_is_told_all_the_same_and_kept_once_there_is_room(
-    catalog: Catalog, tmp_path: Path
-) -> None:
-    running = Drill(id=new_run_id(NOW), target=KEY, run="r", state="running", trigger="api", created=NOW)
-    catalog.keep_drill(running)
-    fill(catalog)
-    passed = running.model_copy(update={"state": "passed", "check": "so long that it needs a page" * 500})
-    with pytest.raises(StoreFull):
-        catalog.keep_drill(passed)
+FACTS = {"id": new_run_id(NOW), "target": KEY, "run": "r", "state": "running", "created": NOW}
+DRILL = Drill(trigger="api", **FACTS)
+RESTORE = Restoration(container="c", where="w", strategy="s", total=1, **FACTS)
 
-    assert catalog.last_drill(KEY) == catalog.last_drill(KEY, good=True) == catalog.drill(passed.id) == passed
-    assert catalog.unended_drills() == []
+
+@pytest.mark.parametrize("running", [DRILL, RESTORE], ids=["drill", "restore"])
+def test_a_drill_or_restore_that_the_disk_does_not_take_is_told_all_the_same_and_kept_once_there_is_room(
+    running: Drill | Restoration, catalog: Catalog, tmp_path: Path
+) -> None:
+    kind = type(running)
+    catalog.put(running)
+    fill(catalog)
+    failure = Failure(code="x", message="so long that it needs a page" * 500)
+    ended = running.model_copy(update={"state": "failed", "failure": failure})
+    with pytest.raises(StoreFull):
+        catalog.put(ended)
+    catalog.keep(ended)
+
+    assert catalog.last_of(kind, "r") == ended
+    assert catalog.unfinished(kind) == []
     full(catalog, yes=False)
-    other = passed.model_copy(update={"id": new_run_id(NOW)})
-    catalog.keep_drill(other)
+    other = ended.model_copy(update={"id": new_run_id(NOW)})
+    catalog.put(other)
     with closing(Catalog(tmp_path / "catalog.sqlite")) as again:
-        assert (again.drill(passed.id), again.drill(other.id)) == (passed, other)
+        assert {one.id: one for one in again.page(kind)} == {one.id: one for one in (ended, other)}
 
 
 def test_a_catalog_that_is_no_database_is_named(tmp_path: Path) -> None:

@@ -1,17 +1,20 @@
 """A catalog that is lost is made anew from the store, and says what cannot come back."""
 
+import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from controller.core.drill import Drill
+from controller.core.errors import StoreError
 from controller.core.run import Report
-from controller.storage import marks
+from controller.storage import journal, marks
 from controller.storage.catalog import Catalog
-from controller.storage.rebuild import rebuild
+from controller.storage.rebuild import opened, rebuild
 from controller.storage.store import Store
-from tests.unit.storage.test_catalog import KEY, NOW, published, report
+from tests.unit.storage.test_catalog import KEY, NOW, published, report, restore
 
 
 @pytest.fixture
@@ -81,4 +84,47 @@ def test_the_last_drill_of_each_run_comes_back(path: Path, store: Store) -> None
     rebuild(store, path)
 
     with closing(Catalog(path)) as catalog:
-        assert catalog.drill_of(run.id) == catalog.last_drill(KEY, good=True) == newer
+        assert catalog.last_of(Drill, run.id) == catalog.last_drill(KEY, good=True) == newer
+
+
+def test_restores_that_are_lost_are_counted(path: Path, store: Store) -> None:
+    with closing(Catalog(path)) as catalog:
+        for day in range(3):
+            catalog.put(restore(day))
+
+    assert rebuild(store, path).restores == 3
+
+
+def a_database(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as other:
+        other.executescript("CREATE TABLE runs (a); PRAGMA user_version = 1")
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda path: path.write_bytes(b"no database" * 1000),
+        lambda path: path.write_bytes(b"SQLite format 3\0" + b"\xff" * 3000),
+        Path.mkdir,
+        lambda path: path.symlink_to("nowhere/at/all"),
+        a_database,
+    ],
+    ids=["text", "damaged", "folder", "dangling", "other"],
+)
+def test_what_is_no_catalog_keeps_nothing_from_starting(spoil: Callable[[Path], object], path: Path) -> None:
+    path.unlink()
+    spoil(path)
+
+    with closing(opened(path)) as catalog:
+        catalog.put(report(0))
+        assert len(catalog.runs()) == 1
+    assert any(problem.code == "bad-fact" for problem in journal.problems(path.parent))
+
+
+def test_a_catalog_of_a_later_release_is_not_set_aside(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as later:
+        later.execute("PRAGMA user_version = 99")
+
+    with pytest.raises(StoreError):
+        opened(path)
+    assert journal.problems(path.parent) == ()
