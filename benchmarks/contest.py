@@ -106,7 +106,7 @@ class Contest:
         self._loaded = load(folder, paths | {"BACKUP_API_TOKEN": secrets.token_hex(16)})
         scope = Scope(frozenset({lab.network}), lab.name, None)
         self._target = find(self._loaded, scope, lab.engine.containers(), discover())[str(key)]
-        survey = self._parts().surveyor.survey(self._target.container.id, *self._target.asked())
+        survey = self._parts().surveyor.survey(self._target.runnable())
         self._dump = survey.plan.dumps[0]
 
     def _parts(self) -> "ContestParts":
@@ -136,7 +136,7 @@ class Contest:
 
     def rival(self) -> Times:
         """The same dump by the same words, by plain tools."""
-        settings, _ = self._target.asked()
+        settings = self._target.runnable().settings
         container, file = self._target.container.id, self._lab.folder / "rival"
         source, check = self._dump.source, self._dump.check
         assert isinstance(source, Exec)

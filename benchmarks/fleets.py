@@ -10,7 +10,7 @@ from benchmarks.figures import REPEATS, Figure, of_median
 from benchmarks.lab import Lab, Sizes, wait_for
 from benchmarks.sidecar import Sidecar, serving
 from controller.core.key import Key
-from controller.engine import Event
+from controller.engine.models import Event
 
 SETTLING = 5.0
 """Seconds after the last answer, until nothing happens any more."""

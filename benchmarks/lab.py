@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from controller.engine import Engine
+from controller.engine.client import Engine
 from controller.targets.discovery import SERVICE
 from controller.targets.scope import NETWORK, PROJECT
 

@@ -163,7 +163,7 @@ class Parts:
 
     def start(self, key: Key, trigger: str) -> Job:
         """Queue a run; raises `UnknownTarget`, `TargetUnsuitable`, `TargetGone`, `Busy`."""
-        self.target(key).demand_runnable()
+        self.target(key).runnable()
         return self.jobs.start(key, trigger)
 
     # --- restores and drills ------------------------------------------------------------------------------------------

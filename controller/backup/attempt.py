@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
 from itertools import chain
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from controller.backup.anomaly import reasons
 from controller.backup.counts import Counted, settled
@@ -18,18 +18,18 @@ from controller.core.errors import CommandFailed, IncompleteDump, SidecarError
 from controller.core.manifest import Artifact, Manifest, Proof, weakest
 from controller.core.run import Report
 from controller.engine.stream import ExecStream
-from controller.storage import capture, marks
+from controller.storage import capture
 from controller.storage.codecs import SUFFIX
 from controller.storage.store import Draft, Store
 from strategies.base import Dump, Exec, ExecCheck, Incomplete
 
-COUNTING = 60.0
-"""Seconds that a question for numbers may take."""
+COUNT_SECONDS = 60.0
+"""What a question for numbers may take."""
 DECODE = {"zstd": "zstd -dc {}", "gzip": "gzip -dc {}", "none": "cat {}"}
 
 
 @dataclass(frozen=True, slots=True)
-class Captured:
+class CapturedDump:
     """A dump on the disk, not yet proved."""
 
     dump: Dump
@@ -39,7 +39,7 @@ class Captured:
     witnesses: Mapping[str, str]
 
 
-class Attempt:
+class BackupAttempt:
     """The order of one run."""
 
     def __init__(
@@ -48,7 +48,7 @@ class Attempt:
         """`good` are the target's last good runs, newest first."""
         self.target_run, self.store, self.job = target_run, store, target_run.job
         self.quiescing, self.orphans, self.good = quiescing, orphans, good
-        self.settings, _ = target_run.target.asked()
+        self.settings = target_run.target.settings
         self.warnings: list[str] = list(target_run.survey.plan.warnings)
         self.counted: dict[str, Counted] = {}
         """By the dump's name."""
@@ -77,7 +77,7 @@ class Attempt:
     def end(self) -> None:
         """End what the failed run started; what could not be seen to be gone is looked for again later."""
         if left := self.target_run.end():
-            self.warnings.append(left)
+            self.warnings += left
             self.orphans.add(self.job.key, self.job.report.id)
 
     def post(self, outcome: str) -> None:
@@ -87,9 +87,9 @@ class Attempt:
         except SidecarError as error:
             self.warnings.append(f"post-failed: {error.message}")
 
-    def captured(self, draft: Draft) -> list[Captured]:
+    def captured(self, draft: Draft) -> list[CapturedDump]:
         """Every dump of the plan, read while the target is held still where that is wanted, and no longer."""
-        container, run = self.target_run.survey.container.id, self.job.report.id
+        container, run = self.target_run.survey.probed.container.id, self.job.report.id
         with self.quiescing.held(container, self.settings.quiesce, run, self.target_run.deadline):
             killed = self.target_run.killed_for_memory()
             captured = [self.capture(dump, draft) for dump in self.target_run.survey.plan.dumps]
@@ -100,26 +100,25 @@ class Attempt:
                 raise CommandFailed("the kernel killed something in the target for memory during the dump", hint=hint)
             return captured
 
-    def capture(self, dump: Dump, draft: Draft) -> Captured:
+    def capture(self, dump: Dump, draft: Draft) -> CapturedDump:
         """Stream one dump into its partial."""
         name = dump.name + SUFFIX[self.settings.compression.codec]
         witnesses = {question: self.target_run.ask(argv) for question, argv in dump.witnesses.items()}
         moment, counted = self.moment(dump), self.count(dump)
         before = self.job.report.bytes
         stream = self.target_run.source(dump)
-        self.job.reading(stream)  # Before it is opened, since that may take as long as the engine likes.
         with draft.open(name) as file, stream:
             digest = capture.capture(
                 stream,
                 file,
                 self.settings.compression,
                 progress=lambda size: self.job.captured(before + size),
-                stall=self.target_run.stall,
+                stall=self.settings.stall_timeout.total_seconds(),
             )
-        self.job.reading(None)
+        self.job.check()
         sealed = False
         if isinstance(stream, ExecStream):
-            self.warnings += self.target_run.demand_success(f"the dump {dump.name}", stream.result, dump.warning_codes)
+            self.warnings += self.target_run.demand_success(dump, stream.result)
             sealed = stream.result.sealed
         least = max(dump.min_size, self.settings.expect.min_size or 0)
         if digest.plain_size < least:
@@ -128,14 +127,14 @@ class Attempt:
         if counted:
             unchanged = moment and moment == self.moment(dump)
             self.counted[dump.name] = Counted(counted) if unchanged else settled(counted, self.count(dump))
-        return Captured(dump, name, digest, sealed, witnesses)
+        return CapturedDump(dump, name, digest, sealed, witnesses)
 
     def count(self, dump: Dump) -> Mapping[str, int]:
         """Ask for the numbers of a dump whose own stream does not tell them; without an answer there is a warning."""
         if dump.count is None or not self.settings.counts or counts_itself(dump):
             return {}
         try:
-            return self.target_run.session.count(dump.count, COUNTING)
+            return self.target_run.session.count(dump.count, COUNT_SECONDS)
         except SidecarError as error:
             self.warnings.append(f"not-counted: {dump.name}: {error.message}")
             return {}
@@ -148,7 +147,7 @@ class Attempt:
             return self.target_run.ask(dump.count.still)
         return ""
 
-    def prove(self, captured: Captured, draft: Draft) -> Artifact:
+    def prove(self, captured: CapturedDump, draft: Draft) -> Artifact:
         """Re-read the partial from the disk and check it in full; raises `Damaged` or `IncompleteDump`."""
         dump, digest, codec = captured.dump, captured.digest, self.settings.compression.codec
         proof = proof_of(dump, sealed=captured.sealed)
@@ -177,7 +176,7 @@ class Attempt:
             approximate=counted.approximate,
         )
 
-    def consumer(self, captured: Captured) -> Callable[[BinaryIO], Sequence[str]] | None:
+    def consumer(self, captured: CapturedDump) -> Callable[[BinaryIO], Sequence[str]] | None:
         """What the plain stream is given to while it is re-read."""
         check = captured.dump.check
         if isinstance(check, ExecCheck):
@@ -205,7 +204,8 @@ class Attempt:
         return manifest.model_copy(update={"suspicious": reasons(manifest, self.good, self.settings.expect)})
 
     def manifest(self, artifacts: tuple[Artifact, ...], started: datetime) -> Manifest:
-        container = self.target_run.survey.container
+        probed = self.target_run.survey.probed
+        container = probed.container
         return Manifest(
             run=self.job.report.id,
             target=self.job.key,
@@ -213,7 +213,7 @@ class Attempt:
             container=container.name,
             container_id=container.id,
             image=container.image,
-            image_id=self.target_run.survey.image_id,
+            image_id=probed.image_id,
             engine=self.target_run.engine.version().engine,
             sidecar=version("backup-sidecar"),
             started=started,
@@ -237,9 +237,3 @@ def proof_of(dump: Dump, *, sealed: bool) -> Proof:
         return "sealed"
     hint = "Use an image with a shell, or a strategy whose format can be checked."
     raise IncompleteDump(f"{dump.name} can be proved neither by a seal nor by its format", hint=hint)
-
-
-def of_success(manifest: Manifest) -> dict[str, Any]:
-    """What a published run changes in its report."""
-    done = marks.succeeded(manifest)
-    return {name: getattr(done, name) for name in ("state", "bytes", "size", "proof", "artifacts", "suspicious")}

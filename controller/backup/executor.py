@@ -1,27 +1,24 @@
-"""From a queued run to its report: waits for target and turn, attempts, and attempts again what failed in passing.
-
-Apart from the attempt itself, which knows nothing of queue and clock.
-"""
+"""Brings a queued run to its report: waits for target and turn, attempts, and attempts again what failed in passing."""
 
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from loguru import logger
 
 from config.secrets import Secrets
-from controller.backup.attempt import Attempt, of_success
+from controller.backup.attempt import BackupAttempt
 from controller.backup.jobs import Job
 from controller.backup.orphans import Orphans
 from controller.backup.quiesce import Quiescing
 from controller.backup.target_run import TargetRun
-from controller.core.errors import SidecarError, TargetPaused
+from controller.core.errors import CommandFailed, IncompleteDump, SidecarError, StreamError, TargetPaused, TimedOut
 from controller.core.failure import Failure
 from controller.core.key import Key
+from controller.core.manifest import Manifest
 from controller.core.run import Report
 from controller.engine.client import Engine
 from controller.storage import marks
@@ -29,10 +26,28 @@ from controller.storage.store import Store
 from controller.targets.survey import Surveyor, hindrance
 from controller.targets.target import Target
 
-BACK_OFF = (5.0, 20.0, 60.0)
-"""Seconds before the second attempt, the third, and each after that; give or take a fifth."""
-LOOK = 1.0
-"""Seconds between two looks at a target that is paused or restarting."""
+BACK_OFF_SECONDS = (5.0, 20.0, 60.0)
+"""Before the second attempt, the third, and each after that; give or take a fifth."""
+HINDRANCE_CHECK_SECONDS = 1.0
+"""Between two looks at a target that is paused or restarting."""
+AT_THE_CONTAINER = (StreamError, TimedOut, CommandFailed, IncompleteDump)
+"""What can be looked into only at the container, so that the report names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Succeeded:
+    """An attempt whose run is published."""
+
+    manifest: Manifest
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """An attempt of which nothing is left in the store."""
+
+    failure: Failure
+    warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +66,11 @@ class Executor:
 
     def __call__(self, job: Job) -> Report:
         """Do the whole run, from its start again after a transient failure, and give its final report; never raises."""
-        changes = self._attempt(job)
-        while patience := self._patience(job, changes):
-            job.again(changes["failure"])
-            changes = self._attempt(job, patience)
-        seconds = time.monotonic() - job.begun if job.begun else 0.0
-        report = job.ending(reason="", **changes, finished=datetime.now(UTC), seconds=round(seconds, 3))
+        outcome = self._attempt(job)
+        while isinstance(outcome, Failed) and (seconds := self._back_off(job, outcome.failure)):
+            job.again(outcome.failure)
+            outcome = self._attempt(job, seconds)
+        report = ended(job, outcome)
         if report.stored:
             self._keep(report)
         return report
@@ -68,32 +82,33 @@ class Executor:
         except SidecarError as error:
             logger.bind(run=report.id, code=error.code).warning("a run's marks are not kept: {}", error)
 
-    def _attempt(self, job: Job, patience: float = 0.0) -> dict[str, Any]:
-        """One attempt after so many seconds; gives what it changes in the report."""
-        redact, warnings = self.secrets().redact, []
+    def _attempt(self, job: Job, wait: float = 0.0) -> Succeeded | Failed:
+        """One attempt after so many seconds."""
+        redact, warnings, container = self.secrets().redact, list[str](), ""
         try:
-            if patience:
-                job.wait(patience, "retry")
+            if wait:
+                job.wait(wait, "retry")
             with self._entered(job) as target_run:
-                redact = target_run.secrets.redact
-                attempt = Attempt(target_run, self.store, self.quiescing, self.orphans, self.good(job.key))
+                redact, container = target_run.secrets.redact, target_run.target.container.name
+                attempt = BackupAttempt(target_run, self.store, self.quiescing, self.orphans, self.good(job.key))
                 warnings = attempt.warnings
-                changes = of_success(attempt.run())
+                manifest = attempt.run()
+            return Succeeded(manifest, tuple(map(redact, warnings)))
         except SidecarError as error:
-            changes = {"state": "cancelled" if job.cancelled else "failed", "failure": Failure.of(error, redact)}
+            where = f"container {container}" if container and isinstance(error, AT_THE_CONTAINER) else ""
+            return Failed(Failure.of(error, redact, where), tuple(map(redact, warnings)))
         except Exception as error:  # noqa: BLE001  # The boundary: exactly one report, whatever happens.
-            changes = {"state": "failed", "failure": Failure.defect("run", error, redact)}
-        return changes | {"warnings": tuple(map(redact, warnings))}
+            return Failed(Failure.defect("run", error, redact), tuple(map(redact, warnings)))
 
-    def _patience(self, job: Job, changes: Mapping[str, Any]) -> float:
+    def _back_off(self, job: Job, failed: Failure) -> float:
         """Seconds until the next attempt; 0 when there is none, because it could not help or there is no time."""
-        failed: Failure | None = changes.get("failure")
         attempts = job.report.attempts
-        if failed is None or not failed.transient or job.cancelled or attempts > job.retries:
+        if not failed.transient or job.cancelled or attempts > job.retries:
             return 0.0
-        patience = BACK_OFF[min(attempts, len(BACK_OFF)) - 1] * random.uniform(0.8, 1.2)  # noqa: S311  # Jitter.
-        is_in_time = job.deadline is None or time.monotonic() + patience < job.deadline
-        return patience if is_in_time else 0.0
+        seconds = BACK_OFF_SECONDS[min(attempts, len(BACK_OFF_SECONDS)) - 1]
+        seconds *= random.uniform(0.8, 1.2)  # noqa: S311  # Jitter.
+        is_in_time = job.deadline is None or time.monotonic() + seconds < job.deadline
+        return seconds if is_in_time else 0.0
 
     @contextmanager
     def _entered(self, job: Job) -> Iterator[TargetRun]:
@@ -107,30 +122,45 @@ class Executor:
                 if target_run:
                     yield target_run
                     return
-            job.wait(LOOK, "paused")
+            job.wait(HINDRANCE_CHECK_SECONDS, "paused")
 
     def _until_able(self, job: Job) -> None:
         """Wait, without a slot, while the target is held up; raises `TargetPaused` at the run's deadline."""
         while True:
-            settings, _ = (target := self.target(job.key)).asked()
-            job.retries = settings.retries
+            target = self.target(job.key).runnable()
+            job.retries = target.settings.retries
             job.update(strategy=target.strategy)
             container = self.engine.inspect(target.container.id)
-            held_up = hindrance(container, settings)
+            held_up = hindrance(container, target.settings)
             if held_up is None:
                 return
-            left = job.begin(settings.timeout.total_seconds()) - time.monotonic()
+            left = job.begin(target.settings.timeout.total_seconds()) - time.monotonic()
             if left <= 0:
                 hint = f"Let it run again (`docker unpause {container.name}`), or raise backup.timeout."
                 raise TargetPaused(f"container {container.name} was {held_up} until the run's deadline", hint=hint)
-            job.wait(min(LOOK, left), held_up)
+            job.wait(min(HINDRANCE_CHECK_SECONDS, left), held_up)
 
     def _enter(self, job: Job, stack: ExitStack) -> TargetRun:
-        target = self.target(job.key)
-        settings, options = target.asked()
-        deadline = job.begin(settings.timeout.total_seconds())
-        survey = stack.enter_context(self.surveyor.entered(target.container.id, settings, options))
+        target = self.target(job.key).runnable()
+        deadline = job.begin(target.settings.timeout.total_seconds())
+        survey = stack.enter_context(self.surveyor.surveyed(target))
         self.orphans.end(target)
-        written = target.resolved.sensitive if target.resolved else ()
-        secrets = self.secrets().with_also((*survey.sensitive, *written))
+        secrets = self.secrets().with_also(survey.probed.sensitive)
         return TargetRun(self.engine, job, target, survey, secrets, deadline)
+
+
+def ended(job: Job, outcome: Succeeded | Failed) -> Report:
+    """The final report."""
+    seconds = time.monotonic() - job.begun if job.begun else 0.0
+    facts = {
+        "reason": "",
+        "warnings": outcome.warnings,
+        "finished": datetime.now(UTC),
+        "seconds": round(seconds, 3),
+    }
+    if isinstance(outcome, Failed):
+        state = "cancelled" if job.cancelled else "failed"
+        return job.ending(**facts, state=state, failure=outcome.failure)
+    published = marks.succeeded(outcome.manifest)
+    names = ("state", "bytes", "size", "proof", "artifacts", "suspicious")
+    return job.ending(**facts, **{name: getattr(published, name) for name in names})

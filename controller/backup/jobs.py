@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from controller.backup.turns import Turns
-from controller.core.cancelling import Bounded, Cancellable
+from controller.core.cancelling import Cancellable
 from controller.core.errors import Busy, Cancelled, RestoreUnderWay, Stopping, TimedOut
 from controller.core.events import Bus, RunBegan, RunEnded
 from controller.core.failure import Failure
@@ -55,7 +55,7 @@ class Job:
         """Of `time.monotonic()`: by when `post` has to end, once the sidecar is being stopped."""
         self._cancelled, self._why = threading.Event(), ""
         self._stream: Cancellable | None = None
-        self._posting: Bounded | None = None
+        self._posting: Cancellable | None = None
 
     @property
     def report(self) -> Report:
@@ -106,13 +106,13 @@ class Job:
         """So many plain bytes have come so far."""
         self.update(bytes=size)
 
-    def reading(self, stream: Cancellable | None) -> None:
+    def reading(self, stream: Cancellable) -> None:
         """What `cancel` has to end; raises `Cancelled` when that was asked for before."""
         with self._lock:
             self._stream = stream
         self.check()
 
-    def posting(self, stream: Bounded) -> None:
+    def posting(self, stream: Cancellable) -> None:
         """A command of `post`, which `cancel` does not end."""
         with self._lock:
             self._posting, latest = stream, self._latest

@@ -1,5 +1,5 @@
-"""What runs left behind in their targets, when nobody could end it at the time: the sidecar had died, the target was
-paused, the engine was away. Apart from the runs, which are over.
+"""Ends what runs left behind in their targets, when nobody could at the time: the sidecar had died, the target was
+paused, the engine was away.
 """
 
 import threading
@@ -11,6 +11,8 @@ from loguru import logger
 from controller.core.errors import CommandFailed, SidecarError, StillRunning
 from controller.core.key import Key
 from controller.engine.client import Engine
+from controller.engine.context import ExecContext
+from controller.targets.runnable import RunnableTarget
 from controller.targets.target import LIVE, Target
 
 
@@ -27,7 +29,7 @@ class Orphans:
         with self._lock:
             self._runs[str(key)][run] = threading.Lock()
 
-    def end(self, target: Target) -> None:
+    def end(self, target: RunnableTarget) -> None:
         """End what earlier runs left in the target, and look that it is gone, before another is begun there.
 
         Raises `StillRunning` when it is not, and the engine's errors. A target in which nobody can look is let be.
@@ -42,11 +44,12 @@ class Orphans:
         """The same for all that are live, in a thread; what cannot be ended now stays for the next time."""
         with self._lock:
             keys = {key for key, runs in self._runs.items() if runs}
-        found = [target for target in targets if str(target.key) in keys and target.container.state in LIVE]
-        if found and self._looking.acquire(blocking=False):
-            threading.Thread(target=self._end_each, args=(found,), name="orphans", daemon=True).start()
+        waiting = [target for target in targets if str(target.key) in keys and target.container.state in LIVE]
+        described = [known for target in waiting if (known := target.described)]
+        if described and self._looking.acquire(blocking=False):
+            threading.Thread(target=self._end_each, args=(described,), name="orphans", daemon=True).start()
 
-    def _end_each(self, targets: list[Target]) -> None:
+    def _end_each(self, targets: list[RunnableTarget]) -> None:
         try:
             for target in targets:
                 try:
@@ -56,12 +59,13 @@ class Orphans:
         finally:
             self._looking.release()
 
-    def _end(self, target: Target, run: str) -> None:
+    def _end(self, target: RunnableTarget, run: str) -> None:
         if run not in self._runs[str(target.key)]:
             return
-        bound, user = logger.bind(target=str(target.key), run=run), target.settings.user if target.settings else None
+        bound = logger.bind(target=str(target.key), run=run)
+        context = ExecContext(target.container.id, user=target.settings.user or "", run=run)
         try:
-            left = self._engine.end(target.container.id, run, user=user or "")
+            left = self._engine.kill(context)
         except CommandFailed as error:
             bound.warning("{}", error)
             left = ()

@@ -79,7 +79,7 @@ class Quiescing:
         try:
             journal.write(self._path(fact), fact)
             try:
-                self._engine.act(before.id, how, deadline=deadline)
+                self._engine.transition(before.id, how, deadline=deadline)
                 yield
                 self._demand_held(before.id, how)
             finally:
@@ -127,7 +127,7 @@ class Quiescing:
         with suppress(TargetGone):
             container = self._engine.inspect(fact.container)
             if self._is_held(container, fact.hold):
-                self._engine.act(container.id, UNDO[fact.hold])
+                self._engine.transition(container.id, UNDO[fact.hold])
                 logger.bind(run=fact.run).info("container {} runs again", container.name)
 
     def _note(self, fact: Quiesced, error: SidecarError) -> None:

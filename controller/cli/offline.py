@@ -85,6 +85,6 @@ def listed(parts: Parts) -> tuple[list[Target], tuple[Problem, ...]]:
 
 def surveyed(target: Target, parts: Parts) -> Target:
     try:
-        return target.with_survey(parts.surveyor.survey(target.container.id, *target.asked()))
+        return target.with_survey(parts.surveyor.survey(target.runnable()))
     except SidecarError as error:
         return target.with_problem(Problem(error.code, f"container {target.container.name}", error.message, error.hint))

@@ -8,10 +8,8 @@ from controller.core.errors import SidecarError
 class Cancellable(Protocol):
     """What a run reads from or writes to."""
 
-    def cancel(self, reason: SidecarError | None = None) -> None: ...
+    def cancel(self, reason: SidecarError | None = None) -> None:
+        """End it now."""
 
-
-class Bounded(Protocol):
-    """What goes on after `cancel`, and may still be told to end sooner."""
-
-    def hurry(self, deadline: float) -> None: ...
+    def hurry(self, deadline: float) -> None:
+        """End it by then, of `time.monotonic()`, if not sooner."""

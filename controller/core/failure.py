@@ -24,11 +24,12 @@ class Failure(Record):
     """The last lines, redacted and bounded."""
 
     @classmethod
-    def of(cls, error: SidecarError, redact: Redact = str) -> Self:
-        """What a report tells of an error."""
+    def of(cls, error: SidecarError, redact: Redact = str, where: str = "") -> Self:
+        """What a report tells of an error, and of where it came about, unless its message does."""
+        place = f" ({where})" if where and where not in error.message else ""
         return cls(
             code=error.code,
-            message=redact(error.message),
+            message=redact(error.message) + place,
             hint=error.hint,
             transient=error.transient,
             exit_code=getattr(error, "exit_code", None),

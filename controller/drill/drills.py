@@ -86,7 +86,7 @@ class Drills:
         for container in engine.containers():
             drill = container.labels.get(drill_container.LABEL)
             if drill and drill not in alive and container.labels.get(drill_container.OWNER) == owner:
-                engine.remove_throwaway(container.id)
+                engine.remove_own_container(container.id)
                 logger.bind(container=container.name).warning("removed the throw-away container of a drill that died")
         self._swept = True
 

@@ -8,7 +8,7 @@ import http.client
 import re
 import socket
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ import docker.tls
 
 from controller.core.errors import TargetGone
 from controller.engine.address import Address
+from controller.engine.context import ExecContext
 from controller.engine.errors import refusal, translated
 from controller.engine.models import EngineVersion, Inspected, Listed, NetworkInfo
 
@@ -141,25 +142,17 @@ class Api:
         except TargetGone:
             return None
 
-    def create_exec(
-        self,
-        container_id: str,
-        argv: Sequence[str],
-        *,
-        environment: Mapping[str, str],
-        user: str,
-        workdir: str,
-    ) -> str:
+    def create_exec(self, context: ExecContext, argv: Sequence[str]) -> str:
         """Prepare an exec with all three streams and never a TTY; gives its id."""
         client = self.client
-        with translated("preparing a command", container_id):
+        with translated("preparing a command", context.container):
             answer = client.exec_create(
-                container_id,
+                context.container,
                 list(argv),
                 stdin=True,
-                environment=dict(environment),
-                user=user,
-                workdir=workdir or None,
+                environment=context.variables,
+                user=context.user,
+                workdir=context.workdir or None,
             )
             return str(answer["Id"])
 

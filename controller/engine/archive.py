@@ -28,13 +28,14 @@ from controller.core.errors import (
     TimedOut,
 )
 from controller.engine.api import Api
+from controller.engine.context import ExecContext
 from controller.engine.errors import refusal, translated
 
 CHUNK = 1 << 20
-SHORTEST = 0.05
+SHORTEST_WAIT_SECONDS = 0.05
 """Seconds that a read may wait at least."""
-LOOK = 1.0
-"""Seconds between two looks whether the engine takes connections, and those that one may take."""
+ENGINE_CHECK_SECONDS = 1.0
+"""Seconds between two checks whether the engine takes connections, and those that one may take."""
 
 
 class ArchiveStream:
@@ -46,20 +47,21 @@ class ArchiveStream:
     shrinks: the caller walks every member.
     """
 
-    def __init__(self, api: Api, container_id: str, path: str, *, deadline: float | None, stall: float | None) -> None:
-        self._api, self._container_id, self._path = api, container_id, path
-        self._deadline, self._stall = deadline, stall
+    def __init__(self, api: Api, context: ExecContext, path: str) -> None:
+        self._api, self._context, self._path = api, context, path
+        self._deadline = context.deadline
         self._connection: http.client.HTTPConnection | None = None
         self._socket: socket.socket | None = None
         self._reason: SidecarError | None = None
         self._size, self._looked = 0, time.monotonic()
 
     def __enter__(self) -> Self:
+        self._context.reading(self)
         self.check()
         self._connection = self._api.http()
         self._socket = self._connection.sock
         try:
-            with translated("reading an archive", self._container_id):
+            with translated("reading an archive", self._context.container):
                 self._ask()
         except BaseException:
             self.close()
@@ -88,7 +90,7 @@ class ArchiveStream:
         query = urlencode({"path": self._path})
         try:
             self._be_patient()
-            self._connection.request("GET", self._api.path(f"/containers/{self._container_id}/archive?{query}"))
+            self._connection.request("GET", self._api.path(f"/containers/{self._context.container}/archive?{query}"))
             self._response = self._connection.getresponse()
         except TimeoutError as error:
             raise self._reason or self._waited() from error
@@ -113,17 +115,17 @@ class ArchiveStream:
         """Let the next read wait until the stall time-out or the deadline, whichever comes first."""
         self.check()
         self._demand_engine()
-        waits = [wait for wait in (self._stall, self._until_deadline()) if wait is not None]
+        waits = [wait for wait in (self._context.stall, self._until_deadline()) if wait is not None]
         assert self._socket is not None, "an ArchiveStream is used in a with statement"
-        self._socket.settimeout(max(SHORTEST, min(waits)) if waits else None)
+        self._socket.settimeout(max(SHORTEST_WAIT_SECONDS, min(waits)) if waits else None)
 
     def _demand_engine(self) -> None:
         """Raises `EngineLost` for an engine that is being stopped; one that is only slow is waited for."""
-        if time.monotonic() - self._looked < LOOK:
+        if time.monotonic() - self._looked < ENGINE_CHECK_SECONDS:
             return
         self._looked = time.monotonic()
         try:
-            self._api.connect(LOOK).close()
+            self._api.connect(ENGINE_CHECK_SECONDS).close()
         except EngineUnreachable as error:
             raise EngineLost(f"the engine is being stopped, after {self._size} bytes: {error.message}") from error
         except EngineError:
@@ -135,6 +137,10 @@ class ArchiveStream:
         if self._socket is not None:
             with contextlib.suppress(OSError):
                 socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+
+    def hurry(self, deadline: float) -> None:
+        """From any thread: end by then, if not sooner; seen at the next piece."""
+        self._deadline = deadline if self._deadline is None else min(self._deadline, deadline)
 
     def check(self) -> None:
         """Raise what stands against going on: a cancellation, the deadline."""
@@ -153,15 +159,17 @@ class ArchiveStream:
 
     def _waited(self) -> SidecarError:
         left = self._until_deadline()
-        if left is not None and left <= SHORTEST:
+        if left is not None and left <= SHORTEST_WAIT_SECONDS:
             return TimedOut("the deadline has passed", hint="Raise backup.timeout.")
         hint = "Raise backup.stall-timeout if the disk is as slow as that; look whether it hangs."
-        return Stalled(f"the archive sent no byte for {self._stall or 0:g} s, after {self._size} bytes", hint=hint)
+        return Stalled(
+            f"the archive sent no byte for {self._context.stall or 0:g} s, after {self._size} bytes", hint=hint
+        )
 
     def _cut(self, error: BaseException) -> SidecarError:
         seen = f"the archive of {self._path} was cut after {self._size} bytes: {str(error) or type(error).__name__}"
         try:
-            self._api.inspect(self._container_id)
+            self._api.inspect(self._context.container)
         except TargetGone as gone:
             return gone
         except EngineError as lost:
@@ -175,4 +183,4 @@ class ArchiveStream:
                 hint="Correct backup.filesystem.paths.",
                 code="no-such-path",
             )
-        return refusal(status, text, "reading an archive", self._container_id)
+        return refusal(status, text, "reading an archive", self._context.container)

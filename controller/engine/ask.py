@@ -2,12 +2,12 @@
 
 import secrets
 import shlex
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from controller.core.errors import CommandFailed, TargetUnsuitable
 from controller.engine.api import Api
-from controller.engine.models import ExecResult
+from controller.engine.context import ExecContext
 from controller.engine.stream import ExecStream
 from strategies.base import Answer, Shell
 
@@ -26,97 +26,35 @@ UNSTARTED = (
 """What the engine (moby 26.1, runc 1.1) says of an exec that it cannot start, though there may be a shell."""
 
 
-def ask(
-    api: Api,
-    container_id: str,
-    argv: Sequence[str],
-    *,
-    environment: Mapping[str, str],
-    user: str = "",
-    workdir: str = "",
-    shell: Shell | None = None,
-    run: str = "",
-    timeout: float,
-    limit: int,
-    reading: Callable[[ExecStream], None] = lambda stream: None,
-) -> Answer:
+def ask(api: Api, context: ExecContext, argv: Sequence[str], *, timeout: float, limit: int) -> Answer:
     """See `Engine.ask`."""
-    stream = ExecStream(
-        api,
-        container_id,
-        argv,
-        environment=environment,
-        user=user,
-        workdir=workdir,
-        sealed=shell is not None,
-        run=run,
-        deadline=time.monotonic() + timeout,
-        stall=None,
-    )
+    stream = ExecStream(api, replace(context.within(timeout), stall=None), argv)
+    output = bytearray()
     try:
-        output, result = _read(stream, limit, reading)
+        with stream:
+            for chunk in stream:
+                output += chunk
+                if len(output) > limit:
+                    raise CommandFailed(f"the command's answer is longer than {limit} bytes")
     except CommandFailed as error:
         if error.exit_code is None:
             raise
         return Answer(error.exit_code, "", error.stderr)
-    return Answer(result.code, output.decode("utf-8", "replace"), result.stderr)
-
-
-def _read(stream: ExecStream, limit: int, reading: Callable[[ExecStream], None]) -> tuple[bytes, ExecResult]:
-    output = bytearray()
-    with stream:
-        reading(stream)
-        for chunk in stream:
-            output += chunk
-            if len(output) > limit:
-                raise CommandFailed(f"the command's answer is longer than {limit} bytes")
-    return bytes(output), stream.result
+    return Answer(stream.result.code, output.decode("utf-8", "replace"), stream.result.stderr)
 
 
 def ask_all(
-    api: Api,
-    container_id: str,
-    questions: Mapping[str, Sequence[str]],
-    *,
-    shell: Shell | None,
-    environment: Mapping[str, str],
-    user: str = "",
-    workdir: str = "",
-    timeout: float,
-    limit: int,
+    api: Api, context: ExecContext, questions: Mapping[str, Sequence[str]], *, timeout: float, limit: int
 ) -> Mapping[str, Answer]:
     """See `Engine.ask_all`. A random mark on both streams tells the answers apart."""
-    if shell is None or len(questions) < 2:
-        return {
-            name: ask(
-                api,
-                container_id,
-                argv,
-                environment=environment,
-                user=user,
-                workdir=workdir,
-                shell=shell,
-                timeout=timeout,
-                limit=limit,
-            )
-            for name, argv in questions.items()
-        }
+    if context.shell is None or len(questions) < 2:
+        return {name: ask(api, context, argv, timeout=timeout, limit=limit) for name, argv in questions.items()}
     mark = secrets.token_hex(16)
     script = "\n".join(
         f"(exec {shlex.join(argv)}) </dev/null; printf '%s%03d' {mark} $?; echo {mark} >&2"
         for argv in questions.values()
     )
-    whole = ask(
-        api,
-        container_id,
-        ("sh", "-c", script),
-        environment=environment,
-        user=user,
-        workdir=workdir,
-        shell=shell,
-        timeout=timeout,
-        limit=limit,
-    )
+    whole = ask(api, context, ("sh", "-c", script), timeout=timeout, limit=limit)
     return _parted(mark, tuple(questions), whole)
 
 
@@ -134,15 +72,14 @@ def _parted(mark: str, names: tuple[str, ...], whole: Answer) -> Mapping[str, An
     return answers
 
 
-def find_shell(
-    api: Api, container_id: str, *, user: str = "", workdir: str = "", timeout: float = 10.0
-) -> Shell | None:
+def find_shell(api: Api, context: ExecContext, *, timeout: float = 10.0) -> Shell | None:
     """See `Engine.find_shell`."""
-    question = ("sh", "-c", FIND_SHELL)
-    answer = ask(api, container_id, question, environment={}, user=user, workdir=workdir, timeout=timeout, limit=4096)
+    answer = ask(api, replace(context, shell=None), ("sh", "-c", FIND_SHELL), timeout=timeout, limit=4096)
     for words, code, label in UNSTARTED:
         if answer.code == 126 and words in answer.stderr:
-            told = answer.stderr.strip().splitlines()[-1]
-            raise TargetUnsuitable(f"nothing can be started in it: {told}", hint=f"Correct backup.{label}.", code=code)
-    found: dict[str, Shell] = {"bash": "bash", "sh-pipefail": "sh-pipefail", "sh": "sh"}
-    return found.get(answer.stdout.strip())
+            reason = answer.stderr.strip().splitlines()[-1]
+            raise TargetUnsuitable(
+                f"nothing can be started in it: {reason}", hint=f"Correct backup.{label}.", code=code
+            )
+    shells: dict[str, Shell] = {"bash": "bash", "sh-pipefail": "sh-pipefail", "sh": "sh"}
+    return shells.get(answer.stdout.strip())

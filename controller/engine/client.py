@@ -1,15 +1,15 @@
 """The engine as one object: what is there, what happens, and every way to run something in a container.
 
-A thin front: each verb lives in its own file of this folder, so that a reader finds it by name.
+Each verb lives in its own file of this folder, so that a reader finds it by name.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from controller.engine import archive, ask, drill_container, events, feed, helper_container, kill, pause, put
 from controller.engine.api import Api
+from controller.engine.context import ExecContext
 from controller.engine.models import EngineVersion, ExecResult, Inspected, Listed, NetworkInfo
 from controller.engine.stream import ExecStream
-from controller.engine.wire import Wire
 from strategies.base import Answer, Shell
 
 
@@ -71,158 +71,62 @@ class Engine:
         """
         return events.EventStream(self._api, since, silence=silence)
 
-    def exec(
-        self,
-        container_id: str,
-        argv: Sequence[str],
-        *,
-        environment: Mapping[str, str] | None = None,
-        user: str = "",
-        workdir: str = "",
-        shell: Shell | None,
-        run: str = "",
-        deadline: float | None = None,
-        stall: float | None = None,
-    ) -> ExecStream:
-        """Run argv in the container; what it writes to standard output is the stream.
+    def exec(self, context: ExecContext, argv: Sequence[str]) -> ExecStream:
+        """Run argv; what it writes to standard output is the stream. See `ExecStream`, which opens it."""
+        return ExecStream(self._api, context, argv)
 
-        With a `shell` (other than None) it runs under the seal. `run` is the marker that `end` looks for.
-        `deadline` is of `time.monotonic()`, `stall` seconds without a byte. See `ExecStream` for what
-        iterating gives and raises.
+    def ask(self, context: ExecContext, argv: Sequence[str], *, timeout: float = 10.0, limit: int = 1 << 20) -> Answer:
+        """Run a small command and capture what it says, for probes and questions.
+
+        `timeout` is in seconds, at most until the context's deadline (`TimedOut`), `limit` in bytes of standard output
+        (`CommandFailed` beyond). A command that cannot start answers 126 or 127.
         """
-        return ExecStream(
-            self._api,
-            container_id,
-            argv,
-            environment=environment or {},
-            user=user,
-            workdir=workdir,
-            sealed=shell is not None,
-            run=run,
-            deadline=deadline,
-            stall=stall,
-        )
-
-    def ask(
-        self,
-        container_id: str,
-        argv: Sequence[str],
-        *,
-        environment: Mapping[str, str] | None = None,
-        user: str = "",
-        workdir: str = "",
-        shell: Shell | None = None,
-        run: str = "",
-        timeout: float = 10.0,
-        limit: int = 1 << 20,
-        reading: Callable[[ExecStream], None] = lambda stream: None,
-    ) -> Answer:
-        """Run a small command and capture what it says, for probes and questions; `reading` is told what to cancel.
-
-        With a `shell` it runs under the seal, so that it ends when we do. `timeout` is in seconds (`TimedOut`),
-        `limit` in bytes of standard output (`CommandFailed` beyond). A command that cannot start answers 126 or 127.
-        """
-        return ask.ask(
-            self._api,
-            container_id,
-            argv,
-            environment=environment or {},
-            user=user,
-            workdir=workdir,
-            shell=shell,
-            run=run,
-            timeout=timeout,
-            limit=limit,
-            reading=reading,
-        )
+        return ask.ask(self._api, context, argv, timeout=timeout, limit=limit)
 
     def ask_all(
         self,
-        container_id: str,
+        context: ExecContext,
         questions: Mapping[str, Sequence[str]],
         *,
-        shell: Shell | None,
-        environment: Mapping[str, str] | None = None,
-        user: str = "",
-        workdir: str = "",
         timeout: float = 15.0,
         limit: int = 1 << 20,
     ) -> Mapping[str, Answer]:
         """Answers by the questions' names; one exec for all of them where the target has a shell."""
-        return ask.ask_all(
-            self._api,
-            container_id,
-            questions,
-            shell=shell,
-            environment=environment or {},
-            user=user,
-            workdir=workdir,
-            timeout=timeout,
-            limit=limit,
-        )
+        return ask.ask_all(self._api, context, questions, timeout=timeout, limit=limit)
 
-    def find_shell(
-        self, container_id: str, *, user: str = "", workdir: str = "", timeout: float = 10.0
-    ) -> Shell | None:
+    def find_shell(self, context: ExecContext) -> Shell | None:
         """Which shell the target offers; None: not even `sh`. One exec.
 
         Raises `TargetUnsuitable` where there is no such user or workdir.
         """
-        return ask.find_shell(self._api, container_id, user=user, workdir=workdir, timeout=timeout)
+        return ask.find_shell(self._api, context)
 
-    def feed(
-        self,
-        container_id: str,
-        argv: Sequence[str],
-        chunks: Iterable[bytes | memoryview],
-        *,
-        environment: Mapping[str, str] | None = None,
-        user: str = "",
-        workdir: str = "",
-        run: str = "",
-        deadline: float | None = None,
-        stall: float | None = None,
-        reading: Callable[[Wire], None] = lambda wire: None,
-    ) -> ExecResult:
+    def feed(self, context: ExecContext, argv: Sequence[str], chunks: Iterable[bytes | memoryview]) -> ExecResult:
         """Run argv and write the chunks to its standard input, then end that; standard output is discarded.
 
         A command that stops reading early is no exception: its exit code tells. Never sealed. Exceptions of
         `chunks` pass through after the exec's connection was closed.
         """
-        return feed.feed(
-            self._api,
-            container_id,
-            argv,
-            chunks,
-            environment=environment or {},
-            user=user,
-            workdir=workdir,
-            run=run,
-            deadline=deadline,
-            stall=stall,
-            reading=reading,
-        )
+        return feed.feed(self._api, context, argv, chunks)
 
-    def end(self, container_id: str, run: str, *, user: str = "") -> tuple[str, ...]:
+    def kill(self, context: ExecContext) -> tuple[str, ...]:
         """End every process in the container that carries the run's marker: TERM, up to 5 s, KILL; then look again.
 
         Gives what is left, as `pid name` (empty: nothing; zombies do not count). Raises `CommandFailed` where nobody
         could look, as in a container without a shell.
         """
-        return kill.end(self._api, container_id, run, user=user)
+        return kill.kill(self._api, context)
 
-    def act(self, container_id: str, what: pause.Act, *, deadline: float | None = None) -> None:
+    def transition(self, container_id: str, what: pause.Transition, *, deadline: float | None = None) -> None:
         """Pause, unpause, stop or start the container; nothing happens where it is stopped, or runs, already.
 
         `deadline` is of `time.monotonic()` and for a stop, which waits for the container's own grace period.
         """
-        pause.act(self._api, container_id, what, deadline=deadline)
+        pause.transition(self._api, container_id, what, deadline=deadline)
 
-    def archive(
-        self, container_id: str, path: str, *, deadline: float | None = None, stall: float | None = None
-    ) -> "archive.ArchiveStream":
+    def archive(self, context: ExecContext, path: str) -> "archive.ArchiveStream":
         """The path as a tar by the engine's archive endpoint; iterate for chunks. See `ArchiveStream`."""
-        return archive.ArchiveStream(self._api, container_id, path, deadline=deadline, stall=stall)
+        return archive.ArchiveStream(self._api, context, path)
 
     def exists(self, container_id: str, path: str) -> bool:
         """Whether the path is there, as the archive endpoint sees it: without tmpfs, following no link at its end."""
@@ -232,7 +136,7 @@ class Engine:
         """Unpack a tar in a folder by the archive endpoint; the folder is made, with those above it, where missing."""
         put.put(self._api, container_id, folder, chunks)
 
-    def throwaway(
+    def create_drill_container(
         self,
         like: str,
         image: str,
@@ -241,19 +145,25 @@ class Engine:
         *,
         idle: Sequence[str] = (),
     ) -> str:
-        """Create a throw-away container like `like` and give its id. See `throwaway.create`."""
+        """Create a throw-away container like `like` and give its id. See `drill_container.create`."""
         return drill_container.create(self._api, like, image, labels, limits, idle=idle)
 
-    def helper(self, target_id: str | None, image: str, labels: Mapping[str, str], seconds: float) -> str:
-        """Create a container that sees the target's volumes read-only, if any, and give its id. See `helper.create`."""
+    def create_helper_container(
+        self, target_id: str | None, image: str, labels: Mapping[str, str], seconds: float
+    ) -> str:
+        """Create a container that sees the target's volumes read-only, if any, and give its id. See
+        `helper_container.create`.
+        """
         return helper_container.create(self._api, target_id, image, labels, seconds)
 
-    def start_throwaway(self, container_id: str) -> None:
-        """Raises `EngineError` when the engine cannot start it."""
+    def start_own_container(self, container_id: str) -> None:
+        """Start one that was created here; raises `EngineError` when the engine cannot."""
         drill_container.start(self._api, container_id)
 
-    def remove_throwaway(self, container_id: str) -> None:
-        """With its volumes; one that is gone is fine, any other container is refused (`EngineError`)."""
+    def remove_own_container(self, container_id: str) -> None:
+        """Remove one that was created here, with its volumes; one that is gone is fine, any other is refused
+        (`EngineError`).
+        """
         drill_container.remove(self._api, container_id)
 
     def put_file(self, container_id: str, path: str, content: bytes) -> None:
@@ -264,6 +174,6 @@ class Engine:
         """Paths that are bound into a container, and the words of its command line and environment that name them."""
         return drill_container.named_binds(self._api, container_id)
 
-    def last_words(self, container_id: str, *, lines: int = 5) -> str:
-        """The end of a throw-away container's log."""
-        return drill_container.last_words(self._api, container_id, lines)
+    def log_tail(self, container_id: str, *, lines: int = 5) -> str:
+        """The end of a container's log."""
+        return drill_container.log_tail(self._api, container_id, lines)

@@ -1,4 +1,4 @@
-"""Throw-away containers for drills: like a target, but with nothing of its reach. Only `helper` creates another kind.
+"""Throw-away containers for drills: like a target, but with nothing of its reach. The other kind: `helper_container`.
 
 Such a container runs what the target runs, as the same user, with the same environment, memory file systems and
 capabilities at most. It has no network, no port, no bind or named mount, none of the target's labels, and limits. The
@@ -62,7 +62,7 @@ def create(
 
 
 def start(api: Api, container_id: str) -> None:
-    """Raises `EngineError` when the engine cannot start it."""
+    """See `Engine.start_own_container`."""
     client = api.client
     with translated("starting a throw-away container", container_id):
         client.start(container_id)
@@ -93,7 +93,7 @@ def named_binds(api: Api, container_id: str) -> dict[str, tuple[str, ...]]:
     return {path: naming for path, naming in named.items() if naming}
 
 
-def last_words(api: Api, container_id: str, lines: int) -> str:
+def log_tail(api: Api, container_id: str, lines: int) -> str:
     """The end of its log, for people."""
     client = api.client
     with translated("reading the log of a throw-away container", container_id):

@@ -3,10 +3,12 @@
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 from controller.core.errors import CommandFailed, SidecarError, StreamTruncated
 from controller.engine.api import Api
+from controller.engine.context import ExecContext
 from controller.engine.frames import Frames, Malformed
 from controller.engine.models import ExecResult, Inspected
 from controller.engine.stream import SETTLING, died
@@ -19,30 +21,16 @@ SIGNALLED = 128
 """Exit codes from here on are those of commands that a signal has ended."""
 
 
-def feed(
-    api: Api,
-    container_id: str,
-    argv: Sequence[str],
-    chunks: Iterable[bytes | memoryview],
-    *,
-    environment: Mapping[str, str],
-    user: str,
-    workdir: str,
-    run: str,
-    deadline: float | None,
-    stall: float | None,
-    reading: Callable[[Wire], None],
-) -> ExecResult:
+def feed(api: Api, context: ExecContext, argv: Sequence[str], chunks: Iterable[bytes | memoryview]) -> ExecResult:
     """See `Engine.feed`. Output is read in a thread, since a command that cannot write does not read either."""
-    environment = {**environment, "BACKUP_RUN": run} if run else environment
-    before = api.inspect(container_id)
-    exec_id = api.create_exec(container_id, argv, environment=environment, user=user, workdir=workdir)
-    wire, first = start_exec(api, exec_id, container_id, deadline=deadline, stall=None)
+    before = api.inspect(context.container)
+    exec_id = api.create_exec(replace(context, container=before.id), argv)
+    wire, first = start_exec(api, exec_id, before.id, deadline=context.deadline, stall=None)
     listener = _Listener(wire, first, lambda: not api.exec_state(exec_id).running)
     try:
         listener.start()
-        reading(wire)
-        _write(wire, chunks, listener, stall)
+        context.reading(wire)
+        _write(wire, chunks, listener, context.stall)
         while listener.is_alive():
             listener.join(1.0)
             wire.check()

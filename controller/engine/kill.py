@@ -1,10 +1,11 @@
-"""Ending what a run started inside a container, also what left its process group."""
+"""Ends what a run started inside a container, also what left its process group."""
 
 from controller.core.errors import CommandFailed, TargetDied, TargetGone
 from controller.engine.api import Api
 from controller.engine.ask import ask
+from controller.engine.context import ExecContext
 
-END = r"""
+KILL = r"""
 found() {
   for process in /proc/[0-9]*; do
     [ "$process" = "/proc/$$" ] && continue
@@ -25,20 +26,22 @@ for process in $(found); do
 done 2>/dev/null
 """
 """Shell builtins only, but for `sleep`. The environment of a zombie is empty, so zombies are not found."""
+KILL_SECONDS = 30.0
+"""What it may take, also beyond the deadline of the run that is ended."""
 
 
-def end(api: Api, container_id: str, run: str, *, user: str = "") -> tuple[str, ...]:
-    """See `Engine.end`. A container that is gone or stopped has nothing left.
+def kill(api: Api, context: ExecContext) -> tuple[str, ...]:
+    """See `Engine.kill`. A container that is gone or stopped has nothing left.
 
     Sees processes of the same user only: root without ptrace rights cannot read another user's environment.
     """
-    argv = ("sh", "-c", END, "backup", run)
+    unmarked = ExecContext(context.container, user=context.user, workdir="/")
+    argv = ("sh", "-c", KILL, "backup", context.run)
     try:
-        answer = ask(api, container_id, argv, environment={}, user=user, workdir="/", timeout=30, limit=1 << 20)
+        answer = ask(api, unmarked, argv, timeout=KILL_SECONDS, limit=1 << 20)
     except (TargetGone, TargetDied):
         return ()
     if not answer.ok:
-        hint = "Look in the container, or restart it."
-        said = answer.complaint
-        raise CommandFailed(f"could not look for what run {run} left behind: {said}", hint=hint, exit_code=answer.code)
+        message = f"could not look for what run {context.run} left behind: {answer.complaint}"
+        raise CommandFailed(message, hint="Look in the container, or restart it.", exit_code=answer.code)
     return tuple(answer.stdout.splitlines())

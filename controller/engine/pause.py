@@ -1,4 +1,4 @@
-"""Holding a container still and letting it go again: pause and unpause, stop and start."""
+"""Holds a container still and lets it go again: pause and unpause, stop and start."""
 
 import http.client
 import json
@@ -8,11 +8,11 @@ from typing import Literal
 from controller.engine.api import REQUEST_TIMEOUT, Api
 from controller.engine.errors import refusal, translated
 
-Act = Literal["pause", "unpause", "stop", "start"]
+Transition = Literal["pause", "unpause", "stop", "start"]
 
 
-def act(api: Api, container_id: str, what: Act, *, deadline: float | None = None) -> None:
-    """See `Engine.act`. A stop takes as long as the container's own grace period, so it may wait until the deadline."""
+def transition(api: Api, container_id: str, what: Transition, *, deadline: float | None = None) -> None:
+    """See `Engine.transition`. A stop may wait until the deadline, since it takes the container's own grace period."""
     timeout = REQUEST_TIMEOUT
     if what == "stop" and deadline is not None:
         timeout = max(1.0, deadline - time.monotonic())

@@ -2,7 +2,8 @@
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
@@ -19,6 +20,7 @@ from controller.core.errors import (
 )
 from controller.engine import seal
 from controller.engine.api import Api, ExecState
+from controller.engine.context import ExecContext
 from controller.engine.frames import Frames, Malformed
 from controller.engine.models import ExecResult, Inspected
 from controller.engine.wire import Wire, start_exec
@@ -41,25 +43,10 @@ class ExecStream:
 
     result: ExecResult
 
-    def __init__(
-        self,
-        api: Api,
-        container_id: str,
-        argv: Sequence[str],
-        *,
-        environment: Mapping[str, str],
-        user: str,
-        workdir: str,
-        sealed: bool,
-        run: str,
-        deadline: float | None,
-        stall: float | None,
-    ) -> None:
-        self._api, self._container_id, self.argv = api, container_id, list(argv)
-        self._environment = {**environment, "BACKUP_RUN": run} if run or sealed else dict(environment)
-        self._user, self._workdir, self._run = user, workdir, run
-        self._seal = seal.Seal() if sealed else None
-        self._deadline, self._stall = deadline, stall
+    def __init__(self, api: Api, context: ExecContext, argv: Sequence[str]) -> None:
+        self._api, self._context, self.argv = api, context, list(argv)
+        self._seal = seal.Seal() if context.shell is not None else None
+        self._deadline = context.deadline
         self._frames = Frames()
         self._wire: Wire | None = None
         self._reason: SidecarError | None = None
@@ -68,19 +55,17 @@ class ExecStream:
         self._exec_id = ""
 
     def __enter__(self) -> Self:
-        self._before = _able(self._api.inspect(self._container_id))
-        self._exec_id = self._api.create_exec(
-            self._before.id,
-            seal.wrap(self.argv) if self._seal else self.argv,
-            environment=self._environment,
-            user=self._user,
-            workdir=self._workdir,
-        )
+        self._context.reading(self)
+        self._before = _able(self._api.inspect(self._context.container))
+        pinned = replace(self._context, container=self._before.id)
+        self._exec_id = self._api.create_exec(pinned, seal.wrap(self.argv) if self._seal else self.argv)
         if self._reason:
             raise self._reason
         self._wire, first = start_exec(
-            self._api, self._exec_id, self._before.id, deadline=self._deadline, stall=self._stall
+            self._api, self._exec_id, self._before.id, deadline=self._deadline, stall=self._context.stall
         )
+        if self._deadline is not None:
+            self._wire.hurry(self._deadline)
         if self._reason:
             self._wire.cancel(self._reason)
         if self._seal:
@@ -109,6 +94,7 @@ class ExecStream:
 
     def hurry(self, deadline: float) -> None:
         """From any thread: end by then, if not sooner."""
+        self._deadline = deadline if self._deadline is None else min(self._deadline, deadline)
         if self._wire is not None:
             self._wire.hurry(deadline)
 

@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Any
 
 from config.secrets import Secrets
-from config.target import TargetSettings
 from controller.core.errors import TargetGone, TargetUnsuitable, UnknownRun, UnknownTarget
 from controller.core.key import Key
 from controller.core.manifest import Manifest
@@ -17,14 +16,15 @@ from controller.engine.models import Listed
 from controller.storage.catalog import Catalog
 from controller.storage.source import Source
 from controller.storage.store import Store
+from controller.targets.runnable import RunnableTarget
 from controller.targets.scope import PROJECT, Scope
 from controller.targets.session import Session
-from controller.targets.survey import Survey, Surveyor, suitable
+from controller.targets.survey import Probed, Surveyor, restoring, suitable
 from controller.targets.target import LIVE, Target
-from strategies.base import Options, Restore, Strategy, Wanted
+from strategies.base import Restore, Strategy, Wanted
 
-LONGEST = 24 * 3600.0
-"""Seconds after which a restore is given up; one that goes on is seen, and can be cancelled, all the time."""
+DEADLINE_SECONDS = 24 * 3600.0
+"""After which a restore is given up; one that goes on is seen, and can be cancelled, all the time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +43,13 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """Where a restore goes, and with which settings."""
+    """Where a restore goes."""
 
     container: Listed
-    settings: TargetSettings
-    options: Options
+    target: RunnableTarget
+    """Whose settings hold there: the run's own target, or one of the container."""
     targets: tuple[Target, ...]
     """Those whose container it is."""
-    written: tuple[str, ...]
-    """Passwords in its commands, for redaction."""
-    trusted: bool
-    """The file wrote `commands.restore`, which may see the operator's secrets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,14 +100,14 @@ class Decider:
             raise TargetUnsuitable(told, hint="Leave `into` and `in-place` out.", code="no-folder")
         folder = self._store.folder(manifest.target, manifest.run)
         found = [Source(artifact, folder / artifact.name) for artifact in manifest.artifacts]
-        survey, session = self._asked(destination, name)
+        probed, session = self._probe(destination, name)
         wanted = Wanted(
             run=manifest.run,
             artifacts=tuple(source.stored for source in found),
             in_place=asked.in_place,
             into=asked.into or None,
         )
-        about = (survey.container, survey.facts, destination.options)
+        about = (probed.container, probed.facts, destination.target.options)
         with suitable():
             restore = strategy.restore(*about, wanted)
             in_the_way = tuple(line for question in restore.occupied for line in session.in_the_way(question))
@@ -131,24 +127,14 @@ class Decider:
         except TargetGone:
             return None
         destination = self._destination(asked, strategy)
-        return self._asked(destination, name)[1] if destination.container.id == container_id else None
+        return self._probe(destination, name)[1] if destination.container.id == container_id else None
 
-    def _asked(self, destination: Destination, name: str) -> tuple[Survey, Session]:
-        """What the container answers to the probes, and the container as a place."""
-        survey = self._surveyor.ask(destination.container.id, destination.settings, destination.options)
-        known, settings = self._secrets(), destination.settings
-        session = Session(
-            engine=self._engine,
-            container=survey.container.id,
-            shell=survey.facts.shell,
-            user=settings.user or "",
-            workdir=settings.workdir or "",
-            run=name,
-            redact=known.with_also((*survey.sensitive, *destination.written)).redact,
-            deadline=time.monotonic() + LONGEST,
-            environment={**(known if destination.trusted else {}), **survey.environment},
-        )
-        return survey, session
+    def _probe(self, destination: Destination, name: str) -> tuple[Probed, Session]:
+        """What the container answers to the probes, and the session of the restore."""
+        probed = self._surveyor.probe(destination.target, destination.container.id)
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        known = self._secrets()
+        return probed, restoring(self._engine, destination.target, probed, known, run=name, deadline=deadline)
 
     def _run(self, asked: Asked) -> Report:
         """The run that is wanted, a safety backup only by its id; raises `UnknownRun`."""
@@ -174,16 +160,8 @@ class Decider:
             raise TargetGone(f"{asked.key} has no running container", hint="Start it, or name another with --to.")
         there = tuple(target for target in everything if target.container.id == container.id)
         for target in (own, *there):
-            if target and target.settings and target.options is not None and target.strategy == strategy:
-                resolved = target.resolved
-                return Destination(
-                    container,
-                    target.settings,
-                    target.options,
-                    there,
-                    resolved.sensitive if resolved else (),
-                    bool(resolved and resolved.origins.get("restore") == "file"),
-                )
+            if target and (described := target.described) and target.strategy == strategy:
+                return Destination(container, described, there)
         hint = f"Restore into a target whose strategy is {strategy}, or take --to-file."
         raise TargetUnsuitable(
             f"the run was made by {strategy}, and neither {asked.key} nor {container.name} has that strategy now",

@@ -242,7 +242,7 @@ class RunningRestore(threading.Thread):
         begun = time.monotonic()
         prepared = self._prepared
         applying = Applying(
-            replace(prepared.session, reading=self._reading),
+            replace(prepared.session, context=replace(prepared.session.context, reading=self._reading)),
             prepared.restore,
             prepared.sources,
             check=self._check,
@@ -291,7 +291,7 @@ class RunningRestore(threading.Thread):
             target=prepared.asked.key,
             to=prepared.asked.to,
             strategy=prepared.manifest.strategy,
-            container=prepared.session.container,
+            container=prepared.session.context.container,
             keys=tuple({prepared.asked.key, *(target.key for target in destination.targets)}),
             commands=applying.owed,
             kept=applying.kept,

@@ -1,7 +1,8 @@
-"""Helper containers, while somebody needs them; apart from the engine's part, which only knows how one is made.
+"""Keeps helper containers for as long as somebody needs them: one for each survey and run of a target that lacks what
+reads its data.
 
 They are created only with the operator's leave, go away with the context, and otherwise by themselves or at the next
-start: a container for each question and run of a target that lacks what reads its data.
+start.
 """
 
 import secrets
@@ -15,8 +16,8 @@ from controller.core.errors import SidecarError, TargetGone, TargetUnsuitable
 from controller.engine import drill_container, helper_container
 from controller.engine.client import Engine
 
-LONGER = 60.0
-"""Seconds that a helper lives beyond the time for which it is wanted."""
+GRACE_SECONDS = 60.0
+"""How long a helper lives beyond the time for which it is wanted."""
 
 
 class Helpers:
@@ -40,9 +41,9 @@ class Helpers:
             self._active.add(name)
         try:
             labels = {helper_container.LABEL: name, drill_container.OWNER: self._owner}
-            created = self._engine.helper(container_id, self.image(), labels, seconds + LONGER)
+            created = self._engine.create_helper_container(container_id, self.image(), labels, seconds + GRACE_SECONDS)
             try:
-                self._engine.start_throwaway(created)
+                self._engine.start_own_container(created)
                 yield created
             finally:
                 self._remove(created)
@@ -61,7 +62,7 @@ class Helpers:
                     name and name not in self._active and container.labels.get(drill_container.OWNER) == self._owner
                 )
             if is_left:
-                self._engine.remove_throwaway(container.id)
+                self._engine.remove_own_container(container.id)
                 logger.bind(container=container.name).warning("removed the helper container of a run that died")
         self._swept = True
 
@@ -77,6 +78,6 @@ class Helpers:
 
     def _remove(self, container_id: str) -> None:
         try:
-            self._engine.remove_throwaway(container_id)
+            self._engine.remove_own_container(container_id)
         except SidecarError as error:
             logger.bind(code=error.code).warning("a helper container is left until it ends: {}", error)

@@ -2,45 +2,59 @@
 and again before each run.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
+from config.problems import Problem
+from config.secrets import Secrets
 from config.target import TargetSettings
 from controller.core.errors import TargetPaused, TargetUnsuitable
 from controller.core.redaction import sensitive
 from controller.engine.client import Engine
+from controller.engine.context import ExecContext
 from controller.engine.models import Inspected
 from controller.targets.helper_containers import Helpers
-from strategies.base import Answer, Argv, Container, Facts, NeedsHelper, Options, Plan, Shell, Strategy, Unsuitable
+from controller.targets.runnable import RunnableTarget
+from controller.targets.session import Session
+from strategies.base import Answer, Command, Container, Facts, NeedsHelper, Plan, Strategy, Unsuitable
 
 SWARM_TASK = "com.docker.swarm.task.id"
+NO_SHELL = "is a text for a shell, and the container has none (looked for bash and sh)"
+ARGV_HINT = 'Write it as an argv list, for example `["/bin/tool","--flag"]`.'
 
 
 @dataclass(frozen=True, slots=True)
-class Helper:
-    """A container in which the plan runs in the target's stead."""
+class Probed:
+    """What a container told of itself."""
 
-    container: str
-    """Id; it is there only while `Surveyor.entered` is."""
-    shell: Shell | None
+    container: Container
+    image_id: str
+    facts: Facts
+    context: ExecContext
+    """In which the probes were asked, and whatever the strategy plans runs."""
+    sensitive: tuple[str, ...]
+    """Values from the container's environment and the target's commands that nobody may see."""
+    paused: bool
+    """By somebody else: nothing could be asked, and nothing is known of its shell."""
 
 
 @dataclass(frozen=True, slots=True)
 class Survey:
     """What was found out about a target, and the plan that follows from it."""
 
-    container: Container
-    image_id: str
-    facts: Facts
+    probed: Probed
     plan: Plan
-    sensitive: tuple[str, ...]
-    """Values from the container's environment that nobody may see."""
-    environment: Mapping[str, str] = field(repr=False)
-    """Of whatever the plan runs in the target."""
-    helper: Helper | None = None
-    """None: the plan runs in the target itself."""
+    helper: ExecContext | None = None
+    """Of a container in which the plan runs in the target's stead, as long as `Surveyor.surveyed` is open."""
+    problems: tuple[Problem, ...] = ()
+    """What keeps a restore or a drill, but no run."""
+
+    @property
+    def context(self) -> ExecContext:
+        """Where the plan runs."""
+        return self.helper or self.probed.context
 
 
 class Surveyor:
@@ -49,62 +63,69 @@ class Surveyor:
     def __init__(self, engine: Engine, strategies: Mapping[str, Strategy[Any]], helpers: Helpers) -> None:
         self._engine, self._strategies, self._helpers = engine, strategies, helpers
 
-    def survey(self, container_id: str, settings: TargetSettings, options: Options) -> Survey:
+    def survey(self, target: RunnableTarget) -> Survey:
         """Inspect, probe, plan. Raises `TargetUnsuitable`, `TargetPaused` and the engine's errors."""
-        with self.entered(container_id, settings, options) as survey:
+        with self.surveyed(target) as survey:
             return survey
 
     @contextmanager
-    def entered(self, container_id: str, settings: TargetSettings, options: Options) -> Iterator[Survey]:
+    def surveyed(self, target: RunnableTarget) -> Iterator[Survey]:
         """The same for a run, whose plan may need a helper as long as the context is open."""
-        survey = self.ask(container_id, settings, options)
-        strategy = self._strategies[settings.strategy or ""]
+        probed = self.probe(target, target.container.id)
+        demand_shell(target, probed)
+        strategy, options = self._strategies[target.strategy], target.options
         with ExitStack() as stack:
+            helper: ExecContext | None = None
             with suitable():
                 try:
-                    plan = strategy.plan(survey.container, survey.facts, options)
+                    plan = strategy.plan(probed.container, probed.facts, options)
                 except NeedsHelper as refusal:
-                    helper = stack.enter_context(self._helper(survey.container, settings, refusal))
-                    plan = strategy.plan(
-                        survey.container, self._facts_of_helper(helper, strategy.probes(options)), options
-                    )
-                    survey = replace(survey, helper=helper)
-            yield replace(survey, plan=plan)
+                    helper = stack.enter_context(self._helper(target, refusal))
+                    answers = self._engine.ask_all(helper, strategy.probes(options))
+                    plan = strategy.plan(probed.container, Facts(helper.shell, answers, helper=True), options)
+            survey = Survey(probed, plan, helper)
+            yield replace(survey, problems=tuple(unrunnable(target, survey)))
 
-    def ask(self, container_id: str, settings: TargetSettings, options: Options) -> Survey:
-        """Inspect and probe only: the plan is empty. Raises as `survey` does."""
-        inspected = self._engine.inspect(container_id)
+    def probe(self, target: RunnableTarget, container_id: str) -> Probed:
+        """Inspect and probe the target's container, or the one that a restore goes to. Raises as `survey` does."""
+        settings, inspected = target.settings, self._engine.inspect(container_id)
         if state := hindrance(inspected, settings):
             raise TargetPaused(f"container {inspected.name} is {state}", hint="Resume it, or wait until it runs.")
-        strategy = self._strategies[settings.strategy or ""]
+        strategy = self._strategies[target.strategy]
         demand_holdable(inspected, settings, strategy)
-        environment = {**settings.env, **dict.fromkeys(strategy.emptied_variables, "")}
-        facts = self._facts(inspected, settings, strategy.probes(options), environment)
-        container = described(inspected, settings)
-        return Survey(container, inspected.image_id, facts, Plan(()), sensitive(inspected.env), environment)
+        context = ExecContext(
+            inspected.id,
+            user=settings.user or "",
+            workdir=settings.workdir or "",
+            environment={**settings.env, **dict.fromkeys(strategy.emptied_variables, "")},
+        )
+        probes = strategy.probes(target.options)
+        if inspected.paused:  # It is read as it is, unasked, as if every command were missing.
+            facts = Facts(None, dict.fromkeys(probes, Answer(127)))
+        else:
+            context = replace(context, shell=self._engine.find_shell(context))
+            facts = Facts(context.shell, self._engine.ask_all(context, probes))
+        secret = (*sensitive(inspected.env), *target.sensitive)
+        return Probed(described(inspected, settings), inspected.image_id, facts, context, secret, inspected.paused)
 
     @contextmanager
-    def _helper(self, container: Container, settings: TargetSettings, refusal: NeedsHelper) -> Iterator[Helper]:
+    def _helper(self, target: RunnableTarget, refusal: NeedsHelper) -> Iterator[ExecContext]:
         """Raises `Unsuitable` without the operator's leave."""
         if not self._helpers.allowed:
             hint = f"{refusal.hint} Or have the operator allow a helper container by `policy.create-containers: true`."
             raise Unsuitable(refusal.message, hint, refusal.code)
-        with self._helpers.helper(container.id, settings.timeout.total_seconds()) as helper:
-            yield Helper(helper, self._engine.find_shell(helper))
+        with self._helpers.helper(target.container.id, target.settings.timeout.total_seconds()) as helper:
+            context = ExecContext(helper)
+            yield replace(context, shell=self._engine.find_shell(context))
 
-    def _facts_of_helper(self, helper: Helper, probes: Mapping[str, Argv]) -> Facts:
-        answers = self._engine.ask_all(helper.container, probes, shell=helper.shell)
-        return Facts(helper.shell, answers, helper=True)
 
-    def _facts(
-        self, inspected: Inspected, settings: TargetSettings, probes: Mapping[str, Argv], environment: Mapping[str, str]
-    ) -> Facts:
-        """A container that somebody has paused is read as it is, unasked: each answer is that of a missing command."""
-        if inspected.paused:
-            return Facts(None, dict.fromkeys(probes, Answer(127)))
-        user = settings.user or ""
-        shell = self._engine.find_shell(inspected.id, user=user, workdir=settings.workdir or "")
-        return Facts(shell, self._engine.ask_all(inspected.id, probes, shell=shell, user=user, environment=environment))
+def restoring(
+    engine: Engine, target: RunnableTarget, probed: Probed, secrets: Secrets, *, run: str, deadline: float
+) -> Session:
+    """The commands of a restore or a drill in the container that was probed."""
+    environment = {**target.secrets_for("restore", secrets), **probed.context.environment}
+    context = replace(probed.context, run=run, deadline=deadline, environment=environment)
+    return Session(engine, context, secrets.with_also(probed.sensitive).redact)
 
 
 @contextmanager
@@ -128,6 +149,29 @@ def demand_holdable(inspected: Inspected, settings: TargetSettings, strategy: St
             why = "is a Swarm task, which Swarm replaces once it is stopped"
         hint = "Use backup.quiesce=pause."
         raise TargetUnsuitable(f"container {inspected.name} {why}", hint=hint, code="no-stop")
+
+
+def demand_shell(target: RunnableTarget, probed: Probed) -> None:
+    """Raises `TargetUnsuitable` for a text among the commands of a run where no shell could run it."""
+    commands = target.settings.commands
+    for name in ("pre", "backup", "post"):
+        if not probed.paused and probed.context.shell is None and has_text(getattr(commands, name)):
+            where = target.provenance.get(f"commands.{name}", f"commands.{name}")
+            raise TargetUnsuitable(f"{where} {NO_SHELL}", hint=ARGV_HINT, code="no-shell")
+
+
+def unrunnable(target: RunnableTarget, survey: Survey) -> Iterator[Problem]:
+    """The texts that a restore or a drill could not run, since there is no shell; backups go on."""
+    settings = target.settings
+    later = {"drill.check": (settings.drill.check,), "commands.restore": settings.commands.restore}
+    for name, commands in later.items():
+        if not survey.probed.paused and survey.context.shell is None and has_text(commands):
+            where = f"container {target.container.name}, {target.provenance.get(name, name)}"
+            yield Problem("no-shell", where, NO_SHELL, ARGV_HINT, "warning")
+
+
+def has_text(commands: Iterable[Command | None]) -> bool:
+    return any(isinstance(command, str) for command in commands)
 
 
 def hindrance(inspected: Inspected, settings: TargetSettings) -> str | None:

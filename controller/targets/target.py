@@ -9,6 +9,7 @@ from config.target import TargetSettings
 from controller.core.errors import TargetGone, TargetUnsuitable
 from controller.core.key import Key
 from controller.engine.models import Listed
+from controller.targets.runnable import RunnableTarget
 from controller.targets.survey import Survey
 from strategies.base import Options
 
@@ -41,26 +42,45 @@ class Target:
         """None where something is wrong with the labels."""
         return self.resolved.settings if self.resolved else None
 
-    def demand_runnable(self) -> None:
-        """Raises `TargetGone` or `TargetUnsuitable` for a target that no run can be started for."""
+    @property
+    def sensitive(self) -> tuple[str, ...]:
+        """Values of its labels and of its container that nobody may see."""
+        if self.survey:
+            return self.survey.probed.sensitive
+        return self.resolved.sensitive if self.resolved else ()
+
+    @property
+    def described(self) -> RunnableTarget | None:
+        """What labels and file say of it, whether its container runs or not; None where something is wrong there."""
+        if self.resolved is None or self.settings is None or self.options is None:
+            return None
+        return RunnableTarget(
+            self.key,
+            self.container,
+            self.settings,
+            self.strategy,
+            self.options,
+            self.resolved.sensitive,
+            self.resolved.origins,
+            self.resolved.provenance,
+        )
+
+    def runnable(self) -> RunnableTarget:
+        """The target as a run needs it; raises `TargetGone` or `TargetUnsuitable` where none can be started for it."""
         if self.state == "absent":
             raise TargetGone(f"{self.key} has no running container", hint="Start it.")
-        if self.options is None or self.state == "replica":
-            told = "; ".join(f"{problem.place}: {problem.message}" for problem in self.problems)
+        if (described := self.described) is None or self.state == "replica":
+            reasons = "; ".join(f"{problem.place}: {problem.message}" for problem in self.problems)
             hint = "`backup-sidecar targets` shows each problem with its remedy."
             if self.state == "disabled":
                 hint = "Set `backup.enable=true` on it."
             code = self.problems[0].code if self.problems else self.state
-            raise TargetUnsuitable(f"{self.key} cannot be backed up: {told or self.state}", hint=hint, code=code)
-
-    def asked(self) -> tuple[TargetSettings, Options]:
-        """Settings and options of a target that can run; raises like `demand_runnable`."""
-        self.demand_runnable()
-        assert self.settings is not None and self.options is not None  # noqa: PT018  # A state that cannot be.
-        return self.settings, self.options
+            raise TargetUnsuitable(f"{self.key} cannot be backed up: {reasons or self.state}", hint=hint, code=code)
+        return described
 
     def with_survey(self, survey: Survey) -> "Target":
-        return replace(self, state="ready", survey=survey, problems=self.resolved.problems if self.resolved else ())
+        known = self.resolved.problems if self.resolved else ()
+        return replace(self, state="ready", survey=survey, problems=(*known, *survey.problems))
 
     def with_problem(self, problem: Problem) -> "Target":
         known = self.resolved.problems if self.resolved else ()

@@ -181,7 +181,7 @@ class Watch:
         key = str(target.key)
         retry: Retry | None = None
         try:
-            answer = target.with_survey(self._surveyor.survey(target.container.id, *target.asked()))
+            answer = target.with_survey(self._surveyor.survey(target.runnable()))
         except SidecarError as error:
             answer = unanswered(target, error)
             retry = Retry(time.monotonic() + RETRY[min(count, len(RETRY) - 1)], count + 1)

@@ -63,7 +63,7 @@ class PlanView(View):
             for dump in shown.plan.dumps
         )
         helper = shown.helper is not None
-        return cls(shell=shown.facts.shell, helper=helper, warnings=shown.plan.warnings, dumps=dumps)
+        return cls(shell=shown.probed.facts.shell, helper=helper, warnings=shown.plan.warnings, dumps=dumps)
 
 
 class TargetHead(View):
@@ -163,8 +163,7 @@ def described(target: Target, secrets: Secrets) -> TargetDescription:
 
 def redact_of(target: Target, secrets: Secrets) -> Redact:
     """Takes the operator's secrets out of a text, and those of the target's labels and of its container."""
-    known = (target.resolved.sensitive if target.resolved else ()) + (target.survey.sensitive if target.survey else ())
-    return secrets.with_also(known).redact
+    return secrets.with_also(target.sensitive).redact
 
 
 def last_good_drill(catalog: Catalog, key: Key) -> DrillSummary | None:

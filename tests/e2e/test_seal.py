@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from controller.core.errors import Cancelled, CommandFailed, Stalled, TargetUnsuitable, TimedOut
-from controller.engine import Engine, ExecResult, seal
+from controller.engine import seal
+from controller.engine.client import Engine
+from controller.engine.context import ExecContext
+from controller.engine.models import ExecResult
 from strategies.base import Shell
 from tests.e2e.engine_fixtures import DISTROLESS, container, docker, shell_container
 from tests.kit.fault_proxy import Fault, FaultProxy
@@ -37,7 +40,8 @@ def target(shell: str) -> Iterator[str]:
 
 
 def run(engine: Engine, target: str, *argv: str, **options: object) -> tuple[bytes, ExecResult]:
-    with engine.exec(target, argv, shell="sh", run="run-of-the-table", **options) as stream:  # type: ignore[arg-type]
+    context = ExecContext(target, "sh", run="run-of-the-table", **options)  # type: ignore[arg-type]
+    with engine.exec(context, argv) as stream:
         output = b"".join(stream)
     return output, stream.result
 
@@ -81,7 +85,8 @@ def test_the_command_ends_as_it_would_alone(
 
 def test_the_command_cannot_find_the_seal(engine: Engine, target: str) -> None:
     look = "set; env; cat /proc/$PPID/environ /proc/$PPID/cmdline /proc/$$/environ | tr '\\0' '\\n'"
-    with engine.exec(target, ("sh", "-c", look), shell="sh", run="r", environment={"BACKUP_SEAL": "mine"}) as stream:
+    context = ExecContext(target, "sh", run="r", environment={"BACKUP_SEAL": "mine"})
+    with engine.exec(context, ("sh", "-c", look)) as stream:
         seen = b"".join(stream)
         assert stream._seal is not None
         assert len(stream._seal.token) == 32
@@ -135,13 +140,13 @@ def test_standard_error_is_apart_and_only_its_tail_is_kept(engine: Engine, targe
 
 
 def test_closing_the_stream_ends_the_whole_group(engine: Engine, target: str) -> None:
-    with engine.exec(target, ("sh", "-c", "sleep 4323 | cat; echo"), shell="sh", run="r"):
+    with engine.exec(ExecContext(target, "sh", run="r"), ("sh", "-c", "sleep 4323 | cat; echo")):
         time.sleep(0.5)
         assert "4323" in sleepers(target)
     time.sleep(0.5)
     assert "4323" not in sleepers(target)
     began = time.monotonic()
-    assert engine.end(target, "r") == ()
+    assert engine.kill(ExecContext(target, run="r")) == ()
     assert time.monotonic() - began < 4, "the switch goes with those that it has ended"
 
 
@@ -149,13 +154,13 @@ def test_end_reaches_what_left_the_group_and_ignores_term(engine: Engine, target
     marked = ("exec", "-d", "-e", "BACKUP_RUN=stray", "-e", "LINES=a\nb", target)
     docker(*marked, "sh", "-c", "trap '' TERM; sleep 4324; sleep 4325")
     docker(*marked, "sleep", "4326")
-    assert engine.end(target, "stray") == ()
+    assert engine.kill(ExecContext(target, run="stray")) == ()
     assert sleepers(target) == {"1000"}
-    assert engine.end(target, "never-was") == ()
+    assert engine.kill(ExecContext(target, run="never-was")) == ()
 
 
 def test_the_shell_is_found(engine: Engine, shell: str, target: str) -> None:
-    assert engine.find_shell(target) == SHELLS[shell]
+    assert engine.find_shell(ExecContext(target)) == SHELLS[shell]
 
 
 @pytest.mark.parametrize(
@@ -171,7 +176,7 @@ def test_a_user_or_folder_that_is_not_there_is_not_taken_for_a_missing_shell(
     engine: Engine, target: str, options: dict[str, str], code: str
 ) -> None:
     with pytest.raises(TargetUnsuitable) as unsuitable:
-        engine.find_shell(target, **options)
+        engine.find_shell(ExecContext(target, **options))  # type: ignore[arg-type]
     assert unsuitable.value.code == code
     assert f"backup.{next(iter(options))}" in unsuitable.value.hint
 
@@ -183,8 +188,8 @@ def test_several_questions_take_one_exec(engine: Engine, target: str) -> None:
         "bad": ("sh", "-c", "echo why >&2; exit 3"),
         "none": ("no-such-command",),
     }
-    together = engine.ask_all(target, questions, shell="sh")
-    alone = engine.ask_all(target, {"odd": questions["odd"]}, shell="sh")
+    together = engine.ask_all(ExecContext(target, "sh"), questions)
+    alone = engine.ask_all(ExecContext(target, "sh"), {"odd": questions["odd"]})
     assert [(name, answer.code, answer.stdout) for name, answer in together.items()] == [
         ("fine", 0, "two words\n"),
         ("odd", 0, "no newline"),
@@ -197,11 +202,11 @@ def test_several_questions_take_one_exec(engine: Engine, target: str) -> None:
 
 def test_a_command_is_fed(engine: Engine, target: str) -> None:
     chunks = [b"x" * 1_000_000] * 20
-    assert engine.feed(target, ("sh", "-c", "wc -c >&2"), chunks).stderr.strip() == "20000000"
-    assert engine.feed(target, ("sh", "-c", "head -c 1 >/dev/null; exit 9"), chunks).code == 9
-    assert engine.feed(target, ("true",), []).code == 0
+    assert engine.feed(ExecContext(target), ("sh", "-c", "wc -c >&2"), chunks).stderr.strip() == "20000000"
+    assert engine.feed(ExecContext(target), ("sh", "-c", "head -c 1 >/dev/null; exit 9"), chunks).code == 9
+    assert engine.feed(ExecContext(target), ("true",), []).code == 0
     with pytest.raises(CommandFailed) as failed:
-        engine.feed(target, ("no-such-command",), chunks)
+        engine.feed(ExecContext(target), ("no-such-command",), chunks)
     assert failed.value.exit_code in (126, 127)
 
 
@@ -211,7 +216,7 @@ def test_an_error_while_feeding_ends_the_command(engine: Engine, target: str) ->
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        engine.feed(target, ("sh", "-c", "cat; exec sleep 1"), broken())
+        engine.feed(ExecContext(target), ("sh", "-c", "cat; exec sleep 1"), broken())
     time.sleep(1.5)
     assert "1" not in sleepers(target)
 
@@ -239,7 +244,7 @@ def test_a_command_that_traps_term_is_killed_at_its_deadline(engine: Engine, tar
 
 
 def test_a_cancelled_stream_says_so(engine: Engine, target: str) -> None:
-    with engine.exec(target, ("cat", "/dev/zero"), shell="sh", run="r") as stream:
+    with engine.exec(ExecContext(target, "sh", run="r"), ("cat", "/dev/zero")) as stream:
         chunks = iter(stream)
         next(chunks)
         stream.cancel()
@@ -261,8 +266,8 @@ def test_a_target_without_a_shell_is_read_unsealed(engine: Engine) -> None:
     if found.returncode:
         pytest.skip(f"no image {DISTROLESS}")
     with container(DISTROLESS) as target:
-        assert engine.find_shell(target) is None
-        assert engine.ask(target, ("no-such-command",)).code in (126, 127)
-        with engine.archive(target, "/etc") as archive:
+        assert engine.find_shell(ExecContext(target)) is None
+        assert engine.ask(ExecContext(target), ("no-such-command",)).code in (126, 127)
+        with engine.archive(ExecContext(target), "/etc") as archive:
             whole = b"".join(archive)
         assert whole.endswith(bytes(1024))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.kit.stage import LABEL, SIDECAR_IMAGE, App, Sidecar, docker, execute, said, within
+from tests.kit.stage import LABEL, SIDECAR_IMAGE, App, Sidecar, docker, eventually, execute, said, within
 
 pytestmark = pytest.mark.e2e
 
@@ -241,3 +241,55 @@ def test_a_second_sidecar_on_the_same_store_refuses_to_start(sidecar: Sidecar, c
 
     assert code == 78
     assert "another sidecar" in told
+
+
+# --- where and how commands run -------------------------------------------------------------------------------------
+
+
+def test_variables_of_a_label_reach_every_question_of_a_run(sidecar: Sidecar, app: App) -> None:
+    """The password in the server's own environment is an old one; what the server holds is listed and counted."""
+    labels = {"strategy": "mariadb", "env.MARIADB_ROOT_PASSWORD": "the-new-password"}
+    old = ("--env", "MARIADB_ROOT_PASSWORD=the-old-password", "--env", "MARIADB_DATABASE=shop")
+    container = app.target("changed", labels, "--tmpfs", "/var/lib/mysql", *old, of="MARIADB", command=("mariadbd",))
+    client = ("docker", "exec", "--env", "MYSQL_PWD=the-old-password", container, "mariadb", "--user=root")
+    ready = (*client, "--host=127.0.0.1", "--execute=select 1")
+    eventually(lambda: execute(*ready).returncode == 0, seconds=60, what="the server is ready")
+    change = "create table shop.item as select 1 as id; set password for root@localhost = password('the-new-password')"
+    assert execute(*client, f"--execute={change}").returncode == 0
+
+    report = sidecar.backup("changed")
+
+    counts = {artifact["name"]: artifact["counts"] for artifact in report["artifacts"]}
+    assert counts["shop.sql.zst"]["rows of item"] == 1
+
+
+@pytest.mark.parametrize("name", ["pre", "backup", "post"])
+def test_a_text_where_there_is_no_shell_is_a_problem_by_day(sidecar: Sidecar, app: App, name: str) -> None:
+    strategy = {} if name == "backup" else {"strategy": "filesystem", "filesystem.paths": "/etc"}
+    app.target(f"mute-{name}", {**strategy, f"commands.{name}": "sync"}, of="DISTROLESS")
+
+    (problem,) = sidecar.wait(f"mute-{name}", "problem")["problems"]
+    report = sidecar.run(f"mute-{name}")
+
+    assert problem["code"] == report["failure"]["code"] == "no-shell"
+    assert f"label backup.commands.{name} is a text" in problem["message"]
+    assert "argv" in problem["hint"]
+    assert report["state"] == "failed"
+
+
+def test_an_argv_list_needs_no_shell(sidecar: Sidecar, app: App) -> None:
+    files = {"strategy": "filesystem", "filesystem.paths": "/etc"}
+    app.target("terse", {**files, "commands.pre": '["/sleep","0"]', "commands.post": '["/sleep","0"]'}, of="DISTROLESS")
+
+    assert sidecar.backup("terse")["warnings"] == []
+
+
+def test_a_text_for_later_where_there_is_no_shell_keeps_no_backup(sidecar: Sidecar, app: App) -> None:
+    files = {"strategy": "filesystem", "filesystem.paths": "/etc"}
+    app.target("later", {**files, "drill.check": "test -s /etc/passwd"}, of="DISTROLESS")
+
+    problems = {problem["code"]: problem for problem in sidecar.wait("later")["problems"]}
+
+    assert "label backup.drill.check" in problems["no-shell"]["place"]
+    assert problems["no-shell"]["severity"] == "warning"
+    sidecar.backup("later")

@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 
 from controller.core.errors import EngineLost, SidecarError, StreamTruncated, TargetDied, TargetGone, TargetPaused
-from controller.engine import Engine, seal
+from controller.engine import seal
+from controller.engine.client import Engine
+from controller.engine.context import ExecContext
 from controller.engine.frames import Frames
 from controller.storage.capture import capture
 from tests.e2e.engine_fixtures import BUSYBOX, DEBIAN, SLEEP, container, docker
@@ -89,7 +91,10 @@ def test_a_target_that_dies_fails_the_stream_within_five_seconds(
     engine: Engine, end: tuple[str, ...], error: type[SidecarError], says: str
 ) -> None:
     waiting = ("sh", "-c", "trap 'exit 0' USR1; while :; do sleep 0.1; done")
-    with container(BUSYBOX, *waiting, options=()) as made, engine.exec(made, ("yes",), shell="sh", run="r") as stream:
+    with (
+        container(BUSYBOX, *waiting, options=()) as made,
+        engine.exec(ExecContext(made, "sh", run="r"), ("yes",)) as stream,
+    ):
         size, ended = 0, None
         began = time.monotonic()
         with pytest.raises(error) as failed:  # noqa: PT012  # it is the loop that fails
@@ -108,7 +113,7 @@ def test_a_target_that_dies_fails_the_stream_within_five_seconds(
 def test_a_paused_target_is_refused_at_once(engine: Engine) -> None:
     with container(BUSYBOX, *SLEEP) as made:
         docker("pause", made)
-        with pytest.raises(TargetPaused), engine.exec(made, ("true",), shell="sh"):
+        with pytest.raises(TargetPaused), engine.exec(ExecContext(made, "sh"), ("true",)):
             pass
         docker("unpause", made)
 
@@ -133,7 +138,7 @@ class BlockingFile(io.BytesIO):
 def lagging(engine: Engine, target: str, left: int) -> str:
     """The digest of the dump, read with a pause of 5 s when so many bytes are left to read."""
     sha256, size, paused = hashlib.sha256(), 0, False
-    with engine.exec(target, ("cat", "/dump"), shell="sh", run="r") as stream:
+    with engine.exec(ExecContext(target, "sh", run="r"), ("cat", "/dump")) as stream:
         stream._frames = Frames(size=64 << 10)  # so that the pause comes where it is wanted
         for chunk in stream:
             sha256.update(chunk)
@@ -165,7 +170,7 @@ def test_a_writer_that_blocks_at_the_end_loses_nothing(
     record_property("cases", 20)
 
     def captured(at: int) -> str:
-        with engine.exec(target, ("cat", "/dump"), shell="sh", run="r") as stream:
+        with engine.exec(ExecContext(target, "sh", run="r"), ("cat", "/dump")) as stream:
             return capture(stream, BlockingFile(at), ("none", 0)).plain_sha256
 
     blocked_at = [8_000_000 + 500_000 * number for number in range(20)]
@@ -201,7 +206,7 @@ def test_without_the_handshake_the_lost_tail_is_noticed(
 def test_data_in_the_packet_of_the_head_is_not_lost(
     cases: int, engine: Engine, target: str, tmp_path: Path, record_property: Told
 ) -> None:
-    sample = engine.ask(target, ("sh", "-c", "head -c 3000 /dump | sha256sum")).stdout.split()[0]
+    sample = engine.ask(ExecContext(target), ("sh", "-c", "head -c 3000 /dump | sha256sum")).stdout.split()[0]
     record_property("cases", cases)
 
     def read(proxied: Engine, _: int) -> str:
@@ -225,7 +230,7 @@ PAYLOAD = "echo one; echo two >&2; sleep 0.1; echo three"
 def cut(engine: Engine, target: str, run: str) -> str:
     """The code of how a stream failed, or its data."""
     try:
-        with engine.exec(target, ("sh", "-c", PAYLOAD), shell="sh", run=run) as stream:
+        with engine.exec(ExecContext(target, "sh", run=run), ("sh", "-c", PAYLOAD)) as stream:
             return b"".join(stream).decode()
     except (StreamTruncated, EngineLost) as error:
         return error.code

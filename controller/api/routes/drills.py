@@ -30,7 +30,7 @@ def drill_routes(
 
     @routes.post("/v1/targets/{key:path}/drills", status_code=202, summary="Rehearse a restore")
     def start_drill(response: Response, key: TargetKey, trigger: Trigger, run: RunId = "") -> DrillView:
-        target(key).demand_runnable()
+        target(key).runnable()
         drill = drills.start(key, trigger, run or None)
         response.headers["Location"] = f"/v1/drills/{drill.id}"
         return DrillView.of(drill)

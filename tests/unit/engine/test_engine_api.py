@@ -11,7 +11,7 @@ from socketserver import ThreadingUnixStreamServer
 import pytest
 
 from controller.core.errors import EngineError, EngineLost
-from controller.engine import Engine
+from controller.engine.client import Engine
 
 
 class Played(ThreadingUnixStreamServer):

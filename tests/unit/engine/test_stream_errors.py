@@ -21,9 +21,9 @@ from controller.core.errors import (
     TargetGone,
     TargetPaused,
 )
-from controller.engine import Engine
 from controller.engine.address import Address
 from controller.engine.api import Api
+from controller.engine.client import Engine
 from controller.engine.errors import translated
 
 

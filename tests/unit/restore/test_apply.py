@@ -12,6 +12,7 @@ import pytest
 
 from controller.core.errors import Cancelled, CommandFailed, CountsDiffer, Damaged, StoreFull, UnsafeArtifact
 from controller.core.manifest import Artifact
+from controller.engine.context import ExecContext
 from controller.engine.models import ExecResult
 from controller.restore.apply import Applying
 from controller.storage.codecs import compressor
@@ -31,11 +32,11 @@ class PlayedEngine:
         self.done: list[str] = []
         self.fed: dict[str, bytes] = {}
 
-    def ask(self, container: str, argv: Sequence[str], **_: object) -> Answer:
+    def ask(self, context: ExecContext, argv: Sequence[str], **_: object) -> Answer:
         self.done.append(argv[0])
         return Answer(3, "", "no\n") if argv[0] in self.fails else Answer(0)
 
-    def feed(self, container: str, argv: Sequence[str], chunks: Iterable[bytes], **_: object) -> ExecResult:
+    def feed(self, context: ExecContext, argv: Sequence[str], chunks: Iterable[bytes]) -> ExecResult:
         self.done.append(argv[0])
         self.fed[argv[0]] = b"".join(chunks)
         return ExecResult(3 if argv[0] in self.fails else 0, False, "line 7: no such table\n")
@@ -47,11 +48,11 @@ class PlayedEngine:
     def exists(self, container: str, path: str) -> bool:
         return path == "/there"
 
-    def end(self, container: str, run: str, **_: object) -> tuple[str, ...]:
+    def kill(self, context: ExecContext) -> tuple[str, ...]:
         self.done.append("end")
         return ()
 
-    def archive(self, container: str, path: str, **_: object) -> "PlayedStream":
+    def archive(self, context: ExecContext, path: str) -> "PlayedStream":
         return PlayedStream(self.counts)
 
 
@@ -92,13 +93,8 @@ def stored(folder: Path, name: str = "shop.sql", **facts: Any) -> Source:
 def applying(engine: PlayedEngine, restore: Restore, *sources: Source, **more: Any) -> Applying:
     session = Session(
         engine=engine,  # type: ignore[arg-type]  # played
-        container="c1",
-        shell="sh",
-        user="",
-        workdir="",
-        run="r1",
+        context=ExecContext("c1", "sh", run="r1", deadline=time.monotonic() + 60),
         redact=lambda text: text.replace("hunter2", "***"),
-        deadline=time.monotonic() + 60,
     )
     return Applying(session, restore, {source.stored.name: source for source in sources}, **more)
 

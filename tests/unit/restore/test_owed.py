@@ -1,12 +1,12 @@
 """What restores owe their containers: kept, made good, or given up; the engine is played."""
 
-import time
 from pathlib import Path
 
 import pytest
 
 from controller.core.errors import EngineLost, SidecarError, TargetPaused, UnknownTarget
 from controller.core.key import Key
+from controller.engine.context import ExecContext
 from controller.restore import owed
 from controller.restore.owed import LATER, Owed, OwedUndos, interrupted, made_good
 from controller.targets.session import Session
@@ -24,7 +24,7 @@ OWED = Owed(
 
 
 def session(engine: PlayedEngine) -> Session:
-    return Session(engine, "c1", "sh", "", "", OWED.restore, str, time.monotonic() + 60)  # type: ignore[arg-type]
+    return Session(engine, ExecContext("c1", "sh", run=OWED.restore), str)  # type: ignore[arg-type]
 
 
 def raising(error: SidecarError) -> Session:

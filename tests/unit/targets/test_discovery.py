@@ -157,7 +157,7 @@ def test_labels_without_enable_are_listed_as_disabled_and_cannot_run(loaded: Loa
     found = targets(loaded, container("db-1", labels={"backup.strategy": "postgres"}))["shop/db"]
     assert found.state == "disabled"
     with pytest.raises(TargetUnsuitable, match="does not opt in") as raised:
-        found.demand_runnable()
+        found.runnable()
     assert "backup.enable=true" in raised.value.hint
 
 
@@ -165,7 +165,7 @@ def test_a_stopped_container_is_absent_and_cannot_run(loaded: Loaded) -> None:
     found = targets(loaded, container("db-1", state="exited"))["shop/db"]
     assert found.state == "absent"
     with pytest.raises(TargetGone):
-        found.demand_runnable()
+        found.runnable()
 
 
 def test_what_was_found_out_holds_only_for_the_same_container_and_settings(loaded: Loaded) -> None:
@@ -216,7 +216,7 @@ def test_a_service_that_compose_never_writes_is_a_problem(loaded: Loaded, servic
     assert target.problems[0].place == f"container db-1, label {SERVICE}"
     assert not service or service not in str(target.problems[0])
     with pytest.raises(TargetUnsuitable):
-        target.demand_runnable()
+        target.runnable()
 
 
 def test_a_forged_project_is_a_problem_where_any_project_counts(tmp_path: Path) -> None:
