@@ -1,4 +1,4 @@
-"""Commands as people write them: a string for a shell, a list for argv; apart because the grammar has traps.
+"""Commands as people write them: a string for a shell, a list for argv.
 
 In the file a YAML list holds several commands. In one text (a label, a variable) a JSON array is one argv, and an
 array of arrays is several. Text that only looks like an array, `[ -f x ] && y`, is a shell's test and stays a string.
@@ -9,8 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
-from config.fields import invalid, json_array
-from config.wording import is_unsafe
+from config.fields import invalid, json_array, readable
 
 Argv = tuple[str, ...]
 Command = str | Argv
@@ -63,8 +62,7 @@ def _checked(command: Any) -> Command:
         raise invalid("is not a command", _HINT)
     if not all(isinstance(word, str) for word in words):
         raise invalid("holds something that is not text", "Put every word of an argv into quotes.")
-    if any(is_unsafe(word) for word in words):
-        raise invalid("holds control characters or marks that turn the direction of reading", "Remove them.")
+    words = tuple(map(readable, words))
     return command.strip() if isinstance(command, str) else words
 
 

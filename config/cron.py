@@ -41,7 +41,7 @@ def _cron(value: Any) -> str:
 def _is_schedule(expression: str) -> bool:
     try:
         next(CronSim(expression, datetime(2024, 1, 1, tzinfo=UTC)))
-    except (CronSimError, StopIteration):
+    except (CronSimError, StopIteration, ValueError):
         return False
     return True
 

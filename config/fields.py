@@ -1,7 +1,7 @@
 """The types of settings: each takes what a person writes and gives one plain value, or says what is wrong with it.
 
 Errors are `PydanticCustomError` whose context carries a `hint`. They describe what was found by its kind, and never
-repeat the value: it may be a password that was put in the wrong place.
+repeat the value: it may be a password that was put in the wrong place. Strategies build their options of these too.
 """
 
 import json
@@ -12,12 +12,34 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer, SecretStr
 from pydantic_core import PydanticCustomError
 
-from config.wording import is_unsafe, is_variable_name
+from config.wording import MULTI_LINE, is_unsafe, is_variable_name
+
+
+class Model(BaseModel):
+    """What all models of settings share: kebab-case outside (`keep-daily`), snake_case in Python (`keep_daily`)."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        validate_by_name=True,
+        validate_by_alias=True,
+        alias_generator=lambda name: name.replace("_", "-"),
+        use_attribute_docstrings=True,
+        hide_input_in_errors=True,
+    )
 
 
 def invalid(message: str, hint: str, code: str = "bad-value") -> PydanticCustomError:
     """An error for a validator to raise; `code` becomes the problem's code. Neither text may hold the value."""
     return PydanticCustomError("problem", "{message}", {"message": message, "hint": hint, "code": code})
+
+
+def readable(text: str, allowed: str = MULTI_LINE) -> str:
+    """The text itself; raises for characters that deceive a reader or that no argument of a program can hold."""
+    if is_unsafe(text, allowed):
+        message = "holds control characters or marks that turn the direction of reading"
+        raise invalid(message, "Remove them.", "bad-characters")
+    return text
 
 
 # --- durations, sizes, shares ---------------------------------------------------------------------------------------
@@ -132,21 +154,23 @@ def _comma_list(value: Any) -> tuple[str, ...]:
         value = json_array(value) if value.lstrip().startswith("[") else [item.strip() for item in value.split(",")]
     if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
         raise invalid("is not a list of words", 'Write `a, b` or `["a", "b"]`.')
-    return tuple(item for item in value if item)
+    return tuple(readable(item) for item in value if item)
 
 
 def json_array(text: str) -> list[Any]:
-    """Read a JSON array; raises the error that names the column at which it breaks."""
+    """Read a JSON array; the error names the column at which it breaks."""
+    hint = 'Write it with double quotes: `["a","b"]`.'
     try:
-        found = json.loads(text)
+        array = json.loads(text)
     except json.JSONDecodeError as error:
-        place = f"line {error.lineno} column {error.colno}"
-        raise invalid(f"is a broken JSON array, at {place}", 'Write it with double quotes: `["a","b"]`.') from None
+        raise invalid(f"is a broken JSON array, at line {error.lineno} column {error.colno}", hint) from None
     except RecursionError:
-        raise invalid("is a JSON array that is nested too deeply", 'Write it as `["a","b"]`.') from None
-    if not isinstance(found, list):
-        raise invalid("is not a JSON array", 'Write it as `["a","b"]`.')
-    return found
+        raise invalid("is a JSON array that is nested too deeply", hint) from None
+    except ValueError:
+        raise invalid("is a JSON array with a number that is too long", hint) from None
+    if not isinstance(array, list):
+        raise invalid("is not a JSON array", hint)
+    return array
 
 
 CommaList = Annotated[tuple[str, ...], BeforeValidator(_comma_list)]
@@ -191,11 +215,20 @@ User = Annotated[str, AfterValidator(_user)]
 """`postgres`, `999`, `999:999`."""
 
 
+def absolute(path: str) -> str:
+    """The path itself; raises for one that is relative, leads up again or cannot be read."""
+    if not readable(path).startswith("/") or ".." in path.split("/"):
+        hint = "Write the path in the target's container, beginning with `/` and without `..`."
+        raise invalid("is not an absolute path", hint)
+    return path
+
+
+AbsolutePaths = Annotated[tuple[Annotated[str, AfterValidator(absolute)], ...], BeforeValidator(_comma_list)]
+
+
 def _workdir(value: str) -> str:
-    parts = value.split("/")
-    if not value.startswith("/") or ".." in parts or is_unsafe(value, ""):
-        raise invalid("is not an absolute path", "Write the path in the target's container, beginning with `/`.")
-    if [part for part in parts if part and part != "."][:1] in (["proc"], ["sys"], ["dev"]):
+    folders = [part for part in absolute(readable(value, "")).split("/") if part not in ("", ".")]
+    if folders[:1] in (["proc"], ["sys"], ["dev"]):
         raise invalid("lies under /proc, /sys or /dev", "Choose a folder of the container's own file system.")
     return value
 
@@ -213,8 +246,8 @@ class Compression(NamedTuple):
     """What the store does to a stream."""
 
     codec: Codec
-    level: int
-    """1 to 19 for zstd, 1 to 9 for gzip, 0 for none."""
+    level: int = 0
+    """1 to 19 for zstd, 1 to 9 for gzip, 0 for none and for reading."""
 
     def __str__(self) -> str:
         return f"{self.codec}:{self.level}" if self.level else self.codec

@@ -14,11 +14,11 @@ from typing import Any, Literal
 from pydantic_core import PydanticCustomError
 
 from config.commands import command_from_text
-from config.fields import invalid
+from config.fields import invalid, readable
 from config.layers import Layer, Path, Sourced
 from config.problems import Problem
 from config.target import TARGET_NAME, TargetLayer, leaves
-from config.wording import dotted, escaped, is_unsafe, is_variable_name, quoted, suggest
+from config.wording import dotted, escaped, is_variable_name, quoted, suggest
 
 State = Literal["enabled", "disabled", "absent"]
 MOST_BYTES = 16 << 10
@@ -150,10 +150,8 @@ class _Reader:
         return f"container {self.container}, label {escaped((self.prefix + key)[:120])}"
 
     def _setting(self, group: "_Group", key: str, value: str, label: str) -> None:
-        if is_unsafe(key, "") or is_unsafe(value):
-            raise invalid(
-                "holds control characters or marks that turn the direction of reading", "Remove them.", "bad-characters"
-            )
+        readable(key, "")
+        readable(value)
         if (real := _ALIASES.get(key)) is not None:
             message, hint = f"is called `{self.prefix}{real}` here", "Rename the label."
             group.problems.append(Problem("renamed-label", self._place(label), message, hint, "warning"))

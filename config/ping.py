@@ -3,8 +3,8 @@
 import re
 from urllib.parse import urlsplit
 
-from config.fields import Secret
-from config.target import Model, TargetLayer
+from config.fields import Model, Secret
+from config.target import TargetLayer
 
 HINT = "Write `https://host/uuid` or the like, without user, password and fragment."
 

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, model_validator
 
 from config.commands import Command
-from config.fields import CommaList, Compression, Duration, Secret, SecretReference, Size, VariableNames, invalid
+from config.fields import CommaList, Compression, Duration, Model, Secret, SecretReference, Size, VariableNames, invalid
 from config.ping import OwnTarget, Ping
 from config.target import (
     TARGET_NAME,
@@ -17,7 +17,6 @@ from config.target import (
     CommonSettings,
     Drill,
     Expect,
-    Model,
     Retention,
     TargetSettings,
     leaves,

@@ -1,13 +1,10 @@
-"""What may be set for one target, by labels or in the file; the text under a field is its reference, written once.
-
-Keys are kebab-case outside (`keep-daily`) and snake_case in Python (`keep_daily`).
-"""
+"""What may be set for one target, by labels or in the file; the text under a field is its reference, written once."""
 
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from pydantic.fields import FieldInfo
 
 from config.commands import CommandField, CommandList
@@ -17,6 +14,7 @@ from config.fields import (
     CompressionField,
     Count,
     Duration,
+    Model,
     Share,
     Size,
     Span,
@@ -27,20 +25,6 @@ from config.fields import (
 )
 
 TARGET_NAME = r"[a-z0-9][a-z0-9-]{0,31}"
-
-
-class Model(BaseModel):
-    """What all models share."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        validate_by_name=True,
-        validate_by_alias=True,
-        alias_generator=lambda name: name.replace("_", "-"),
-        use_attribute_docstrings=True,
-        hide_input_in_errors=True,
-    )
 
 
 class Commands(Model):

@@ -1,4 +1,4 @@
-"""How text that others wrote is shown and compared; apart because every message of this package needs it."""
+"""Text that others wrote: what is unsafe to show, how it is quoted, and which known word was probably meant."""
 
 import difflib
 import re
@@ -6,10 +6,10 @@ import unicodedata
 from collections.abc import Collection
 
 _DIRECTION_MARKS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff")
-_MULTI_LINE = "\n\t"
+MULTI_LINE = "\n\t"
 
 
-def is_unsafe(text: str, allowed: str = _MULTI_LINE) -> bool:
+def is_unsafe(text: str, allowed: str = MULTI_LINE) -> bool:
     """Whether text holds NUL, control or escape characters, surrogates or marks that turn the direction of reading."""
     return any(_is_unsafe(character) for character in text if character not in allowed)
 

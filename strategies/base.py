@@ -6,15 +6,14 @@ and tested. What runs them, seals their streams and stores what comes out is `co
 """
 
 import hashlib
-import json
 import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, BinaryIO, ClassVar, Generic, Literal, TypeVar
+from typing import BinaryIO, ClassVar, Generic, Literal, TypeVar
 from urllib.parse import quote
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from config.fields import Model
 
 Argv = tuple[str, ...]
 Command = str | Argv
@@ -48,30 +47,8 @@ class Unsafe(Exception):
     """An artifact holds what may not be applied, such as a path that leads out of its folder; raised by a guard."""
 
 
-def _listed(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    if value.lstrip().startswith("["):
-        return json.loads(value)
-    return [item for part in value.split(",") if (item := part.strip())]
-
-
-CommaList = Annotated[tuple[str, ...], BeforeValidator(_listed)]
-"""Commas or a JSON array in a label (the array for items that hold a comma), a list in the file."""
-
-
-class Options(BaseModel):
+class Options(Model):
     """A strategy's own settings, from `backup.<strategy>.<option>`; kebab-case outside, snake_case inside."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        validate_by_name=True,
-        validate_by_alias=True,
-        alias_generator=lambda name: name.replace("_", "-"),
-        use_attribute_docstrings=True,
-        hide_input_in_errors=True,
-    )
 
 
 @dataclass(frozen=True, slots=True)

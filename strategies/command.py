@@ -4,7 +4,7 @@ that takes it back.
 
 from collections.abc import Mapping
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from strategies.base import (
     Argv,
@@ -37,14 +37,6 @@ class CommandOptions(Options):
 
     restore: tuple[Command, ...] = ()
     """The commands, joined like those, that read the backup from standard input. Default: none, so by hand only."""
-
-    @field_validator("commands", "restore")
-    @classmethod
-    def _not_empty(cls, commands: tuple[Command, ...]) -> tuple[Command, ...]:
-        for command in commands:
-            if not command or not (command if isinstance(command, str) else command[0]).strip():
-                raise ValueError("a command is empty; say what to run")
-        return commands
 
 
 class CommandStrategy(Strategy[CommandOptions]):

@@ -7,10 +7,10 @@ from typing import Literal, NamedTuple
 
 from pydantic import field_validator
 
+from config.fields import CommaList, absolute, invalid
 from strategies.base import (
     Archive,
     Argv,
-    CommaList,
     Container,
     Count,
     Dump,
@@ -68,8 +68,8 @@ class FilesystemOptions(Options):
 
     @field_validator("paths")
     @classmethod
-    def _sensible(cls, paths: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(_absolute(path) for path in paths)
+    def _normal(cls, paths: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(map(_normal, paths))
 
 
 class Filesystem(Strategy[FilesystemOptions]):
@@ -214,7 +214,7 @@ def _destination(wanted: Wanted) -> str:
     if wanted.in_place:
         return "/"
     try:
-        return _absolute(wanted.into or f"/restore-{wanted.run}")
+        return _normal(wanted.into or f"/restore-{wanted.run}")
     except ValueError as error:
         raise Unsuitable(f"cannot restore into {wanted.into}: {error}", "Name another folder.", "bad-folder") from error
 
@@ -257,12 +257,10 @@ def _look(paths: tuple[str, ...], facts: Facts) -> None:
             raise Unsuitable(f"{path} is a symbolic link", hint, "symlink-path")
 
 
-def _absolute(path: str) -> str:
-    if not path.startswith("/") or "\0" in path or ".." in path.split("/"):
-        raise ValueError("a path is not absolute; it begins with a slash and has no '..'")
-    path = "/" + posixpath.normpath(path).lstrip("/")
+def _normal(path: str) -> str:
+    path = "/" + posixpath.normpath(absolute(path)).lstrip("/")
     if path == "/" or any(_within(path, folder) for folder in KERNEL):
-        raise ValueError("the whole container, /proc and /sys cannot be backed up; name the folders with data")
+        raise invalid("is the whole container, or lies under /proc or /sys", "Name the folders with data.")
     return path
 
 

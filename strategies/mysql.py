@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import BinaryIO, NamedTuple
 from urllib.parse import unquote
 
+from config.fields import CommaList
 from strategies.base import (
     Answer,
     Argv,
-    CommaList,
     Container,
     Count,
     Dump,

@@ -12,10 +12,10 @@ from urllib.parse import unquote
 
 from pydantic import Field
 
+from config.fields import CommaList
 from strategies.base import (
     Answer,
     Argv,
-    CommaList,
     Container,
     Count,
     Dump,

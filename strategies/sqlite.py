@@ -10,11 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import BinaryIO
 from urllib.parse import quote
 
-from pydantic import field_validator
-
+from config.fields import AbsolutePaths
 from strategies.base import (
     Argv,
-    CommaList,
     Container,
     Count,
     Dump,
@@ -110,16 +108,9 @@ HEADER = 100
 class SqliteOptions(Options):
     """`backup.sqlite.*`."""
 
-    paths: CommaList = ()
+    paths: AbsolutePaths = ()
     """Absolute paths of database files in the target. Default: all databases in its mounts that are named `*.db`,
     `*.db3`, `*.sqlite` or `*.sqlite3`; they are found anew for each run."""
-
-    @field_validator("paths")
-    @classmethod
-    def _absolute(cls, paths: tuple[str, ...]) -> tuple[str, ...]:
-        if any(not path.startswith("/") or ".." in path.split("/") for path in paths):
-            raise ValueError("a path is not absolute; it begins with a slash and has no '..'")
-        return paths
 
 
 class Sqlite(Strategy[SqliteOptions]):

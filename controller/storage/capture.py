@@ -16,12 +16,13 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Self
 
+from config.fields import Codec, Compression
 from controller.core.errors import Damaged, IncompleteDump, SidecarError, StoreError, StoreFull, WriterStalled
-from controller.storage.codecs import Chunk, Codec, Compression, PlainReader, blocks, compressor, plain_chunks
+from controller.storage.codecs import Chunk, PlainReader, blocks, compressor, plain_chunks
 from controller.storage.files import FULL, MAKE_ROOM
 from strategies.base import Incomplete
 
-__all__ = ["Captured", "Chunk", "Codec", "Compression", "Consume", "Verified", "capture", "open_plain", "verify"]
+__all__ = ["Captured", "Chunk", "Consume", "Verified", "capture", "open_plain", "verify"]
 
 QUEUED = 4
 """Chunks, of about 1 MiB, between reader and writer."""
@@ -55,7 +56,7 @@ Consume = Callable[[BinaryIO], Sequence[str]]
 def capture(
     source: Iterable[Chunk],
     file: BinaryIO,
-    compression: tuple[Codec, int],
+    compression: Compression,
     *,
     progress: Callable[[int], None] = lambda size: None,
     stall: float = 600.0,
@@ -98,7 +99,7 @@ def _while_slow(writer: "_Writer", source: object, stall: float, attempt: Callab
 class _Writer(threading.Thread):
     """Compresses, digests and writes what it is given, until it is given None."""
 
-    def __init__(self, file: BinaryIO, compression: tuple[Codec, int]) -> None:
+    def __init__(self, file: BinaryIO, compression: Compression) -> None:
         super().__init__(name="writer", daemon=True)
         self._file = file
         self._compressor = compressor(compression)
@@ -177,7 +178,7 @@ def _store_error(error: BaseException) -> BaseException:
 def verify(
     path: Path,
     expected: Captured,
-    compression: tuple[Codec, int],
+    compression: Compression,
     consume: Consume | None = None,
     *,
     check: Callable[[], None] = lambda: None,
@@ -297,7 +298,7 @@ class _Digest(threading.Thread):
             self._sha256.update(chunk)
 
 
-def open_plain(path: Path, compression: tuple[Codec, int]) -> BinaryIO:
+def open_plain(path: Path, compression: Compression) -> BinaryIO:
     """The plain stream of a stored file, for restore; reading raises `Damaged` when the frame has no end."""
     file = path.open("rb", buffering=0)
     os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)

@@ -7,8 +7,9 @@ import io
 import sys
 import zlib
 from collections.abc import Iterator
-from typing import BinaryIO, Literal, NamedTuple, Protocol
+from typing import BinaryIO, Protocol
 
+from config.fields import Codec, Compression
 from controller.core.errors import Damaged
 
 if sys.version_info >= (3, 14):
@@ -17,7 +18,6 @@ else:
     from backports import zstd
 
 Chunk = bytes | memoryview
-Codec = Literal["zstd", "gzip", "none"]
 SUFFIX = {"zstd": ".zst", "gzip": ".gz", "none": ""}
 """What a stored file's name ends with."""
 BLOCK = 1 << 20
@@ -30,13 +30,6 @@ that grows with the stream, for 1.2 % less to store (measured on system files, w
 ZSTD_OVERLAP = 8
 ZSTD_SMALL_WINDOWS = 9
 """Up to this level such small jobs do no harm."""
-
-
-class Compression(NamedTuple):
-    """How an artifact is stored: codec and its level (0 for `none`)."""
-
-    codec: Codec
-    level: int = 3
 
 
 class Compressor(Protocol):
@@ -56,7 +49,7 @@ class _Plain:
         return b""
 
 
-def compressor(compression: tuple[Codec, int]) -> Compressor:
+def compressor(compression: Compression) -> Compressor:
     """A fresh compressor. zstd works in threads of its own and ends the frame with a checksum."""
     codec, level = compression
     if codec == "zstd":

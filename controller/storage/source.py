@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from config.fields import Compression
 from controller.core.manifest import Artifact
 from controller.storage import capture
 from controller.storage.codecs import SUFFIX
@@ -23,8 +24,8 @@ class Source:
         return Stored(name, self.artifact.format, self.artifact.subject)
 
     @property
-    def compression(self) -> capture.Compression:
-        return capture.Compression(self.artifact.compression)  # type: ignore[arg-type]  # a manifest is text
+    def compression(self) -> Compression:
+        return Compression(self.artifact.compression)  # type: ignore[arg-type]  # a manifest is text
 
     @property
     def expected(self) -> capture.Captured:

@@ -11,6 +11,7 @@ from typing import BinaryIO, cast
 
 from loguru import logger
 
+from config.fields import Codec, Compression
 from config.settings import Verify
 from controller.core.errors import Damaged, SidecarError, Stopping, StoreError, UnknownRun
 from controller.core.manifest import Artifact
@@ -18,7 +19,6 @@ from controller.core.records import Time, Versioned
 from controller.core.run import Report
 from controller.storage import capture, journal, marks
 from controller.storage.catalog import Catalog
-from controller.storage.codecs import Codec
 from controller.storage.leases import Leases
 from controller.storage.store import Store
 
@@ -107,7 +107,9 @@ class Verifier:
         for artifact in artifacts:
             try:
                 path = self._store.artifact(report.target, report.id, artifact.name)
-                capture.verify(path, captured(artifact), (cast("Codec", artifact.compression), 0), reading(give_way))
+                capture.verify(
+                    path, captured(artifact), Compression(cast("Codec", artifact.compression)), reading(give_way)
+                )
             except UnknownRun:
                 yield f"{artifact.name} is not there"
             except StoreError as error:

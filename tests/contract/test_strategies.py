@@ -1,5 +1,6 @@
 """What holds for every strategy that is there; a new one brings `samples/<its file's name>.py` and is tested by it."""
 
+import contextlib
 import io
 import pkgutil
 import re
@@ -72,6 +73,30 @@ def test_options_cannot_be_changed_afterwards(strategy):
     options = strategy.options.model_validate(sample_of(strategy).options)
     with pytest.raises(ValidationError):
         setattr(options, next(iter(strategy.options.model_fields)), ())
+
+
+HOSTILE = (
+    "[" * 10_000,
+    "{" * 10_000,
+    '["a",' * 10_000,
+    f"[{'9' * 10_000}]",
+    r'["\ud800"]',
+    r'["/a\u0000"]',
+    "[NaN]",
+    '["a"',
+)
+
+
+@every
+@pytest.mark.parametrize("text", HOSTILE, ids=lambda text: text[:12])
+def test_whatever_an_option_holds_can_be_planned_with_or_is_refused(strategy, text):
+    sample = sample_of(strategy)
+    for name in strategy.options.model_fields:
+        with contextlib.suppress(ValidationError, Unsuitable):
+            options = strategy.options.model_validate({**sample.options, name.replace("_", "-"): text})
+            probes = strategy.probes(options).values()
+            assert all(is_argv(argv) and " ".join(argv).encode() for argv in probes)
+            strategy.plan(sample.container, sample.facts, options)
 
 
 @every

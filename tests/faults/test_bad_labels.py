@@ -114,7 +114,7 @@ ROWS = [
         {"retention.keep-daily": "2", "retention.keep-weekly": "none", **NOTE},
         "3 or more",
     ),
-    bad("relative path", "bad-value", {"filesystem.paths": "data", **FILES}, "Correct the value"),
+    bad("relative path", "bad-value", {"filesystem.paths": "data", **FILES}, "beginning with `/`"),
     bad("missing path", "missing-path", {"filesystem.paths": "/srv/none", **FILES}, "backup.filesystem.paths", " "),
     bad(
         "symlink as a path",

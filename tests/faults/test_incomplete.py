@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 
+from config.fields import Compression
 from controller.core.errors import Damaged, IncompleteDump
 from controller.core.key import Key
 from controller.core.manifest import Artifact, Manifest
 from controller.storage import capture
 from controller.storage.bundle import of_artifact, of_runs
-from controller.storage.codecs import Compression, compressor
+from controller.storage.codecs import compressor
 from controller.storage.store import Store
 from strategies.base import Incomplete
 from strategies.checks import whole_tar

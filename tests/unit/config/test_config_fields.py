@@ -170,9 +170,38 @@ def test_a_bad_command_says_why(value: Any, reason: str) -> None:
     assert reason in refused(CommandList, value)
 
 
-def test_lists_are_commas_or_json() -> None:
-    assert accepted(CommaList, "a, b,") == accepted(CommaList, '["a","b"]') == accepted(CommaList, ["a", "b"])
-    assert "list of words" in refused(CommaList, [1])
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("a, b,c ", ("a", "b", "c")),
+        ('["a,b", "c"]', ("a,b", "c")),
+        (["a,b", "c"], ("a,b", "c")),
+        ("", ()),
+        ("one,", ("one",)),
+        ("{", ("{",)),
+    ],
+)
+def test_lists_are_commas_or_json(value: Any, words: tuple[str, ...]) -> None:
+    assert accepted(CommaList, value) == words
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (7, "list of words"),
+        ([1], "list of words"),
+        ("[1]", "list of words"),
+        ("[NaN]", "list of words"),
+        ('["a"', "line 1 column 5"),
+        ('["a",\n x]', "line 2 column 2"),
+        ("[" * 10_000, "nested too deeply"),
+        (f"[{'1' * 5_000}]", "number that is too long"),
+        (r'["\u0000"]', "control characters"),
+        (r'["\ud800"]', "control characters"),
+    ],
+)
+def test_a_bad_list_says_why_and_where(value: Any, reason: str) -> None:
+    assert reason in refused(CommaList, value)
 
 
 @pytest.mark.parametrize("value", ["0", 0, -1, "7d", True, ""])

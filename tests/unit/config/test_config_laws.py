@@ -11,6 +11,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as some
+from pydantic import TypeAdapter, ValidationError
 
 from config.fields import written
 from config.labels import parse
@@ -19,7 +20,9 @@ from config.loading import load
 from config.problems import ConfigurationError, Problem
 from config.resolve import resolve
 from config.settings import Settings
-from config.wording import is_unsafe
+from config.target import TargetLayer, leaves
+from config.validation import problems_from
+from config.wording import dotted, is_unsafe
 
 TOKEN = "gK4c0nT2vQ8yZp1LrX6w"
 KNOWN = {"filesystem": "filesystem", "postgres": "postgres"}
@@ -110,6 +113,37 @@ def test_no_labels_break_the_reader_or_the_terminal(labels: dict[str, str]) -> N
             found = resolve(load(Path(folder), {"BACKUP_API_TOKEN": TOKEN}), "a/b", part, "c", KNOWN)
         assert (found.settings is None) == any(problem.severity == "error" for problem in found.problems)
         assert all("\x1b" not in str(problem) and "\n" not in str(problem) for problem in found.problems)
+
+
+# --- what is worse than wrong ---
+
+hostile = some.one_of(
+    some.builds(str.__mul__, some.sampled_from(["[", "{", '{"a":', "[[],", "9", '"', "\\"]), some.integers(1, 10_000)),
+    some.integers(4_000, 10_000).map(lambda digits: f"[{'9' * digits}]"),
+    some.recursive(anything, some.lists, max_leaves=30).map(json.dumps),
+    some.text(some.characters(categories=("Cc", "Cs"))).map(lambda text: json.dumps(["a", text])),
+    some.sampled_from(["[NaN]", "[null]", '[["a"', '["a" "b"]', "9" * 5_000 + " * * * *", "*/" + "9" * 5_000]),
+)
+
+
+settings = {
+    dotted(path): field.rebuild_annotation() for model in (Settings, TargetLayer) for path, field in leaves(model)
+}
+
+
+@given(some.sampled_from(sorted(settings)), hostile)
+def test_whatever_a_setting_holds_is_a_value_that_can_be_used_or_a_problem(setting: str, text: str) -> None:
+    adapter: TypeAdapter[Any] = TypeAdapter(settings[setting])
+    try:
+        value = adapter.validate_python(text)
+    except ValidationError as error:
+        for problem in problems_from(error, lambda path: "here"):
+            assert problem.message
+            assert problem.hint
+            assert not is_unsafe(str(problem), "")
+    else:
+        # What is no text, as a surrogate, cannot be written.
+        assert adapter.dump_json(value)
 
 
 # --- the file ---

@@ -16,8 +16,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
+from config.fields import Compression
 from controller.core.errors import Cancelled, Damaged, IncompleteDump, StoreError, StoreFull, WriterStalled
-from controller.storage.capture import Captured, Compression, capture, open_plain, verify
+from controller.storage.capture import Captured, capture, open_plain, verify
 from strategies.base import Incomplete
 
 CODECS = [Compression("zstd", 3), Compression("gzip", 6), Compression("none", 0)]

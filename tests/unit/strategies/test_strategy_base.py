@@ -5,15 +5,10 @@ from urllib.parse import unquote
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
 
-from strategies.base import CommaList, Incomplete, Options, counted, file_name
+from strategies.base import Incomplete, counted, file_name
 
 TEXT = st.text(st.characters(codec="utf-8"), min_size=1, max_size=80)
-
-
-class Sample(Options):
-    two_words: CommaList = ()
 
 
 @given(TEXT)
@@ -33,26 +28,6 @@ def test_different_texts_have_different_file_names(one, other):
 
 def test_long_texts_with_the_same_beginning_have_different_file_names():
     assert file_name("ñ" * 64 + "a", ".sql") != file_name("ñ" * 64 + "b", ".sql")
-
-
-@pytest.mark.parametrize(
-    ("written", "read"),
-    [
-        ("a, b,c ", ("a", "b", "c")),
-        ('["a,b", "c"]', ("a,b", "c")),
-        (["a,b", "c"], ("a,b", "c")),
-        ("", ()),
-        ("one", ("one",)),
-    ],
-)
-def test_lists_are_commas_or_an_array(written, read):
-    assert Sample.model_validate({"two-words": written}).two_words == read
-
-
-@pytest.mark.parametrize("written", ['["a"', "[1]", 7])
-def test_a_broken_list_is_refused(written):
-    with pytest.raises(ValidationError):
-        Sample.model_validate({"two-words": written})
 
 
 def test_numbers_are_read_line_by_line_and_the_same_name_is_added_up():

@@ -54,7 +54,6 @@ def test_nothing_proves_the_format_of_a_users_own_command():
     assert dump.check is None
 
 
-@pytest.mark.parametrize("commands", [(), ("",), (" ",), ((),), (("",),), ("tool", "\n")])
-def test_empty_commands_are_refused(commands):
+def test_no_command_at_all_is_refused():
     with pytest.raises(ValidationError):
-        CommandOptions(commands=commands)
+        CommandOptions(commands=())

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import get_origin
 
 import pytest
 
@@ -223,3 +224,24 @@ def test_a_forged_project_is_a_problem_where_any_project_counts(tmp_path: Path) 
     loaded = configured(tmp_path, "scope: {project: any}\n")
     found = targets(loaded, container("db-1", project="../shop"), container("web-1", project="other"))
     assert {str(key): target.state for key, target in found.items()} == {"_/db-1": "problem", "other/web": "pending"}
+
+
+LISTS = sorted(
+    f"{strategy.names[0]}.{name}"
+    for strategy in set(discover().values()) - {discover()["command"]}
+    for name, field in strategy.options.model_fields.items()
+    if get_origin(field.annotation) is tuple
+)
+
+
+@pytest.mark.parametrize("text", ["[" * 10_000, f'["a",{"9" * 10_000}]', r'["\ud800"]', '["a",'])
+@pytest.mark.parametrize("option", [*LISTS, "commands.backup", "commands.pre.1", "drill.check"])
+def test_a_list_that_cannot_be_read_is_a_problem_of_its_own_container(loaded: Loaded, option: str, text: str) -> None:
+    strategy = option.partition(".")[0] if option in LISTS else "postgres"
+    labels = {"backup.enable": "true", "backup.strategy": strategy, f"backup.{option}": text}
+    found = targets(loaded, container("bad-1", labels=labels), container("good-1"))
+    assert found["shop/good"].state == "pending"
+    assert found["shop/bad"].state == "problem"
+    (problem,) = (problem for problem in found["shop/bad"].problems if problem.severity == "error")
+    assert problem.place == f"container bad-1, label backup.{option}"
+    assert problem.hint
