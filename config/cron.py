@@ -1,4 +1,4 @@
-"""Schedules and time zones as text; apart because only they need cronsim and the time zone data."""
+"""Schedules and time zones as text."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -12,7 +12,16 @@ from pydantic import AfterValidator, BeforeValidator
 
 from config.fields import invalid
 
-_MACROS = frozenset({"@hourly", "@daily", "@midnight", "@weekly", "@monthly", "@yearly", "@annually"})
+MACROS = {
+    "@hourly": "0 * * * *",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@weekly": "0 0 * * 0",
+    "@monthly": "0 0 1 * *",
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+}
+"""As crontab(5) has them."""
 _WEEK = timedelta(days=8)
 _CRON_FIELDS = ("minute (0-59)", "hour (0-23)", "day of the month (1-31)", "month (1-12)", "day of the week (0-7)")
 _CRON_HINT = "Write five fields such as `30 3 * * *`, `H 3 * * *`, `@daily` or `none`."
@@ -22,7 +31,7 @@ def _cron(value: Any) -> str:
     if not isinstance(value, str):
         raise invalid("is not a schedule", _CRON_HINT)
     fields = value.split()
-    if fields == ["none"] or (len(fields) == 1 and fields[0] in _MACROS):
+    if fields == ["none"] or (len(fields) == 1 and fields[0] in MACROS):
         return fields[0]
     if len(fields) == 1 and re.fullmatch(r"\d?\d:\d\d", fields[0]):
         raise invalid("a clock time is not a schedule", "Write minute and hour as cron does: `0 8 * * *` is 08:00.")
@@ -49,10 +58,10 @@ def _is_schedule(expression: str) -> bool:
 @lru_cache(1024)
 def shortest_interval(schedule: str) -> timedelta:
     """The least time between two runs of a valid schedule; `timedelta.max` for `none`, and for more than a week."""
-    if schedule == "none" or schedule in _MACROS:
-        return {"none": timedelta.max, "@hourly": timedelta(hours=1)}.get(schedule, timedelta(days=1))
+    if schedule == "none":
+        return timedelta.max
     # Every day on which it comes due has the same times, so a week shows every gap.
-    due = CronSim(schedule.replace("H", "0"), datetime(2024, 1, 1, tzinfo=UTC))
+    due = CronSim(MACROS.get(schedule, schedule).replace("H", "0"), datetime(2024, 1, 1, tzinfo=UTC))
     first = next(due)
     gaps = pairwise((first, *takewhile(lambda time: time < first + _WEEK, due)))
     return min((later - earlier for earlier, later in gaps), default=timedelta.max)

@@ -9,7 +9,7 @@ import re
 from datetime import timedelta
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer, SecretStr
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer
 from pydantic_core import PydanticCustomError
 
 from config.wording import MULTI_LINE, is_unsafe, is_variable_name
@@ -236,7 +236,7 @@ def _workdir(value: str) -> str:
 Workdir = Annotated[str, AfterValidator(_workdir)]
 """Absolute path in the target, not under /proc, /sys or /dev."""
 
-# --- compression and secrets ----------------------------------------------------------------------------------------
+# --- compression ----------------------------------------------------------------------------------------------------
 
 
 Codec = Literal["zstd", "gzip", "none"]
@@ -273,29 +273,3 @@ def _compression(value: Any) -> Compression:
 
 CompressionField = Annotated[Compression, BeforeValidator(_compression), PlainSerializer(str, when_used="json")]
 """`zstd`, `zstd:19`, `gzip`, `none` -> `Compression`."""
-
-
-class SecretReference(BaseModel):
-    """`{secret: NAME}`: the value comes from the environment, `.env` or `NAME_FILE`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-    secret: str
-
-
-def _secret(value: Any) -> SecretReference | SecretStr:
-    if isinstance(value, SecretReference | SecretStr):
-        return value
-    if isinstance(value, dict) and set(value) == {"secret"} and isinstance(value["secret"], str):
-        if not is_variable_name(value["secret"]):
-            raise invalid(
-                "does not name a secret", "Write `{secret: NAME}` with the name of a variable, not its value."
-            )
-        return SecretReference(secret=value["secret"])
-    if isinstance(value, str):
-        return SecretStr(value)
-    raise invalid("is not a secret", "Write `{secret: NAME}` and put NAME into `.env`.")
-
-
-Secret = Annotated[SecretReference | SecretStr, BeforeValidator(_secret)]
-"""`{secret: NAME}`, or the value itself."""

@@ -17,6 +17,7 @@ from config.commands import command_from_text
 from config.fields import invalid, readable
 from config.layers import Layer, Path, Sourced
 from config.problems import Problem
+from config.settings import Settings
 from config.target import TARGET_NAME, TargetLayer, leaves
 from config.wording import dotted, escaped, is_variable_name, quoted, suggest
 
@@ -28,40 +29,26 @@ _ALIASES = {"enabled": "enable", "cron": "schedule", "type": "strategy"}
 _SETTINGS = frozenset(path for path, _ in leaves(TargetLayer) if path != ("env",))
 _KEYS = frozenset({"enable", *map(dotted, _SETTINGS)})
 _NUMBERED = frozenset({("commands", "pre"), ("commands", "backup"), ("commands", "post"), ("commands", "restore")})
-OPERATOR_ONLY: Mapping[str, str] = {
-    "artifacts": "paths.artifacts",
-    "paths": "paths",
-    "path": "paths",
-    "store": "paths.artifacts",
-    "tmp": "paths.tmp",
-    "secrets": "secrets",
-    "secret": "secrets",
-    "token": "api.token",
-    "api": "api",
-    "port": "api.port",
-    "key": "orchestrator.key",
-    "orchestrator": "orchestrator",
-    "url": "orchestrator.url",
-    "interval": "orchestrator.interval",
-    "ping": "targets.<key>.ping.url",
-    "scope": "scope",
-    "network": "scope.network",
-    "project": "scope.project",
-    "policy": "policy",
-    "concurrency": "policy.max-concurrent-runs",
-    "max-concurrent-runs": "policy.max-concurrent-runs",
-    "create-containers": "policy.create-containers",
-    "log": "log",
-    "schema": "schema",
-    "defaults": "defaults",
-    "label-prefix": "label-prefix",
-}
-"""First key of a label that belongs to the operator, and the file's key for it."""
 NEVER = frozenset(
     {"encryption", "encrypt", "recipients", "privileged", "cap-add", "devices", "image", "volume", "volumes", "mount"}
     | {"mounts", "env-file", "host", "pid", "security-opt", "entrypoint", "container", "containers"}
 )
 """First key of a label that no container may carry, and for which the file has no key either."""
+_SECTIONS = ("paths", "api", "orchestrator", "scope", "policy")
+"""Whose keys people write without the section."""
+_OPERATORS = {
+    **{path[-1]: dotted(path) for path, _ in leaves(Settings) if path[0] in _SECTIONS},
+    **{key: key for field in Settings.model_fields.values() if (key := str(field.alias)) != "targets"},
+    "path": "paths",
+    "store": "paths.artifacts",
+    "secret": "secrets",
+    "concurrency": "policy.max-concurrent-runs",
+    "ping": "targets.<key>.ping.url",
+}
+OPERATOR_ONLY: Mapping[str, str] = {
+    name: key for name, key in _OPERATORS.items() if name not in NEVER and (name,) not in _SETTINGS
+}
+"""First key of a label that belongs to the operator, and the file's key for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,12 +173,12 @@ class _Reader:
             return ("options", *path), value.strip()
         if path[:2] in _NUMBERED and len(path) == 3 and re.fullmatch(r"[1-9]\d{0,2}", path[2]):
             return path, command_from_text(value)
-        if first in OPERATOR_ONLY:
-            hint = f"Remove the label; the operator sets `{OPERATOR_ONLY[first]}` in config.yaml."
-            raise invalid("belongs to the operator, and no label may set it", hint, "operator-only")
         if first in NEVER:
             hint = "Remove the label; what the sidecar may do is decided in config.yaml."
             raise invalid("is nothing that a container may ask for", hint, "operator-only")
+        if first in OPERATOR_ONLY:
+            hint = f"Remove the label; the operator sets `{OPERATOR_ONLY[first]}` in config.yaml."
+            raise invalid("belongs to the operator, and no label may set it", hint, "operator-only")
         if first == "env":
             raise invalid("does not name a variable", f"Write `{self.prefix}env.NAME` with letters, digits and `_`.")
         raise invalid("is not a known label", suggest(key, self._known(path)), "unknown-label")

@@ -16,12 +16,10 @@ from pydantic import SecretStr, ValidationError
 
 from config import document, overrides, variables
 from config.document import Document, Path_, Places
-from config.fields import SecretReference
 from config.layers import COMMAND
-from config.ping import HINT, OwnTarget, is_check
 from config.problems import ConfigurationError, Problem
-from config.secrets import SHORTEST, Secrets, read_secret
-from config.settings import TOKEN_NAME, DefaultStrategy, Settings
+from config.secrets import SENSITIVE, SHORTEST, SecretReference, Secrets, read_secret
+from config.settings import PING_HINT, TOKEN_NAME, DefaultStrategy, OwnTarget, Settings, can_be_pinged
 from config.validation import location, problems_from
 from config.variables import Variables
 from config.wording import is_variable_name, quoted, suggest
@@ -275,8 +273,8 @@ class _Loading:
         given = {"": settings.ping.url} | {key: own.ping.url for key, own in settings.targets.items()}
         found = {key: self._secret(url, written[key]) for key, url in given.items() if url}
         for key, url in found.items():
-            if url and not is_check(url):
-                self.add(written[key], "bad-value", "is not the URL of a check", HINT)
+            if url and not can_be_pinged(url):
+                self.add(written[key], "bad-value", "is not the URL of a check", PING_HINT)
         return {key: url for key, url in found.items() if url}
 
     def _secret(self, given: SecretReference | SecretStr, path: Path_) -> str | None:
@@ -341,8 +339,7 @@ def _reference(values: Mapping[str, Any], *path: str | int) -> str | None:
 
 def _sensitive(known: Variables) -> list[str]:
     """Values of `.env` whose names say that they are secret, though nobody listed them."""
-    words = re.compile(r"PASS|TOKEN|KEY|SECRET")
-    return [value for name, value in known.file.items() if words.search(name.upper()) and not name.endswith("_FILE")]
+    return [value for name, value in known.file.items() if SENSITIVE.search(name) and not name.endswith("_FILE")]
 
 
 def _redacted(problem: Problem, secrets: Secrets) -> Problem:

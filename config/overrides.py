@@ -3,7 +3,8 @@
 from typing import Any, get_origin
 
 from config.problems import Problem
-from config.settings import Settings, leaves
+from config.settings import Settings
+from config.target import leaves
 from config.variables import Variables
 from config.wording import nearest, quoted
 

@@ -7,8 +7,9 @@ from typing import get_args
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from config.fields import SecretReference, Size, written
+from config.fields import Size, written
 from config.layers import flatten
+from config.secrets import SecretReference
 from config.settings import OwnTarget, Settings
 from config.target import TargetLayer, TargetSettings, leaves
 from config.wording import dotted

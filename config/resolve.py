@@ -17,9 +17,9 @@ from config.labels import LabelPart
 from config.layers import COMMAND, Author, Layer, Path, Sourced, brings_command, flatten, merge, nest
 from config.loading import Loaded
 from config.minimums import shortfalls
-from config.passwords import passwords_in
-from config.ping import OwnTarget
 from config.problems import Problem
+from config.secrets import passwords_in
+from config.settings import OwnTarget
 from config.target import Commands, TargetSettings
 from config.validation import problems_from
 from config.wording import dotted, quoted, suggest

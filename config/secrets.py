@@ -1,14 +1,55 @@
-"""Secret values: found by name, shown to nobody; apart so that nothing else has to hold them in the clear."""
+"""Secrets: how the file names one, which variables and commands hold one, and how all are kept out of every text."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Annotated, Any
 from urllib.parse import quote, unquote, urlsplit
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, SecretStr
+
+from config.fields import invalid
+from config.wording import is_variable_name
 
 REDACTED = "***"
 MOST_BYTES = 64 << 10
 SHORTEST = 4
 """Characters; a shorter value cannot be redacted without spoiling every text."""
 _SHORTEST_LINE = 8
+SENSITIVE = re.compile(r"PASS|TOKEN|KEY|SECRET", re.IGNORECASE)
+"""In the name of a variable: its value is secret, though nobody said so."""
+_PASSWORDS = (
+    re.compile(r"(?i)(?:^|[\s;&|])\w*(?:PASSWORD|PASSWD|PASS|PWD|TOKEN|SECRET|API_KEY)=[\"']?([^\s\"';$&|]{3,})"),
+    re.compile(r"--?(?:password|pass|passwd|token|secret)(?:=|\s+)[\"']?([^\s\"'$;&|-][^\s\"';&|]{2,})"),
+    re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s:/@\"'$]*:([^\s@\"'$]{3,})@"),
+    re.compile(r"\b(?:mysql|mariadb)[\w-]*\b.*?\s-p[\"']?([^\s\"'$;&|]{3,})"),
+)
+
+
+class SecretReference(BaseModel):
+    """`{secret: NAME}`: the value comes from the environment, `.env` or `NAME_FILE`; no section, though it looks so."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    secret: str
+
+
+def _secret(value: Any) -> SecretReference | SecretStr:
+    if isinstance(value, SecretReference | SecretStr):
+        return value
+    if isinstance(value, dict) and set(value) == {"secret"} and isinstance(value["secret"], str):
+        if not is_variable_name(value["secret"]):
+            raise invalid(
+                "does not name a secret", "Write `{secret: NAME}` with the name of a variable, not its value."
+            )
+        return SecretReference(secret=value["secret"])
+    if isinstance(value, str):
+        return SecretStr(value)
+    raise invalid("is not a secret", "Write `{secret: NAME}` and put NAME into `.env`.")
+
+
+Secret = Annotated[SecretReference | SecretStr, BeforeValidator(_secret)]
+"""`{secret: NAME}`, or the value itself."""
 
 
 class Secrets(Mapping[str, str]):
@@ -80,3 +121,9 @@ def read_secret(path: Path) -> str | tuple[str, str]:
         return "secret-file", "is empty"
     text = text.replace("\r\n", "\n")
     return text if "\n" in text.strip() else text.strip("\n")
+
+
+def passwords_in(command: str) -> Iterator[str]:
+    """The values of an assignment, an option, a URL or mysql's `-p`; a `$VARIABLE` is none."""
+    for pattern in _PASSWORDS:
+        yield from (match[1] for match in pattern.finditer(command))

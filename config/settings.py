@@ -4,46 +4,13 @@ import re
 from datetime import timedelta
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
-from config.commands import Command
-from config.fields import CommaList, Compression, Duration, Model, Secret, SecretReference, Size, VariableNames, invalid
-from config.ping import OwnTarget, Ping
-from config.target import (
-    TARGET_NAME,
-    Commands,
-    CommonSettings,
-    Drill,
-    Expect,
-    Retention,
-    TargetSettings,
-    leaves,
-)
-
-__all__ = [
-    "Api",
-    "Command",
-    "Commands",
-    "CommonSettings",
-    "Compression",
-    "DefaultStrategy",
-    "Drill",
-    "Drills",
-    "Expect",
-    "Orchestrator",
-    "OwnTarget",
-    "Paths",
-    "Ping",
-    "Policy",
-    "Retention",
-    "Scope",
-    "Settings",
-    "TargetSettings",
-    "Verify",
-    "leaves",
-]
+from config.fields import CommaList, Duration, Model, Size, VariableNames, invalid
+from config.secrets import Secret, SecretReference
+from config.target import TARGET_NAME, Commands, CommonSettings, TargetLayer
 
 TOKEN_NAME = "BACKUP_API_TOKEN"  # noqa: S105 - a name, not a token
 
@@ -128,14 +95,17 @@ class Drills(Model):
     """Maximum duration of a drill."""
 
 
-def _url(value: str) -> str:
-    parts = urlsplit("")
+def _http(url: str) -> SplitResult | None:
+    """The parts of a URL of http or https that names a host; None for any other text."""
     try:
-        parts = urlsplit(value)
-        good = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port or 1) > 0
+        parts = urlsplit(url)
+        return parts if parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0 else None
     except ValueError:
-        good = False
-    if not good:
+        return None
+
+
+def _url(value: str) -> str:
+    if (parts := _http(value)) is None:
         raise invalid("is not a URL", "Write `http://host:port` or `https://host`.")
     if parts.username is not None or parts.password is not None:
         raise invalid("holds a user or a password", "Remove it: a URL is shown in logs, and requests are signed.")
@@ -169,6 +139,30 @@ class Orchestrator(Model):
     """Key that signs heartbeats; it is never sent."""
     interval: Duration = timedelta(seconds=15)
     """Time between heartbeats; the orchestrator may change it in its answer."""
+
+
+PING_HINT = "Write `https://host/uuid` or the like, without user, password and fragment."
+
+
+class Ping(Model):
+    """A dead man's switch, as healthchecks.io has them: it raises the alarm when nobody pings it any more."""
+
+    url: Secret | None = None
+    """URL of the check; `/start` and `/fail` are appended to it. It works like a password: use `{secret: NAME}`."""
+
+
+def can_be_pinged(url: str) -> bool:
+    """Whether it can be pinged as it stands: http or https, without user, password, fragment and blanks."""
+    if (parts := _http(url)) is None or not re.fullmatch(r"[\x21-\x7e]+", url):
+        return False
+    return not parts.fragment and "@" not in parts.netloc
+
+
+class OwnTarget(TargetLayer):
+    """`targets.<key>` of the file: what labels may set, and what they may not."""
+
+    ping: Ping = Ping()
+    """A check that is told when a run starts, succeeds or fails."""
 
 
 class Scope(Model):

@@ -1,9 +1,8 @@
-"""Which of a container's own variables are secret, by their names; apart, because survey, log and views all ask."""
+"""Which of a container's own variables are secret, and what takes secrets out of a text."""
 
-import re
 from collections.abc import Callable, Mapping
 
-SENSITIVE = re.compile(r"PASS|TOKEN|KEY|SECRET", re.IGNORECASE)
+from config.secrets import SENSITIVE
 
 Redact = Callable[[str], str]
 """Takes known secret values out of a text."""

@@ -13,20 +13,11 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim
 
+from config.cron import MACROS
 from config.target import CommonSettings
 from controller.core.key import Key
 from controller.core.records import Time
 
-MACROS = {
-    "@hourly": "0 * * * *",
-    "@daily": "0 0 * * *",
-    "@midnight": "0 0 * * *",
-    "@weekly": "0 0 * * 0",
-    "@monthly": "0 0 1 * *",
-    "@yearly": "0 0 1 1 *",
-    "@annually": "0 0 1 1 *",
-}
-"""As crontab(5) has them."""
 NIGHT = 5 * 60
 """Minutes after midnight over which targets without a schedule are spread."""
 GRACE = timedelta(minutes=1)

@@ -6,11 +6,11 @@ from typing import Any, Self
 
 from pydantic import Field
 
-from config.secrets import Secrets
+from config.secrets import SENSITIVE, Secrets
 from config.target import TargetSettings
 from controller.core.key import Key
 from controller.core.records import Time
-from controller.core.redaction import SENSITIVE, Redact
+from controller.core.redaction import Redact
 from controller.storage.catalog import Catalog
 from controller.targets.survey import Survey
 from controller.targets.target import Target, TargetState

@@ -25,7 +25,8 @@ from config.target import Retention, TargetSettings
         ("H H * * 0", timedelta(days=7)),
         ("0 3 29 2 *", timedelta.max),
         ("@hourly", timedelta(hours=1)),
-        ("@weekly", timedelta(days=1)),
+        ("@weekly", timedelta(days=7)),
+        ("@monthly", timedelta.max),
         ("none", timedelta.max),
     ],
 )
