@@ -1,11 +1,18 @@
 """What several routes take: a target's key as it stands in an address, who asks, and which start is the same."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import Depends, Header, Query, Request
+from pydantic import BaseModel, ConfigDict
 
+from controller.core.drill import Drill
 from controller.core.errors import UnknownTarget
 from controller.core.key import Key
+from controller.core.restoration import Restoration
+from controller.core.run import Report
+
+Limit = Annotated[int, Query(ge=1, le=1000)]
 
 
 def parsed(key: str) -> Key:
@@ -26,8 +33,27 @@ async def trigger(request: Request) -> str:
     return "cli" if request["server"][1] is None else "api"
 
 
+class PageQuery(BaseModel):
+    """A page of a list that begins with the newest."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    target: Annotated[str | None, Query(description="Key of the only target; else all.")] = None
+    limit: Limit = 50
+    before: Annotated[str, Query(description="Id of the last one of the page before: its `next`.")] = ""
+
+    @property
+    def key(self) -> Key | None:
+        """Raises `UnknownTarget`."""
+        return parsed(self.target) if self.target else None
+
+    def following(self, page: Sequence[Report | Drill | Restoration]) -> str | None:
+        """`before` of the next page; None on the last one."""
+        return page[-1].id if len(page) == self.limit else None
+
+
+Page = Annotated[PageQuery, Query()]
 TargetKey = Annotated[Key, Depends(target_key)]
 Trigger = Annotated[str, Depends(trigger)]
 IdempotencyKey = Annotated[str, Header(max_length=255, description="The same key starts the same thing only once.")]
 RunId = Annotated[str, Query(max_length=64, description="Which run; by default the last good one.")]
-Limit = Annotated[int, Query(ge=1, le=1000)]

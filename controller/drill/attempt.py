@@ -10,7 +10,7 @@ from typing import Any
 
 from config.secrets import Secrets
 from config.settings import Drills as DrillSettings
-from controller.backup.jobs import Job
+from controller.core.activity import Activity
 from controller.core.drill import Comparison, Drill, DrillState
 from controller.core.errors import (
     CommandFailed,
@@ -68,10 +68,10 @@ class Driller:
     owner: str
     """Identity of this sidecar, so that no other one takes our containers for its own."""
 
-    def __call__(self, drill: Drill, job: Job) -> Drill:
+    def __call__(self, activity: Activity[Drill]) -> Drill:
         """Do the whole drill and give its outcome; never raises."""
         begun, started = time.monotonic(), datetime.now(UTC)
-        attempt = DrillAttempt(self, drill, job, begun + self.limits.timeout.total_seconds())
+        attempt = DrillAttempt(self, activity, begun + self.limits.timeout.total_seconds())
         state: DrillState = "passed"
         failed: Failure | None = None
         try:
@@ -79,11 +79,11 @@ class Driller:
         except SidecarError as error:
             is_late = isinstance(error, TimedOut)
             cause = TimedOut(error.message, hint="Raise drills.timeout.") if is_late else error
-            state = "cancelled" if job.cancelled else "unsupported" if isinstance(error, Unsupported) else "failed"
+            state = "cancelled" if activity.cancelled else "unsupported" if isinstance(error, Unsupported) else "failed"
             failed = Failure.of(cause, attempt.redact)
         except Exception as error:  # noqa: BLE001  # The boundary: exactly one outcome, whatever happens.
             state, failed = "failed", Failure.defect("drill", error, attempt.redact)
-        return drill.model_copy(
+        return activity.report.model_copy(
             update={
                 "state": state,
                 "started": started,
@@ -112,8 +112,8 @@ class Rehearsal:
 class DrillAttempt:
     """The order of one drill, and what has become known of its outcome."""
 
-    def __init__(self, parts: Driller, drill: Drill, job: Job, deadline: float) -> None:
-        self.parts, self.drill, self.job, self.deadline = parts, drill, job, deadline
+    def __init__(self, parts: Driller, activity: Activity[Drill], deadline: float) -> None:
+        self.parts, self.activity, self.drill, self.deadline = parts, activity, activity.report, deadline
         self.redact: Redact = parts.secrets().redact
         self.image = ""
         self.remarks: list[str] = []
@@ -205,7 +205,7 @@ class DrillAttempt:
         readiness = Readiness(self.parts.engine, container)
         began, since, reason = time.monotonic(), 0.0, "its probes were not answered"
         while True:
-            self.job.check()
+            self.activity.check()
             now = time.monotonic()
             readiness.demand_running()
             try:
@@ -231,6 +231,7 @@ class DrillAttempt:
         probed = self.parts.surveyor.probe(target, container)
         run, deadline = self.drill.id, self.deadline
         session = restoring(self.parts.engine, target, probed, self.parts.secrets(), run=run, deadline=deadline)
+        session = session.heard_by(self.activity.reading)
         self.redact = session.redact
         folder = self.parts.store.folder(manifest.target, manifest.run)
         sources = [Source(artifact, folder / artifact.name) for artifact in manifest.artifacts]
@@ -240,7 +241,7 @@ class DrillAttempt:
             facts = replace(probed.facts, helper=rehearsal.by_helper)
             restore = rehearsal.strategy.restore(probed.container, facts, target.options, wanted)
         by_name = {source.stored.name: source for source in sources}
-        return Applying(session, restore, by_name, check=self.job.check, warnings=list(restore.warnings))
+        return Applying(session, restore, by_name, check=self.activity.check, warnings=list(restore.warnings))
 
     def check_argv(self, rehearsal: Rehearsal, session: Session) -> Argv | None:
         """What `drill.check` runs; raises `Unsupported` for a text where there is no shell."""
@@ -265,7 +266,7 @@ class DrillAttempt:
 
 def comparisons(applying: Applying) -> Iterator[Comparison]:
     """What was counted at the dump beside what was found now; nothing where it did not come to that."""
-    for name, numbers in applying.found.items():
+    for name, numbers in applying.counted.items():
         artifact = applying.sources[name].artifact
         for what, number in artifact.counts.items():
             yield Comparison(artifact=artifact.name, what=what, dumped=number, restored=numbers.get(what))

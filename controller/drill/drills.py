@@ -1,22 +1,24 @@
-"""Admission of drills, one at a time; apart from the drill, which knows one only.
+"""Drills under way, and those that were: starting, listing, cancelling; one at a time.
 
 The catalog keeps them, so that the last good one is known when the run that was rehearsed is pruned; beside that run
 lies its own last drill, so that the catalog can be made anew.
 """
 
+import itertools
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
 
 from loguru import logger
 
-from controller.backup.jobs import Job
+from controller.backup.turns import Turns
+from controller.core.activity import Activities, Activity
 from controller.core.drill import Drill
-from controller.core.errors import Busy, ContainersForbidden, Stopping, StoreError, UnknownRun
+from controller.core.errors import Busy, Cancelled, ContainersForbidden, Stopping, StoreError, UnknownRun
 from controller.core.failure import Failure
 from controller.core.key import Key
+from controller.core.run import new_run_id
 from controller.engine import drill_container
 from controller.engine.client import Engine
 from controller.storage import marks
@@ -27,15 +29,16 @@ HINT = "Set `policy.create-containers: true` in config.yaml: a drill makes a thr
 
 
 class Drills:
-    """The queue, and the memory. Safe to use from several threads."""
+    """The queue. `execute` does one drill and gives its final report without raising. Safe from several threads."""
 
     def __init__(
-        self, execute: Callable[[Drill, Job], Drill], catalog: Catalog, store: Store, *, allowed: bool
+        self, execute: Callable[[Activity[Drill]], Drill], catalog: Catalog, store: Store, *, allowed: bool
     ) -> None:
         self._execute, self._catalog, self._store, self.allowed = execute, catalog, store, allowed
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="drill")
+        self._turns, self._numbers = Turns(1), itertools.count()
         self._lock = threading.Lock()
-        self._active: dict[str, tuple[Drill, Job]] = {}
+        self._activities = Activities[Activity[Drill], Drill]()
+        """By target."""
         self._stopping = self._swept = False
 
     def start(self, key: Key, trigger: str, run: str | None = None) -> Drill:
@@ -49,27 +52,25 @@ class Drills:
         with self._lock:
             if self._stopping:
                 raise Stopping("the sidecar is shutting down", hint="Try again when it is back.")
-            if under_way := next((drill for drill, _ in self._active.values() if drill.target == key), None):
-                raise Busy(f"{key} has drill {under_way.id} under way", run=under_way.id, hint="Wait for it.")
-            job = Job(key, trigger)
-            drill = Drill(id=job.report.id, target=key, run=run, trigger=trigger, created=datetime.now(UTC))
-            self._active[drill.id] = (drill, job)
-            self._pool.submit(self._work, drill, job)
-        return drill
+            if other := self._activities.at(str(key)):
+                raise Busy(f"{key} has drill {other.id} under way", run=other.id, hint="Wait for it, or cancel it.")
+            now, number = datetime.now(UTC), next(self._numbers)
+            activity = Activity(Drill(id=new_run_id(now), target=key, run=run, trigger=trigger, created=now))
+            self._catalog.keep(activity.report)
+            self._activities.start(str(key), activity, lambda drill: self._work(drill, number))
+        return activity.report
 
-    def get(self, drill: str) -> Drill:
+    def page(self, key: Key | None = None, *, before: str = "", limit: int = 50) -> list[Drill]:
+        """As the catalog's, live."""
+        return self._activities.live(self._catalog.page(Drill, key, before=before, limit=limit))
+
+    def active(self, drill: str) -> Activity[Drill] | None:
+        return self._activities.get(drill)
+
+    def report(self, drill: str) -> Drill:
         """Live while it is under way; raises `UnknownRun`."""
-        with self._lock:
-            if drill in self._active:
-                return self._active[drill][0]
-        return self._catalog.drill(drill)
-
-    def last(self, key: Key) -> Drill | None:
-        """The newest one that has ended."""
-        return self._catalog.last_drill(key)
-
-    def last_good(self, key: Key) -> Drill | None:
-        return self._catalog.last_drill(key, good=True)
+        activity = self.active(drill)
+        return activity.report if activity else self._catalog.drill(drill)
 
     def recover(self) -> None:
         """What a dead process left under way becomes `interrupted`."""
@@ -79,10 +80,9 @@ class Drills:
 
     def sweep(self, engine: Engine, owner: str) -> None:
         """Once: remove the throw-away containers that this sidecar left when it died, and those of no other one."""
-        with self._lock:
-            swept, alive = self._swept, set(self._active)
-        if swept:
+        if self._swept:
             return
+        alive = {activity.id for activity in self._activities.all()}
         for container in engine.containers():
             drill = container.labels.get(drill_container.LABEL)
             if drill and drill not in alive and container.labels.get(drill_container.OWNER) == owner:
@@ -91,13 +91,10 @@ class Drills:
         self._swept = True
 
     def stop(self) -> None:
-        """Take no more, cancel what is under way and wait until its container is gone."""
+        """Take no more, cancel what is under way and wait until its container is gone, or for the next start."""
         with self._lock:
             self._stopping = True
-            jobs = [job for _, job in self._active.values()]
-        for job in jobs:
-            job.cancel()
-        self._pool.shutdown(wait=True)
+        self._activities.stop()
 
     def _newest(self, key: Key) -> str:
         good = self._catalog.last_good(key)
@@ -105,29 +102,29 @@ class Drills:
             raise UnknownRun(f"{key} has no good run to rehearse", hint="Back it up first.")
         return good.id
 
-    def _work(self, drill: Drill, job: Job) -> None:
-        running = drill.model_copy(update={"state": "running", "started": datetime.now(UTC)})
-        with self._lock:
-            self._active[drill.id] = (running, job)
-        self._keep(running)
-        ended = self._execute(running, job)
-        self._keep(ended)
-        with self._lock:
-            del self._active[drill.id]
-        told(ended)
+    def _work(self, activity: Activity[Drill], number: int) -> None:
+        try:
+            with self._turns.taken(number, activity.check):
+                self._catalog.keep(activity.update(state="running", started=datetime.now(UTC)))
+                drill = self._execute(activity)
+        except Cancelled as error:  # While it was queued.
+            changes = {"state": "cancelled", "failure": Failure.of(error), "finished": datetime.now(UTC)}
+            drill = activity.report.model_copy(update=changes)
+        self._keep(drill)
+        self._activities.finish(activity, drill)
+        tell(drill)
 
     def _keep(self, drill: Drill) -> None:
-        """In the catalog, and, once it has ended, beside the manifest of its run."""
+        """In the catalog, and beside the manifest of its run, unless that was deleted meanwhile."""
         self._catalog.keep(drill)
-        if drill.final:
-            try:
-                with suppress(UnknownRun):  # Its run was deleted meanwhile.
-                    marks.keep_drill(self._store, drill)
-            except StoreError as error:
-                logger.bind(drill=drill.id, code=error.code).error("{}", error)
+        try:
+            with suppress(UnknownRun):
+                marks.keep_drill(self._store, drill)
+        except StoreError as error:
+            logger.bind(drill=drill.id, code=error.code).error("{}", error)
 
 
-def told(drill: Drill) -> None:
+def tell(drill: Drill) -> None:
     """The one line of a finished drill."""
     bound = logger.bind(target=str(drill.target), run=drill.run, drill=drill.id, seconds=drill.seconds)
     if drill.failure:

@@ -19,27 +19,30 @@ from strategies.base import Argv, Feed, Put, Restore, Run, Step, Unsafe
 
 UNDOING = "undoing"
 """The step in which what has failed is made good; nothing cancels it."""
+MOST_NAMED = 20
+"""Differences that a message names."""
 
 
 @dataclass(slots=True)
 class Applying:
-    """One restore into one place. `check` is asked before each piece and may raise; `told` hears what is under way."""
+    """One restore into one place; `check` is asked before each piece and may raise."""
 
     session: Session
     restore: Restore
     sources: Mapping[str, Source]
     """By the dump's name."""
     check: Callable[[], None] = lambda: None
-    told: Callable[[str], None] = lambda step: None
-    progress: Callable[[int], None] = lambda size: None
+    on_step: Callable[[str], object] = lambda step: None
+    """Called with what begins."""
+    on_bytes: Callable[[int], object] = lambda size: None
     """Called with the plain bytes applied so far."""
     warnings: list[str] = field(default_factory=list)
     compared: int = 0
     """Numbers that were found again."""
-    found: dict[str, Mapping[str, int]] = field(default_factory=dict)
+    counted: dict[str, Mapping[str, int]] = field(default_factory=dict)
     """By the dump's name: the numbers that were found after the restore."""
     undone: bool = False
-    owe: Callable[["Applying"], None] = lambda applying: None
+    on_owed: Callable[["Applying"], None] = lambda applying: None
     """Hears, before each step and whenever it changes, what `owed` and `kept` are; may raise."""
     owed: tuple[Argv, ...] = ()
     """What would make good everything that was begun; once `whole`, what clears up."""
@@ -50,7 +53,7 @@ class Applying:
 
     def verify(self) -> None:
         """Read every artifact to its end before anything is applied; raises `Damaged`, `UnsafeArtifact`."""
-        self.told("verifying")
+        self.on_step("verifying")
         for name, source in self.sources.items():
             guard = self.restore.guards.get(name)
             try:
@@ -84,7 +87,7 @@ class Applying:
 
     def _owe(self, *commands: Argv) -> None:
         self.owed = commands
-        self.owe(self)
+        self.on_owed(self)
 
     def _guarding(self, guard: Callable[[BinaryIO], object] | None) -> capture.Consume:
         def consume(stream: BinaryIO) -> tuple[str, ...]:
@@ -98,10 +101,10 @@ class Applying:
 
     def _apply(self, step: Step) -> None:
         if isinstance(step, Run):
-            self.told(f"running {tool(step.argv)}")
+            self.on_step(f"running {tool(step.argv)}")
             self.session.ask(step.argv)
             return
-        self.told(f"applying {step.artifact}")
+        self.on_step(f"applying {step.artifact}")
         with capture.open_plain(self.sources[step.artifact].path, self.sources[step.artifact].compression) as stream:
             chunks = self._chunks(stream, self.sources[step.artifact].artifact)
             if isinstance(step, Put):
@@ -117,32 +120,33 @@ class Applying:
             digest.update(chunk)
             yield chunk
             self._applied += len(chunk)
-            self.progress(self._applied)
+            self.on_bytes(self._applied)
         if digest.hexdigest() != artifact.plain_sha256:
             raise Damaged(f"{artifact.name} was changed while it was restored", hint="Look at who writes to the store.")
 
     def _compare(self) -> None:
         """Count what is there now; raises `CountsDiffer` with every name that differs."""
-        self.told("comparing")
+        self.on_step("comparing")
         differences: list[str] = []
         for name, count in self.restore.counts.items():
             artifact = self.sources[name].artifact
             if not artifact.counts:
                 self.warnings.append(f"not-compared: nothing was counted when {artifact.name} was made")
                 continue
-            self.found[name] = self.session.count(count)
-            found = counts.compared(artifact, self.found[name])
-            self.warnings += [f"approximate: {artifact.name}: {warning}" for warning in found.warnings]
-            differences += [f"{artifact.name}: {difference}" for difference in found.differences]
+            self.counted[name] = self.session.count(count)
+            comparison = counts.compared(artifact, self.counted[name])
+            self.warnings += [f"approximate: {artifact.name}: {warning}" for warning in comparison.warnings]
+            differences += [f"{artifact.name}: {difference}" for difference in comparison.differences]
             self.compared += len(artifact.counts)
         if differences:
-            told = "; ".join(differences[:20]) + (f"; and {len(differences) - 20} more" if differences[20:] else "")
+            listed = "; ".join(differences[:MOST_NAMED])
+            more = f"; and {len(differences) - MOST_NAMED} more" if differences[MOST_NAMED:] else ""
             hint = "The artifact is not what the server held when it was made; take another run."
-            raise CountsDiffer(f"what was restored is not what was counted at the dump: {told}", hint=hint)
+            raise CountsDiffer(f"what was restored is not what was counted at the dump: {listed}{more}", hint=hint)
 
     def _undo(self) -> None:
         """Make good what the steps that were begun have done, the last one first."""
-        self.told(UNDOING)
+        self.on_step(UNDOING)
         self.warnings += self.session.end()
         failed: list[Argv] = []
         for argv in self.owed:

@@ -18,18 +18,18 @@ from controller.core.restoration import Restoration
 from controller.storage import files, journal
 from controller.targets.session import Session
 
-PATIENCE = 3600.0
+GIVE_UP_SECONDS = 3600.0
 """Seconds after which a container that runs, but refuses, is given up."""
 NOT_UNDONE = "not-undone: "
-AWAY = (EngineError, TargetDied, TargetGone, TargetPaused)
+UNREACHABLE = (EngineError, TargetDied, TargetGone, TargetPaused)
 """What says that nothing can be run there now, for however long."""
-PASSING = (NOT_UNDONE, "left-running: ", "to-be-undone: ")
+PROVISIONAL = (NOT_UNDONE, "left-running: ", "to-be-undone: ")
 """How warnings begin that hold no longer once everything was looked at again."""
-LATER = "to-be-undone: what could not be done just now is tried again as long as the container is there"
+TO_BE_UNDONE = "to-be-undone: what could not be done just now is tried again as long as the container is there"
 
 
-class Owed(Record):
-    """What one restore owes the container that it went into."""
+class OwedUndo(Record):
+    """What one restore owes the container that it went into, as a fact."""
 
     restore: str
     target: Key
@@ -57,20 +57,20 @@ class Owed(Record):
 class OwedUndos:
     """Every fact in the folder."""
 
-    def __init__(self, again: Callable[[Owed], Session | None], folder: Path) -> None:
+    def __init__(self, again: Callable[[OwedUndo], Session | None], folder: Path) -> None:
         """`again` gives the place of a restore, asked anew; see `Decider.again`."""
         self._again, self._folder = again, folder
         self._refused: dict[str, float] = {}
         """By restore: when its container refused first, of `time.monotonic()`."""
 
-    def all(self) -> list[Owed]:
+    def all(self) -> list[OwedUndo]:
         """Oldest first."""
-        return list(journal.facts(self._folder, Owed, "restore"))
+        return list(journal.facts(self._folder, OwedUndo, "restore"))
 
-    def of(self, restore: str) -> Owed | None:
+    def of(self, restore: str) -> OwedUndo | None:
         return next((owed for owed in self.all() if owed.restore == restore), None)
 
-    def owe(self, owed: Owed) -> None:
+    def owe(self, owed: OwedUndo) -> None:
         """Durable when it returns; raises `StoreError`."""
         journal.write(self._path(owed.restore), owed)
 
@@ -79,7 +79,7 @@ class OwedUndos:
         files.remove(self._path(restore))
         self._refused.pop(restore, None)
 
-    def make_good(self, owed: Owed) -> tuple[str, ...] | None:
+    def make_good(self, owed: OwedUndo) -> tuple[str, ...] | None:
         """End what the restore left running, and run the commands; what remains to be said, or None for not yet."""
         try:
             session = self._again(owed)
@@ -88,18 +88,18 @@ class OwedUndos:
             left = session.end()
             for command in owed.commands:
                 session.ask(command)
-        except AWAY:
+        except UNREACHABLE:
             return None
         except SidecarError as error:
             since = self._refused.setdefault(owed.restore, time.monotonic())
-            return (f"{NOT_UNDONE}{error.message}",) if time.monotonic() - since > PATIENCE else None
+            return (f"{NOT_UNDONE}{error.message}",) if time.monotonic() - since > GIVE_UP_SECONDS else None
         return left
 
     def _path(self, restore: str) -> Path:
         return self._folder / f"{restore}.json"
 
 
-def interrupted(report: Restoration, owed: Owed | None) -> Restoration:
+def interrupted(report: Restoration, owed: OwedUndo | None) -> Restoration:
     """What is told of a restore whose sidecar died, before anything is made good; nothing is owed before its first step
     was begun.
     """
@@ -111,9 +111,9 @@ def interrupted(report: Restoration, owed: Owed | None) -> Restoration:
     return report.model_copy(update=changes | {"failure": failed})
 
 
-def made_good(report: Restoration, owed: Owed, left: tuple[str, ...]) -> Restoration:
+def made_good(report: Restoration, owed: OwedUndo, left: tuple[str, ...]) -> Restoration:
     """The report once nothing more is done; `left` is what remains to be said of the attempt."""
-    before = tuple(warning for warning in report.warnings if not warning.startswith(PASSING))
+    before = tuple(warning for warning in report.warnings if not warning.startswith(PROVISIONAL))
     changes: dict[str, object] = {"warnings": tuple(dict.fromkeys((*before, *owed.staying, *left)))}
     undone = not (owed.whole or owed.kept or left)
     if report.failure and report.failure.code == "interrupted":

@@ -3,9 +3,10 @@
 import io
 import math
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from controller.core.cancelling import Cancellable
 from controller.core.errors import CommandFailed, SidecarError
 from controller.core.redaction import Redact
 from controller.engine.archive import ArchiveStream
@@ -27,6 +28,10 @@ class Session:
     engine: Engine
     context: ExecContext
     redact: Redact
+
+    def heard_by(self, reading: Callable[[Cancellable], None]) -> "Session":
+        """The same, for who wants to cancel what is read or written."""
+        return replace(self, context=replace(self.context, reading=reading))
 
     def ask(self, argv: Argv, timeout: float = math.inf, *, called: str = "") -> str:
         """Run a command without input; its standard output. `timeout` in seconds, at most what is left; `called` is

@@ -50,7 +50,7 @@ class DrillSchedule:
         return due is not None and due <= self._clock()
 
     def _since(self, key: Key) -> datetime | None:
-        if last := self._drills.last(key):
+        if last := self._catalog.last_drill(key):
             return last.created
         first = self._catalog.first(key)
         return first.created if first else None

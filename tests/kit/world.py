@@ -15,12 +15,13 @@ from config.problems import Problem
 from controller.api.server import Server
 from controller.app.parts import Parts
 from controller.backup.jobs import Job
+from controller.core.activity import Activity
+from controller.core.drill import Drill
 from controller.core.errors import Cancelled, UnknownTarget
 from controller.core.failure import Failure
 from controller.core.key import Key
 from controller.core.manifest import Artifact, Manifest
 from controller.core.run import Report
-from controller.drill.attempt import Drill
 from controller.drill.drills import Drills
 from controller.engine.client import Engine
 from controller.engine.models import Listed, NetworkEndpoint
@@ -119,9 +120,11 @@ class World(Parts):
         fields = ("state", "strategy", "started", "finished", "seconds", "bytes", "size", "proof", "artifacts")
         return job.ending(**{name: getattr(done, name) for name in fields})
 
-    def rehearse(self, drill: Drill, job: Job) -> Drill:
-        self.go.wait()
-        return drill.model_copy(update={"state": "passed", "finished": datetime.now(UTC), "seconds": 0.5})
+    def rehearse(self, activity: Activity[Drill]) -> Drill:
+        while not self.go.wait(0.05) and not activity.cancelled:
+            pass
+        state = "cancelled" if activity.cancelled else "passed"
+        return activity.report.model_copy(update={"state": state, "finished": datetime.now(UTC), "seconds": 0.5})
 
     def manifest(self, report: Report) -> Manifest:
         now = datetime.now(UTC)

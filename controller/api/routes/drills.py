@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 from fastapi import APIRouter, Response
 
-from controller.api.parameters import RunId, TargetKey, Trigger
+from controller.api.parameters import Page, RunId, TargetKey, Trigger
+from controller.api.problems import Refused
 from controller.core.drill import Drill
 from controller.core.errors import UnknownRun
 from controller.core.key import Key
@@ -15,7 +16,15 @@ from controller.storage.catalog import Catalog
 from controller.storage.store import Store
 from controller.targets.target import Target
 from controller.views.proof import ProofView, chain
-from controller.views.schemas import DrillView, redacted
+from controller.views.schemas import DrillView, View, redacted
+
+
+class DrillList(View):
+    """The newest first."""
+
+    drills: tuple[DrillView, ...]
+    next: str | None
+    """What `before` has to be for the next page; None on the last one."""
 
 
 def drill_routes(
@@ -35,9 +44,22 @@ def drill_routes(
         response.headers["Location"] = f"/v1/drills/{drill.id}"
         return DrillView.of(drill)
 
+    @routes.get("/v1/drills")
+    def list_drills(query: Page) -> DrillList:
+        page = drills.page(query.key, before=query.before, limit=query.limit)
+        return DrillList(drills=tuple(map(DrillView.of, page)), next=query.following(page))
+
     @routes.get("/v1/drills/{drill}")
     def show_drill(drill: str) -> DrillView:
-        return DrillView.of(drills.get(drill))
+        return DrillView.of(drills.report(drill))
+
+    @routes.post("/v1/drills/{drill}/cancel", status_code=202)
+    def cancel_drill(drill: str) -> DrillView:
+        activity = drills.active(drill)
+        if activity is None:
+            raise Refused(409, "drill-has-ended", f"Drill {drill} has ended: {drills.report(drill).state}.")
+        activity.cancel()
+        return DrillView.of(activity.report)
 
     @routes.get("/v1/targets/{key:path}/proof", summary="When dumped, how proved, when restored, what was compared")
     def show_proof(key: TargetKey, run: RunId = "") -> ProofView:

@@ -7,7 +7,7 @@ from fastapi.responses import JSONResponse
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from controller.api.idempotency import Idempotency
-from controller.api.parameters import IdempotencyKey, Limit, TargetKey
+from controller.api.parameters import IdempotencyKey, Page, TargetKey
 from controller.api.problems import Refused
 from controller.backup.jobs import Jobs
 from controller.core.key import Key
@@ -48,6 +48,8 @@ class RestoreList(View):
     """The newest first."""
 
     restores: tuple[RestoreView, ...]
+    next: str | None
+    """What `before` has to be for the next page; None on the last one."""
 
 
 def restore_routes(restores: Restores, jobs: Jobs) -> APIRouter:
@@ -84,8 +86,9 @@ def restore_routes(restores: Restores, jobs: Jobs) -> APIRouter:
         return begun(response, query.asked(jobs.report(run).target, run), query.dry_run, idempotency_key)
 
     @routes.get("/v1/restores")
-    def list_restores(limit: Limit = 50) -> RestoreList:
-        return RestoreList(restores=tuple(map(RestoreView.of, restores.list(limit))))
+    def list_restores(query: Page) -> RestoreList:
+        page = restores.page(query.key, before=query.before, limit=query.limit)
+        return RestoreList(restores=tuple(map(RestoreView.of, page)), next=query.following(page))
 
     @routes.get("/v1/restores/{name}")
     def show_restore(name: str) -> RestoreView:
@@ -93,9 +96,10 @@ def restore_routes(restores: Restores, jobs: Jobs) -> APIRouter:
 
     @routes.post("/v1/restores/{name}/cancel", status_code=202)
     def cancel_restore(name: str) -> RestoreView:
-        report = restores.report(name)
-        if report.final:
-            raise Refused(409, "restore-has-ended", f"Restore {name} has ended: {report.state}.")
-        return RestoreView.of(restores.cancel(name))
+        running = restores.active(name)
+        if running is None:
+            raise Refused(409, "restore-has-ended", f"Restore {name} has ended: {restores.report(name).state}.")
+        running.cancel()
+        return RestoreView.of(running.report)
 
     return routes

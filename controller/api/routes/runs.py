@@ -3,9 +3,8 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, ConfigDict
 
-from controller.api.parameters import Limit, parsed
+from controller.api.parameters import PageQuery
 from controller.api.problems import Refused
 from controller.backup.jobs import Jobs
 from controller.core.run import State
@@ -17,15 +16,10 @@ from controller.upkeep.verifier import Verifier
 from controller.views.schemas import RunView, View
 
 
-class RunsQuery(BaseModel):
+class RunsQuery(PageQuery):
     """Which runs to list."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    target: str | None = None
     state: State | None = None
-    limit: Limit = 50
-    before: Annotated[str, Query(description="Id of the last run of the page before: its `next`.")] = ""
 
 
 class RunList(View):
@@ -41,12 +35,9 @@ def run_routes(jobs: Jobs, catalog: Catalog, store: Store, leases: Leases, verif
 
     @routes.get("/v1/runs")
     def list_runs(query: Annotated[RunsQuery, Query()]) -> RunList:
-        key = parsed(query.target) if query.target else None
-        live = {job.report.id: job.report for job in jobs.active()}
         states = [query.state] if query.state else ()
-        page = catalog.runs(key, states=states, before=query.before, limit=query.limit)
-        following = page[-1].id if len(page) == query.limit else None
-        return RunList(runs=tuple(RunView.of(live.get(report.id, report)) for report in page), next=following)
+        page = jobs.page(query.key, states=states, before=query.before, limit=query.limit)
+        return RunList(runs=tuple(map(RunView.of, page)), next=query.following(page))
 
     @routes.get("/v1/runs/{run}")
     def show_run(run: str) -> RunView:

@@ -12,7 +12,7 @@ from controller.core.errors import RestoreUnderWay
 from controller.core.key import Key
 from controller.core.restoration import Restoration
 from controller.core.run import SAFETY
-from controller.restore.owed import Owed
+from controller.restore.owed import OwedUndo
 from controller.restore.plan import Asked
 from controller.storage import journal
 from tests.kit.world import World, client, is_problem, serving
@@ -91,7 +91,7 @@ def test_an_engine_that_is_away_leaves_the_target_free(
 ) -> None:
     assert is_problem(http.post(f"/v1/runs/{run}/restore", params=more), 503, "engine-unreachable")
     assert is_problem(http.post(f"{DB}/restore", params={"to": "other", **more}), 503, "engine-unreachable")
-    assert http.get("/v1/restores").json() == {"restores": []}
+    assert http.get("/v1/restores").json() == {"restores": [], "next": None}
     assert http.post(f"{DB}/runs").status_code == 202
     with world.leases.deleting(run):
         pass
@@ -122,7 +122,7 @@ def test_a_restore_that_nobody_knows_is_not_found(http: httpx.Client, name: str)
 
 
 def test_a_restore_whose_sidecar_died_is_interrupted_and_stays_so(world: World, http: httpx.Client) -> None:
-    world.restores.keep(UNDER_WAY)
+    world.catalog.keep(UNDER_WAY)
     assert http.get(f"/v1/restores/{UNDER_WAY.id}").json()["state"] == "running"
 
     world.restores.recover()
@@ -133,13 +133,13 @@ def test_a_restore_whose_sidecar_died_is_interrupted_and_stays_so(world: World, 
     assert is_problem(http.post(f"/v1/restores/{UNDER_WAY.id}/cancel"), 409, "restore-has-ended")
 
 
-def owed(**more: object) -> Owed:
+def owed(**more: object) -> OwedUndo:
     facts = {"restore": UNDER_WAY.id, "target": UNDER_WAY.target, "strategy": "postgres", "container": "c1"}
-    return Owed.model_validate({**facts, "keys": (UNDER_WAY.target,), "commands": (("psql", "undo"),), **more})
+    return OwedUndo.model_validate({**facts, "keys": (UNDER_WAY.target,), "commands": (("psql", "undo"),), **more})
 
 
 def test_what_nothing_had_been_done_for_is_undone_already(world: World) -> None:
-    world.restores.keep(UNDER_WAY)
+    world.catalog.keep(UNDER_WAY)
     world.restores.recover()
     report = world.restores.report(UNDER_WAY.id)
     assert report.undone
@@ -150,8 +150,8 @@ def test_what_nothing_had_been_done_for_is_undone_already(world: World) -> None:
 def test_what_a_dead_sidecar_left_half_done_keeps_its_target_from_being_backed_up_while_the_engine_is_away(
     world: World, http: httpx.Client, run: str
 ) -> None:
-    world.restores.keep(UNDER_WAY)
-    world.restores.owe(owed())
+    world.catalog.keep(UNDER_WAY)
+    journal.write(world.folder / "work" / "restores" / "owed" / f"{UNDER_WAY.id}.json", owed())
 
     world.restores.recover()
     world.restores.look()
@@ -169,7 +169,7 @@ def test_what_an_earlier_release_kept_beside_the_catalog_is_taken_into_it_and_go
     folder = world.folder / "work" / "restores"
     for report in (UNDER_WAY, ended):
         journal.write(folder / f"{report.id}.json", report)
-    world.restores.owe(owed())
+    journal.write(world.folder / "work" / "restores" / "owed" / f"{UNDER_WAY.id}.json", owed())
 
     world.restores.recover()
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from controller.backup.jobs import Job
+from controller.core.activity import Activity
 from controller.core.drill import Drill
 from controller.core.errors import Busy, ContainersForbidden, Stopping, UnknownRun
 from controller.core.failure import Failure
@@ -17,7 +17,7 @@ from controller.core.key import Key
 from controller.core.run import new_run_id
 from controller.drill.drills import Drills
 from controller.upkeep.drill_schedule import DrillSchedule
-from tests.kit.world import World, client, is_problem, local, serving
+from tests.kit.world import POSTGRES, World, client, is_problem, local, serving
 
 KEY = Key(project="shop", service="db")
 
@@ -31,12 +31,12 @@ class Rehearsals:
         self.failure: Failure | None = None
         self.cancelled = False
 
-    def __call__(self, drill: Drill, job: Job) -> Drill:
-        while not self.go.wait(0.02) and not job.cancelled:
+    def __call__(self, activity: Activity[Drill]) -> Drill:
+        while not self.go.wait(0.02) and not activity.cancelled:
             pass
-        self.cancelled = job.cancelled
+        self.cancelled = activity.cancelled
         ended = {"state": "failed" if self.failure else "passed", "failure": self.failure}
-        return drill.model_copy(update=ended | {"finished": datetime.now(UTC), "seconds": 0.1})
+        return activity.report.model_copy(update=ended | {"finished": datetime.now(UTC), "seconds": 0.1})
 
 
 @pytest.fixture
@@ -52,8 +52,9 @@ def drills(world: Any, execute: Rehearsals, *, allowed: bool = True) -> Drills:
 
 
 def ended(queue: Drills, drill: Drill) -> Drill:
-    queue.stop()
-    return queue.get(drill.id)
+    if activity := queue.active(drill.id):
+        activity.future.result(10)
+    return queue.report(drill.id)
 
 
 def test_without_the_operators_leave_there_is_no_drill(world):
@@ -111,8 +112,7 @@ def test_the_last_good_drill_is_remembered_beyond_a_failure_a_restart_and_its_ru
     again = drills(world, execute)
     bad = ended(again, again.start(KEY, "schedule"))
     world.store.delete(KEY, world.run)
-    later = drills(world, execute)
-    last, last_good = later.last(KEY), later.last_good(KEY)
+    last, last_good = world.catalog.last_drill(KEY), world.catalog.last_drill(KEY, good=True)
     assert last
     assert last_good
     assert (last.id, last_good.id) == (bad.id, good.id)
@@ -127,28 +127,27 @@ def test_every_drill_is_known_by_its_id_and_each_target_s_last_one_by_the_catalo
         with contextlib.suppress(Busy):
             second = queue.start(KEY, "api")
     queue.stop()
-    assert queue.get(first.id).passed
-    assert (queue.last(KEY), queue.get(second.id).trigger) == (world.catalog.last_of(Drill, world.run), "api")
-    assert world.catalog.last_drill(KEY).id == second.id
+    assert queue.report(first.id).passed
+    assert queue.report(second.id).trigger == "api"
+    assert world.catalog.last_drill(KEY) == world.catalog.last_of(Drill, world.run) == queue.report(second.id)
 
 
 def test_a_drill_whose_sidecar_died_is_interrupted_and_the_last_good_one_stays(world):
     good = ended(queue := drills(world, Rehearsals()), queue.start(KEY, "cli"))
     dying = good.model_copy(update={"id": new_run_id(datetime.now(UTC)), "state": "running", "finished": None})
     world.catalog.keep(dying)
-    assert queue.last(KEY) == good, "one that is under way has no outcome"
+    assert world.catalog.last_drill(KEY) == good, "one that is under way has no outcome"
 
     later = drills(world, Rehearsals())
     later.recover()
 
-    assert (later.last(KEY).id, later.last(KEY).state) == (dying.id, "interrupted")
-    assert later.last(KEY).failure.hint
-    assert later.last_good(KEY) == good
+    assert (world.catalog.last_drill(KEY).id, world.catalog.last_drill(KEY).state) == (dying.id, "interrupted")
+    assert world.catalog.last_drill(KEY).failure.hint
+    assert world.catalog.last_drill(KEY, good=True) == good
 
 
 def test_nothing_is_remembered_of_a_target_that_was_never_drilled(world):
-    queue = drills(world, Rehearsals())
-    assert (queue.last(KEY), queue.last_good(KEY)) == (None, None)
+    assert (world.catalog.last_drill(KEY), world.catalog.last_drill(KEY, good=True)) == (None, None)
 
 
 def test_an_outcome_does_not_bring_back_the_folder_of_a_run_that_was_deleted_meanwhile(world):
@@ -189,6 +188,30 @@ def test_a_drill_is_started_asked_about_and_told_by_the_api(tmp_path: Path):
             assert cli.post("/v1/targets/shop/db/drills").json()["trigger"] == "cli"
 
 
+def test_drills_are_listed_and_cancelled_as_runs_and_restores_are(tmp_path: Path):
+    world = World(tmp_path, services={"db": POSTGRES, "web": POSTGRES})
+    for service in ("db", "web"):
+        world.jobs.start(Key(project="shop", service=service), "cli").future.result(10)
+    world.go.clear()
+    with serving(world) as server, client(server) as http:
+        going, queued = (http.post(f"/v1/targets/shop/{service}/drills").json()["id"] for service in ("db", "web"))
+        while http.get(f"/v1/drills/{going}").json()["state"] != "running":
+            threading.Event().wait(0.01)
+
+        assert [one["state"] for one in http.get("/v1/drills").json()["drills"]] == ["queued", "running"]
+        page = http.get("/v1/drills", params={"limit": 1}).json()
+        assert ([one["id"] for one in page["drills"]], page["next"]) == ([queued], queued)
+        assert [one["id"] for one in http.get("/v1/drills", params={"target": "shop/db"}).json()["drills"]] == [going]
+
+        for drill in (queued, going):
+            assert http.post(f"/v1/drills/{drill}/cancel").status_code == 202
+            while not (ended := http.get(f"/v1/drills/{drill}").json())["finished"]:
+                threading.Event().wait(0.01)
+            assert ended["state"] == "cancelled"
+            assert is_problem(http.post(f"/v1/drills/{drill}/cancel"), 409, "drill-has-ended")
+        assert is_problem(http.post("/v1/drills/none/cancel"), 404, "unknown-run")
+
+
 @pytest.mark.parametrize(
     ("last", "now", "is_due"),
     [
@@ -211,7 +234,7 @@ def test_a_drill_is_due_by_its_schedule_since_the_last_one_or_the_oldest_run(
         queue._keep(Drill(id=run.id, target=KEY, run=run.id, state="failed", trigger="cli", created=created))
     DrillSchedule(queue, world.catalog, world.targets, clock=lambda: datetime.fromisoformat(now)).look()
     queue.stop()
-    found = queue.last(KEY)
+    found = world.catalog.last_drill(KEY)
     assert (found is not None and found.trigger == "schedule") == is_due
     world.close()
 

@@ -389,7 +389,17 @@ def test_pings_are_counted_by_target_and_outcome(check: Receiver, tmp_path: Path
         check.wait(2)
         wait_for(lambda: pings.counts() == {("shop/db", "delivered"): 2})
         world.pinged = pings.counts()
-        text = Metrics(world).text().decode()
+        metrics = Metrics(
+            world.targets,
+            world.catalog,
+            world.expectations,
+            world.events,
+            next_due=world.next_due,
+            problems=lambda: world.problems,
+            pings=world.ping_counts,
+            reconnects=lambda: world.reconnects,
+        )
+        text = metrics.text().decode()
     assert 'backup_pings_total{outcome="delivered",target="shop/db"} 2.0' in text
 
 

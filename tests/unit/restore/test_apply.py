@@ -104,7 +104,7 @@ STEPS = (Run(("aside",), undo=("back",)), Feed("shop.sql", ("load",), undo=("dro
 
 def test_the_plain_stream_reaches_the_command_whole_and_in_order(tmp_path: Path) -> None:
     engine, sizes = PlayedEngine(), []
-    one = applying(engine, Restore("x", steps=STEPS, finish=(("tidy",),)), stored(tmp_path), progress=sizes.append)
+    one = applying(engine, Restore("x", steps=STEPS, finish=(("tidy",),)), stored(tmp_path), on_bytes=sizes.append)
     one.verify()
     assert engine.done == []
     one.run()
@@ -130,7 +130,7 @@ def test_what_would_undo_is_told_before_each_step_and_what_clears_up_once_all_is
     def owe(one: Applying) -> None:
         told.append((tuple(engine.done), one.owed, one.kept, one.whole))
 
-    applying(engine, Restore("x", steps=steps, finish=(("tidy",),)), stored(tmp_path), owe=owe).run()
+    applying(engine, Restore("x", steps=steps, finish=(("tidy",),)), stored(tmp_path), on_owed=owe).run()
     assert told == [
         ((), (("back",),), (), False),
         (("aside",), (("drop",), ("back",)), (), False),
@@ -153,7 +153,7 @@ def test_a_step_whose_undoing_cannot_be_noted_is_not_taken(tmp_path: Path) -> No
 
     engine = PlayedEngine()
     with pytest.raises(StoreFull):
-        applying(engine, Restore("x", steps=STEPS), stored(tmp_path), owe=owe).run()
+        applying(engine, Restore("x", steps=STEPS), stored(tmp_path), on_owed=owe).run()
     assert "aside" not in engine.done
 
 

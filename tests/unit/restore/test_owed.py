@@ -8,12 +8,12 @@ from controller.core.errors import EngineLost, SidecarError, TargetPaused, Unkno
 from controller.core.key import Key
 from controller.engine.context import ExecContext
 from controller.restore import owed
-from controller.restore.owed import LATER, Owed, OwedUndos, interrupted, made_good
+from controller.restore.owed import TO_BE_UNDONE, OwedUndo, OwedUndos, interrupted, made_good
 from controller.targets.session import Session
 from tests.unit.api.test_restore_api import UNDER_WAY
 from tests.unit.restore.test_apply import PlayedEngine
 
-OWED = Owed(
+OWED = OwedUndo(
     restore=UNDER_WAY.id,
     target=UNDER_WAY.target,
     strategy="postgres",
@@ -58,7 +58,7 @@ def test_what_still_runs_is_ended_first_then_each_command_is_run_in_order(tmp_pa
 def test_a_container_that_is_away_is_waited_for_without_end(
     error: SidecarError, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(owed, "PATIENCE", -1.0)
+    monkeypatch.setattr(owed, "GIVE_UP_SECONDS", -1.0)
     assert OwedUndos(lambda _: raising(error), tmp_path).make_good(OWED) is None
 
 
@@ -68,7 +68,7 @@ def test_one_that_refuses_is_given_up_in_the_end(
 ) -> None:
     found = OwedUndos(lambda _: raising(error) if error else session(PlayedEngine("drop")), tmp_path)
     assert found.make_good(OWED) is None
-    monkeypatch.setattr(owed, "PATIENCE", -1.0)
+    monkeypatch.setattr(owed, "GIVE_UP_SECONDS", -1.0)
     (left,) = found.make_good(OWED) or ()
     assert left.startswith("not-undone: ")
 
@@ -99,6 +99,8 @@ def test_a_report_says_what_has_become_of_it() -> None:
 
 
 def test_what_failed_first_and_was_undone_later_is_no_longer_warned_of() -> None:
-    failed = UNDER_WAY.model_copy(update={"state": "failed", "warnings": ("approximate: x", "not-undone: y", LATER)})
+    failed = UNDER_WAY.model_copy(
+        update={"state": "failed", "warnings": ("approximate: x", "not-undone: y", TO_BE_UNDONE)}
+    )
     later = made_good(failed, OWED, ())
     assert (later.state, later.undone, later.warnings) == ("failed", True, ("approximate: x",))

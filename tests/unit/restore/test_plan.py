@@ -314,7 +314,7 @@ def catalog(tmp_path):
 
 def test_a_held_target_is_run_only_by_its_holder(catalog):
     jobs = Jobs(lambda job: job.update(state="succeeded"), catalog, 2, Bus())
-    jobs.hold([DB, WEB], RUN)
+    jobs.reserve([DB, WEB], RUN)
     for key in (DB, WEB):
         with pytest.raises(RestoreUnderWay, match="is being restored"):
             jobs.start(key, "api")
@@ -328,7 +328,7 @@ def test_a_target_that_runs_cannot_be_held_nor_any_other_with_it(catalog):
     jobs = Jobs(lambda job: job.update(state="succeeded") if go.wait(5) else job.report, catalog, 2, Bus())
     job = jobs.start(DB, "api")
     with pytest.raises(Busy):
-        jobs.hold([WEB, DB], RUN)
-    jobs.hold([WEB], "another")
+        jobs.reserve([WEB, DB], RUN)
+    jobs.reserve([WEB], "another")
     go.set()
     assert job.future.result(5).state == "succeeded"
