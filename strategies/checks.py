@@ -9,19 +9,19 @@ from strategies.base import Incomplete, Unsafe
 
 CHUNK = 1 << 20
 BLOCK = 512
-_ZERO = bytes(BLOCK)
-_LONG = {b"L": b"path", b"K": b"linkpath"}
+_ZERO_BLOCK = bytes(BLOCK)
+_LONG_NAMES = {b"L": b"path", b"K": b"linkpath"}
 """GNU's headers for long names, and the pax record that says the same."""
 _EXTENSIONS = b"xgLK"
 """Headers that are no members: pax's for one member and for the whole archive (POSIX.1-2001), GNU's long names."""
-HARD, SYMLINK, DEVICES = b"1", b"2", b"34"
-KINDS = {b"1": "hard links", b"2": "links", b"5": "folders"}
+HARD_LINK, SYMBOLIC_LINK, DEVICES = b"1", b"2", b"34"
+COUNTED_APART = {b"1": "hard links", b"2": "links", b"5": "folders"}
 _WITHOUT_DATA = b"123456"
 """Links, devices, folders and pipes have no data, whatever their size field says (as in Go's archive/tar)."""
 _REAL_SIZES = (b"GNU.sparse.realsize", b"GNU.sparse.size")
 _SIZES = (b"size", *_REAL_SIZES)
-_MATTERS = re.compile(rb" (?:size|path|linkpath|GNU\.sparse\.(?:name|realsize|size))=")
-"""Records that change what a member is; most headers only hold times, and need no reading."""
+_RELEVANT_RECORDS = re.compile(rb" (?:size|path|linkpath|GNU\.sparse\.(?:name|realsize|size))=")
+"""Records that change what a member is. Most headers only hold times, and need no reading."""
 
 
 def ends(stream: BinaryIO, size: int = 4096) -> tuple[bytes, bytes]:
@@ -48,7 +48,7 @@ def count_tar(stream: BinaryIO) -> Mapping[str, int]:
     """`whole_tar`, and how many files, their bytes (holes included), folders and links there are."""
     counts = dict.fromkeys(("files", "bytes", "folders", "links", "hard links", "others"), 0)
     for member in members(stream):
-        kind = "files" if member.is_file else KINDS.get(member.kind, "others")
+        kind = "files" if member.is_file else COUNTED_APART.get(member.kind, "others")
         counts[kind] += 1
         counts["bytes"] += member.size if member.is_file else 0
     if not any(number for kind, number in counts.items() if kind != "links"):
@@ -64,15 +64,15 @@ def safe_tar(stream: BinaryIO, *, sparse: bool = True) -> None:
     """
     links: set[bytes] = set()
     for member in members(stream):
-        name = _inside(member.name, links)
+        name = _normal(member.name, links)
         if member.kind in DEVICES:
-            raise Unsafe(f"{_shown(member.name)} is a device")
+            raise Unsafe(f"{_readable(member.name)} is a device")
         if member.sparse and not sparse:
-            raise Unsafe(f"{_shown(member.name)} has holes, which only GNU tar can unpack")
-        target = _inside(member.link, links) if member.kind == HARD else b""
+            raise Unsafe(f"{_readable(member.name)} has holes, which only GNU tar can unpack")
+        target = _normal(member.link, links) if member.kind == HARD_LINK else b""
         if name in links:
-            raise Unsafe(f"{_shown(member.name)} takes the place of a symbolic link")
-        if member.kind == SYMLINK or target in links:
+            raise Unsafe(f"{_readable(member.name)} takes the place of a symbolic link")
+        if member.kind == SYMBOLIC_LINK or target in links:
             links.add(name)
 
 
@@ -81,19 +81,19 @@ def safe_tar_without_holes(stream: BinaryIO) -> None:
     safe_tar(stream, sparse=False)
 
 
-def _inside(path: bytes, links: AbstractSet[bytes]) -> bytes:
+def _normal(path: bytes, links: AbstractSet[bytes]) -> bytes:
     """The path without empty parts; raises `Unsafe` for one that leads elsewhere."""
     parts = [part for part in path.split(b"/") if part not in (b"", b".")]
     if path.startswith(b"/"):
-        raise Unsafe(f"{_shown(path)} is an absolute path")
+        raise Unsafe(f"{_readable(path)} is an absolute path")
     if b".." in parts:
-        raise Unsafe(f"{_shown(path)} leads out of the folder")
+        raise Unsafe(f"{_readable(path)} leads out of the folder")
     if links and any(b"/".join(parts[:end]) in links for end in range(1, len(parts))):
-        raise Unsafe(f"{_shown(path)} leads through a symbolic link of the archive")
+        raise Unsafe(f"{_readable(path)} leads through a symbolic link of the archive")
     return b"/".join(parts)
 
 
-def _shown(path: bytes) -> str:
+def _readable(path: bytes) -> str:
     return repr(path.decode(errors="backslashreplace"))
 
 
@@ -118,7 +118,7 @@ def members(stream: BinaryIO) -> Iterator[Member]:
     tar = _Blocks(stream)
     always: dict[bytes, bytes] = {}
     own: dict[bytes, bytes] = {}
-    while (header := tar.take(BLOCK)) != _ZERO:
+    while (header := tar.take(BLOCK)) != _ZERO_BLOCK:
         kind, length = header[156:157], _number(header[124:136])
         if _checksum(header) != _number(header[148:156]) or length < 0:
             tar.fail("no valid header where one has to be")
@@ -160,35 +160,35 @@ class _Blocks:
     """A stream that has to hold what is asked of it."""
 
     def __init__(self, stream: BinaryIO) -> None:
-        self._stream, self._chunk, self._at = stream, b"", 0
-        self._before = 0
+        self._stream, self._chunk, self._position = stream, b"", 0
+        self._passed = 0
         self.last = b""
 
     def take(self, count: int) -> bytes:
         """Exactly so many bytes."""
-        if self._at + count <= len(self._chunk):
-            self._at += count
-            return self._chunk[self._at - count : self._at]
+        if self._position + count <= len(self._chunk):
+            self._position += count
+            return self._chunk[self._position - count : self._position]
         taken = bytearray()
         while len(taken) < count:
-            if self._at == len(self._chunk):
+            if self._position == len(self._chunk):
                 self._next()
-            part = self._chunk[self._at : self._at + count - len(taken)]
-            self._at += len(part)
+            part = self._chunk[self._position : self._position + count - len(taken)]
+            self._position += len(part)
             taken += part
         return bytes(taken)
 
     def skip(self, count: int) -> None:
-        while count > (there := len(self._chunk) - self._at):
-            count -= there
+        while count > (left := len(self._chunk) - self._position):
+            count -= left
             self._next()
-        self._at += count
+        self._position += count
 
     def end(self) -> None:
         """After the first zero block: another one, then at most zeros that fill up the last record."""
-        if self.take(BLOCK) != _ZERO:
+        if self.take(BLOCK) != _ZERO_BLOCK:
             self.fail("only one of the two zero blocks that end an archive")
-        rest = self._chunk[self._at :]
+        rest = self._chunk[self._position :]
         while rest:
             if rest.count(0) != len(rest):
                 self.fail("something follows the end of the archive")
@@ -197,11 +197,11 @@ class _Blocks:
     def fail(self, what: str) -> NoReturn:
         name = self.last.rstrip(b"\0").decode(errors="backslashreplace")
         behind = f", after the header of {name!r}" if name else ""
-        raise Incomplete(f"{what} (byte {self._before + self._at}{behind})")
+        raise Incomplete(f"{what} (byte {self._passed + self._position}{behind})")
 
     def _next(self) -> None:
-        self._before += len(self._chunk)
-        self._chunk, self._at = self._stream.read(CHUNK), 0
+        self._passed += len(self._chunk)
+        self._chunk, self._position = self._stream.read(CHUNK), 0
         if not self._chunk:
             self.fail("the archive is cut off")
 
@@ -228,10 +228,10 @@ def _extension(tar: "_Blocks", kind: bytes, length: int) -> dict[bytes, bytes]:
     if length > CHUNK:
         tar.fail(f"an extended header of {length} bytes")
     text = tar.take(_padded(length))[:length]
-    if kind in _LONG:
-        return {_LONG[kind]: _text(text)}
+    if kind in _LONG_NAMES:
+        return {_LONG_NAMES[kind]: _text(text)}
     records: dict[bytes, bytes] = {}
-    while text and _MATTERS.search(text):
+    while text and _RELEVANT_RECORDS.search(text):
         width, _, _ = text.partition(b" ")
         if not width.isdigit() or not 0 < int(width) <= len(text):
             tar.fail("a pax header with a broken record")

@@ -1,7 +1,7 @@
 """Reads a SQLite database where no client is: run as a program in a helper container, which can write nothing there.
 
 `python -m strategies.sqlite_reader copy PATH` writes a checked copy to standard output, `count PATH` the rows of each
-table; in a drill `load PATH` takes a copy back. Apart from the strategy, which only plans.
+table; in a drill `load PATH` takes a copy back.
 """
 
 import fcntl
@@ -16,15 +16,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.parse import quote
 
-PATIENCE = 10.0
-"""Seconds that another connection's lock, or a moment in which nothing can be read here, may last."""
+LOCK_TIMEOUT_SECONDS = 10.0
+"""How long another connection's lock, or a moment in which nothing can be read here, may last."""
 SHARED_FIRST, SHARED_SIZE = 0x40000002, 510
 """The bytes that whoever reads a database locks (SQLite's os.h)."""
 TABLES = "SELECT name FROM sqlite_master WHERE type = 'table' AND rootpage > 0 AND substr(name, 1, 7) <> 'sqlite_'"
 
 
 class Unreadable(Exception):
-    """Whoever may only read cannot read this right."""
+    """The database cannot be read right by somebody who may only read."""
 
 
 @contextmanager
@@ -33,12 +33,12 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
     if path.resolve() != path:
         raise Unreadable("it is reached by a symbolic link; name the file that it leads to")
     with ExitStack() as stack:
-        yield entered(path, stack)
+        yield connected(path, stack)
 
 
-def entered(path: Path, stack: ExitStack) -> sqlite3.Connection:
-    """By SQLite's own locks, else at rest; whichever is possible may change as others come and go."""
-    until = time.monotonic() + PATIENCE
+def connected(path: Path, stack: ExitStack) -> sqlite3.Connection:
+    """A connection by SQLite's own locks, else at rest: whichever is possible may change as others come and go."""
+    deadline = time.monotonic() + LOCK_TIMEOUT_SECONDS
     while True:
         try:
             return stack.enter_context(begun(path, "mode=ro"))
@@ -48,7 +48,7 @@ def entered(path: Path, stack: ExitStack) -> sqlite3.Connection:
         try:
             return stack.enter_context(at_rest(path))
         except Unreadable:
-            if time.monotonic() > until:
+            if time.monotonic() > deadline:
                 raise
         time.sleep(0.02)
 
@@ -57,7 +57,7 @@ def entered(path: Path, stack: ExitStack) -> sqlite3.Connection:
 def begun(path: Path, how: str) -> Iterator[sqlite3.Connection]:
     """A connection inside a read transaction."""
     address = f"file:{quote(os.fsencode(path))}?{how}"
-    with closing(sqlite3.connect(address, uri=True, timeout=PATIENCE, isolation_level=None)) as connection:
+    with closing(sqlite3.connect(address, uri=True, timeout=LOCK_TIMEOUT_SECONDS, isolation_level=None)) as connection:
         connection.execute("BEGIN")
         connection.execute("SELECT count(*) FROM sqlite_master")
         yield connection
@@ -90,9 +90,9 @@ def at_rest(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 def last_change(file: int) -> tuple[int, int]:
-    """Of content and of anything, in nanoseconds of the system's clock."""
-    found = os.fstat(file)
-    return found.st_mtime_ns, found.st_ctime_ns
+    """Times of the last change of content, and of anything, in nanoseconds of the system's clock."""
+    status = os.fstat(file)
+    return status.st_mtime_ns, status.st_ctime_ns
 
 
 def copy(path: Path) -> None:
@@ -101,9 +101,9 @@ def copy(path: Path) -> None:
         with reading(path) as source, closing(sqlite3.connect(copied := Path(folder, "copy"))) as target:
             source.backup(target)
         with closing(sqlite3.connect(copied)) as target:
-            found = [row for (row,) in target.execute("PRAGMA integrity_check(5)")]
-        if found != ["ok"]:
-            raise Unreadable(f"integrity check: {'; '.join(found)}")
+            report = [row for (row,) in target.execute("PRAGMA integrity_check(5)")]
+        if report != ["ok"]:
+            raise Unreadable(f"integrity check: {'; '.join(report)}")
         with copied.open("rb") as file:
             shutil.copyfileobj(file, sys.stdout.buffer, 1 << 20)
 
@@ -116,7 +116,7 @@ def load(path: Path) -> None:
 
 
 def count(path: Path) -> None:
-    """As `COUNT` does."""
+    """Rows of each table, in the words of the strategy's `COUNT`."""
     with reading(path) as source:
         for (name,) in source.execute(TABLES).fetchall():
             quoted = '"' + name.replace('"', '""') + '"'
@@ -127,9 +127,9 @@ def count(path: Path) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """`copy PATH`, `load PATH` or `count PATH`; gives the exit code."""
-    question, path = arguments
+    command, path = arguments
     try:
-        {"copy": copy, "load": load, "count": count}[question](Path(path))
+        {"copy": copy, "load": load, "count": count}[command](Path(path))
     except (sqlite3.Error, OSError, Unreadable) as error:
         sys.stderr.write(f"{path}: {error}\n")
         return 1
