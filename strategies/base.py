@@ -5,13 +5,10 @@ container, facts and options into a `Plan`, and for the way back into a `Restore
 and tested. What runs them, seals their streams and stores what comes out is `controller`.
 """
 
-import hashlib
-import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO, ClassVar, Generic, Literal, TypeVar
-from urllib.parse import quote
 
 from config.fields import Model
 
@@ -165,22 +162,6 @@ class Plan:
     """Worth telling at discovery and in every report, but no reason to refuse."""
 
 
-def counted(stream: BinaryIO) -> Mapping[str, int]:
-    """The numbers that a question printed, a line for each thing: `<number><TAB><what>`.
-
-    What is printed twice is added up. Raises `Incomplete` for anything else.
-    """
-    counts: dict[str, int] = {}
-    answer = b"".join(iter(lambda: stream.read(1 << 20), b""))
-    for line in answer.decode(errors="backslashreplace").split("\n"):
-        number, tab, what = line.partition("\t")
-        if line and not (tab and number.isdecimal()):
-            raise Incomplete(f"the question for numbers was answered by {line[:80]!r}")
-        if line:
-            counts[what] = counts.get(what, 0) + int(number)
-    return counts
-
-
 @dataclass(frozen=True, slots=True)
 class Count:
     """Numbers that tell whether everything is there: rows for each table, keys, files and bytes.
@@ -190,9 +171,9 @@ class Count:
     asked once more; a name that is missing or new, or an exact number that differs, fails the restore.
     """
 
-    source: "Exec | Archive"
+    source: Exec | Archive
     """Read-only; gives what `read` counts."""
-    read: Callable[[BinaryIO], Mapping[str, int]] = counted
+    read: Callable[[BinaryIO], Mapping[str, int]]
     """Reads a stream of the source to its end; of the dump's own stream it demands whatever `Dump.check` does."""
     still: Argv | None = None
     """A cheap question, asked before the first count and after the dump: where its answer is the same, nothing that is
@@ -315,51 +296,3 @@ class Strategy(ABC, Generic[OptionsType]):
         """
         hint = "Write the dump to a file with --to-file, and follow the line `restore` of its manifest."
         raise Unsuitable(f"{self.names[0]} has no restore of its own", hint, "no-restore")
-
-
-def choose(what: str, named: Sequence[str], found: Sequence[str]) -> tuple[str, ...]:
-    """Those that the options name, else all that a probe found. Raises `Unsuitable` for a name that was not found."""
-    if missing := sorted(set(named) - set(found)):
-        hint = f"There is {some(found)}." if found else "There is none at all."
-        raise Unsuitable(f"there is no {what} {some(missing)}", hint, f"unknown-{what}")
-    return tuple(sorted(set(named) or set(found)))
-
-
-def some(names: Sequence[str]) -> str:
-    """For a message: the first ten, and how many more."""
-    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
-
-
-def file_name(text: str, suffix: str) -> str:
-    """A dump's name for whatever users call their data: percent-encoded, below 255 bytes, its own for each text.
-
-    A dot or a dash at the beginning is encoded as well: the file is neither hidden nor taken for an option.
-    """
-    encoded = quote(text, safe="").replace("~", "%7E")
-    if encoded.startswith((".", "-")):
-        encoded = f"%{ord(encoded[0]):X}{encoded[1:]}"
-    if len(encoded) > 200:
-        encoded = f"{encoded[:160]}-{hashlib.sha256(text.encode()).hexdigest()[:32]}"
-    return encoded + suffix
-
-
-def script(commands: Sequence[Command], shell: Shell | None) -> Argv:
-    """Join commands into one argv that stops at the first failure.
-
-    A single argv needs no shell. Strings run under bash with `pipefail` where there is one, else under `sh` with
-    `pipefail` where that is known, else plainly. Raises `Unsuitable` for a string in a target without a shell.
-    """
-    if len(commands) == 1 and not isinstance(commands[0], str):
-        return commands[0]
-    if shell is None:
-        raise Unsuitable(
-            "the target has no shell (looked for bash and sh), so a command given as a string cannot run",
-            'Give it as an argv list, for example ["/bin/tool","--flag"].',
-            "no-shell",
-        )
-    lines = "\n".join(
-        f"{{ {command}\n}} || exit" if isinstance(command, str) else f"{shlex.join(command)} || exit"
-        for command in commands
-    )
-    pipefail = "" if shell == "sh" else "set -o pipefail\n"
-    return ("bash" if shell == "bash" else "sh", "-c", f"{pipefail}{lines}")

@@ -1,4 +1,4 @@
-"""Format checks that more than one strategy may need: pure readers of a stream, in bounded memory."""
+"""Reads a stream to count or check what it holds, for more than one strategy: pure, in bounded memory."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -32,6 +32,22 @@ def ends(stream: BinaryIO, size: int = 4096) -> tuple[bytes, bytes]:
             head += chunk[: size - len(head)]
         tail = (tail + chunk[-size:])[-size:]
     return head, tail
+
+
+def counted(stream: BinaryIO) -> Mapping[str, int]:
+    """The numbers that a question printed, a line for each thing: `<number><TAB><what>`.
+
+    What is printed twice is added up. Raises `Incomplete` for anything else.
+    """
+    counts: dict[str, int] = {}
+    answer = b"".join(iter(lambda: stream.read(1 << 20), b""))
+    for line in answer.decode(errors="backslashreplace").split("\n"):
+        number, tab, what = line.partition("\t")
+        if line and not (tab and number.isdecimal()):
+            raise Incomplete(f"the question for numbers was answered by {line[:80]!r}")
+        if line:
+            counts[what] = counts.get(what, 0) + int(number)
+    return counts
 
 
 def whole_tar(stream: BinaryIO, witnesses: Mapping[str, str]) -> tuple[str, ...]:

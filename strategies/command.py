@@ -20,8 +20,8 @@ from strategies.base import (
     Strategy,
     Unsuitable,
     Wanted,
-    script,
 )
+from strategies.words import script
 
 RESTORE = "cat # your own format: give it to the program that reads what your command wrote"
 NO_PIPEFAIL = "no-pipefail: the target's shell does not tell of a failure in a pipe, unless its last command fails"

@@ -27,9 +27,9 @@ from strategies.base import (
     Strategy,
     Unsuitable,
     Wanted,
-    file_name,
 )
 from strategies.checks import count_tar, safe_tar, safe_tar_without_holes, whole_tar
+from strategies.words import file_name
 
 Tar = Literal["gnu", "other"]
 KERNEL = ("/proc", "/sys")

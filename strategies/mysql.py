@@ -6,8 +6,7 @@ Every client runs under `CONNECT`, which takes user and password from the target
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
-from typing import BinaryIO, NamedTuple
-from urllib.parse import unquote
+from typing import NamedTuple
 
 from config.fields import CommaList
 from strategies.base import (
@@ -19,21 +18,19 @@ from strategies.base import (
     Exec,
     Facts,
     Feed,
-    Incomplete,
     Options,
     Plan,
     Restore,
     Run,
     Step,
-    Stored,
     Strategy,
     Unsuitable,
     Wanted,
-    choose,
-    file_name,
-    some,
 )
-from strategies.checks import CHUNK
+from strategies.checks import counted
+from strategies.mysql_dump import rows, whole_dump, whole_users
+from strategies.servers import choose, databases_in, no_client, not_ready, refused
+from strategies.words import file_name, some
 
 # The variables of the official images; `password` is the name of the one that was found.
 ACCOUNT = r"""
@@ -108,7 +105,6 @@ KEEP = (
     r"\( OR [a-z0-9_]*\( USING '[^']*'\)\{0,1\}\)*//"
 )
 LOAD_USERS = f"{CONNECT}sed {shlex.quote(KEEP)} | {CLIENT} --binary-mode >/dev/null"
-CREATED = re.compile(rb"\nCREATE USER (?:IF NOT EXISTS )?`((?:[^`]|``)*)`@`((?:[^`]|``)*)`")
 USERS_FORMAT = "mysql_users"
 
 PRESET = (
@@ -128,19 +124,6 @@ a row may be as large as the server allows, not only 16 MiB; `--no-tablespaces` 
 
 NOT_READY = {"1040", "1053", "2002", "2003", "2006", "2013"}
 """Too many connections, shutting down, cannot connect, gone, lost (both clients' error numbers)."""
-
-SEEN = re.compile(
-    rb"\n(?:DELIMITER (;;?)(?=\n)|(?:CREATE (TABLE|SEQUENCE) "
-    rb"|/\*!50\d\d\d DROP (PROCEDURE|FUNCTION|PACKAGE BODY|PACKAGE|TRIGGER|EVENT) IF EXISTS "
-    rb"|/\*!50\d\d\d (VIEW) )`((?:[^`]|``){1,256})`(?=[^`]))"
-)
-"""What begins an object in a dump, at the start of a line; and what begins and ends a routine's text, which may look
-like anything. Data never starts a line: the client writes a line break as `\\n`."""
-
-LONGEST = 4096
-"""Bytes of overlap between two looks, more than `SEEN` can match."""
-
-TRANSACTIONAL = {"InnoDB", "ROCKSDB", "TokuDB"}
 
 
 class MysqlOptions(Options):
@@ -186,15 +169,15 @@ class Mysql(Strategy[MysqlOptions]):
         _client(container, facts)
         if not facts.answers["databases"].ok:
             raise _refused(facts.answers["databases"])
-        databases = [stored for stored in wanted.artifacts if stored.format != USERS_FORMAT]
-        users = [stored for stored in wanted.artifacts if stored.format == USERS_FORMAT]
-        steps = [step for stored in databases for step in _loading(stored, replace=wanted.replace)]
-        counts = {stored.name: _count(_name(stored)) for stored in databases}
+        databases = databases_in(wanted, "mysql", ".sql")
+        users = [stored.name for stored in wanted.artifacts if stored.format == USERS_FORMAT]
+        steps = [step for artifact, name in databases.items() for step in _loading(artifact, name, wanted)]
         return Restore(
-            where=f"databases {', '.join(map(_name, databases))}",
-            occupied=tuple(_occupied(_name(stored)) for stored in databases),
-            steps=(*steps, *(Feed(stored.name, ("sh", "-c", LOAD_USERS)) for stored in users)),
-            counts=counts | {stored.name: _counted_users() for stored in users},
+            where=f"databases {', '.join(databases.values())}",
+            occupied=tuple(map(_occupied, databases.values())),
+            steps=(*steps, *(Feed(artifact, ("sh", "-c", LOAD_USERS)) for artifact in users)),
+            counts={artifact: _count(name) for artifact, name in databases.items()}
+            | {artifact: _counted_users() for artifact in users},
         )
 
 
@@ -221,16 +204,11 @@ def _users(client: Client, restore: str) -> Dump:
 
 
 def _count(name: str) -> Count:
-    return Count(Exec(("sh", "-c", QUERIES, name, COUNTS)))
+    return Count(Exec(("sh", "-c", QUERIES, name, COUNTS)), counted)
 
 
 def _counted_users() -> Count:
-    return Count(Exec(_query(COUNT_USERS, "information_schema")))
-
-
-def _name(stored: Stored) -> str:
-    """The database's; a run of an older release tells it only by the artifact's name."""
-    return stored.subject or unquote(stored.name.removesuffix(".sql"))
+    return Count(Exec(_query(COUNT_USERS, "information_schema")), counted)
 
 
 def _occupied(name: str) -> Exec:
@@ -238,70 +216,17 @@ def _occupied(name: str) -> Exec:
     return Exec(_query(OCCUPIED.format(f"x'{name.encode().hex()}'"), "information_schema"))
 
 
-def _loading(stored: Stored, *, replace: bool) -> Iterator[Step]:
-    name = "`" + _name(stored).replace("`", "``") + "`"
-    drop = f"drop database if exists {name}"
-    if replace:
+def _loading(artifact: str, name: str, wanted: Wanted) -> Iterator[Step]:
+    quoted = "`" + name.replace("`", "``") + "`"
+    drop = f"drop database if exists {quoted}"
+    if wanted.replace:
         yield Run(_query(drop, "information_schema"))
-    undo = None if replace else _query(f"{drop}; create database {name}", "information_schema")
-    yield Feed(stored.name, ("sh", "-c", LOAD), undo)
-
-
-def whole_dump(stream: BinaryIO, witnesses: Mapping[str, str]) -> tuple[str, ...]:
-    """Demand the trailer and each object that the server listed just before; warn of tables without transactions."""
-    listed = _rows(witnesses["objects"])
-    seen, last_line = _read(stream)
-    if not last_line.startswith(b"-- Dump completed"):
-        raise Incomplete("the dump ends without 'Dump completed'")
-    if missing := [f"{kind.lower()} {name}" for kind, name, _ in listed if (kind, name) not in seen]:
-        why = "the account lacks a privilege, or they were dropped just now"
-        raise Incomplete(f"the server lists, but the dump lacks: {some(missing)} ({why})")
-    loose = [name for kind, name, engine in listed if kind == "TABLE" and engine not in TRANSACTIONAL]
-    return (f"not-in-snapshot: tables without transactions, read one by one: {some(loose)}",) if loose else ()
-
-
-def whole_users(stream: BinaryIO, witnesses: Mapping[str, str]) -> tuple[str, ...]:
-    """Demand the trailer and each user that the server listed just before."""
-    content = b"\n" + b"".join(iter(lambda: stream.read(CHUNK), b""))
-    if not content.rstrip().rpartition(b"\n")[2].startswith(b"-- Dump completed"):
-        raise Incomplete("the dump ends without 'Dump completed'")
-    seen = {tuple(part.replace(b"``", b"`").decode() for part in found) for found in CREATED.findall(content)}
-    if missing := [f"{user}@{host}" for user, host in _rows(witnesses["users"]) if (user, host) not in seen]:
-        raise Incomplete(f"the server lists, but the dump lacks: user {some(missing)}")
-    return ()
-
-
-def _read(stream: BinaryIO) -> tuple[set[tuple[str, str]], bytes]:
-    """The objects in a dump as kind and name, and its last line."""
-    seen: set[tuple[str, str]] = set()
-    window, in_routine = b"\n", False
-    while chunk := stream.read(CHUNK):
-        old = window[-LONGEST:]
-        window = old + chunk
-        for found in SEEN.finditer(window):
-            delimiter, table, routine, view, name = found.groups()
-            if found.end() < len(old):
-                continue
-            if delimiter:
-                in_routine = delimiter == b";;"
-            elif not in_routine:
-                kind = (table or routine or view).decode()
-                seen.add((kind, name.replace(b"``", b"`").decode(errors="replace")))
-    return seen, window.rstrip().rpartition(b"\n")[2]
+    undo = None if wanted.replace else _query(f"{drop}; create database {quoted}", "information_schema")
+    yield Feed(artifact, ("sh", "-c", LOAD), undo)
 
 
 def _query(sql: str, database: str) -> Argv:
     return ("sh", "-c", QUERY, database, sql)
-
-
-def _rows(output: str) -> list[list[str]]:
-    """What the client wrote with `--batch`: a row a line, its columns between tabs, and what is special escaped."""
-    return [[_unescaped(column) for column in line.split("\t")] for line in output.split("\n") if line]
-
-
-def _unescaped(column: str) -> str:
-    plain = {"n": "\n", "t": "\t", "0": "\0"}
-    return re.sub(r"\\(.)", lambda escape: plain.get(escape[1], escape[1]), column)
 
 
 def _client(container: Container, facts: Facts) -> Client:
@@ -311,20 +236,19 @@ def _client(container: Container, facts: Facts) -> Client:
     if facts.shell is not None and old.ok:
         # Else the dump can only be restored into a server that has not had a transaction yet.
         return Client("mysqldump", "mysql", () if "MariaDB" in old.stdout else ("--set-gtid-purged=OFF",))
-    hint = "Label the container that runs the server, of an image that has its client, as the official ones have."
-    raise Unsuitable(f"{container.image} lacks sh, or both mariadb-dump and mysqldump", hint, "no-client")
+    raise no_client(container, "sh, or both mariadb-dump and mysqldump")
 
 
 def _databases(answer: Answer, options: MysqlOptions) -> Iterable[str]:
     """Those to dump; raises `Unsuitable` when the server does not answer, lacks one, or may hide a part of one."""
     if not answer.ok:
         raise _refused(answer)
-    found = {name: entire == "1" for name, entire in _rows(answer.stdout)}
-    if not found:
+    visible = {name: entire == "1" for name, entire in rows(answer.stdout)}
+    if not visible:
         hint = "Create one, or leave this target out; it is asked again before each run."
         raise Unsuitable("the server shows no database to this account", hint, "no-database")
-    names = choose("database", options.databases, list(found))
-    if hidden := [name for name in names if not found[name]]:
+    names = choose(options.databases, list(visible))
+    if hidden := [name for name in names if not visible[name]]:
         hint = "GRANT TRIGGER, EXECUTE on them to the account itself, or use another one: a role's grants are not seen."
         raise Unsuitable(
             f"the account may not see every trigger and routine of {some(hidden)}", hint, "lacks-privilege"
@@ -335,10 +259,9 @@ def _databases(answer: Answer, options: MysqlOptions) -> Iterable[str]:
 def _refused(answer: Answer) -> Unsuitable:
     error = re.search(r"ERROR (\d+)", answer.stderr)
     if error and error[1] in NOT_READY:
-        hint = "It is asked again; see its log if it stays so."
-        return Unsuitable("the server does not accept connections yet", hint, "not-ready")
+        return not_ready()
     hint = "Check MARIADB_ROOT_PASSWORD (or MYSQL_ROOT_PASSWORD, MARIADB_USER and MARIADB_PASSWORD) of the container."
-    return Unsuitable(f"the server refused: {answer.complaint}", hint, "refused")
+    return refused(answer.complaint, hint)
 
 
 def _restore(client: Client, account: Answer) -> str:

@@ -8,7 +8,6 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO
-from urllib.parse import unquote
 
 from pydantic import Field
 
@@ -29,14 +28,13 @@ from strategies.base import (
     Restore,
     Run,
     Step,
-    Stored,
     Strategy,
     Unsuitable,
     Wanted,
-    choose,
-    file_name,
 )
-from strategies.checks import ends
+from strategies.checks import counted, ends
+from strategies.servers import choose, databases_in, no_client, not_ready, refused
+from strategies.words import file_name
 
 # The variables of the official image, then those of Bitnami's. `exec "$@"` leaves only the client's words in its argv.
 CONNECT = """
@@ -130,16 +128,15 @@ class Postgres(Strategy[PostgresOptions]):
     passwords = ("POSTGRES_PASSWORD", "POSTGRESQL_PASSWORD")
 
     def probes(self, options: PostgresOptions) -> Mapping[str, Argv]:
-        place = _database("postgres", client_encoding="UTF8")
         return {
             "client": ("pg_dump", "--version"),
             "ready": _connected("pg_isready", options),
-            "server": _connected("psql", options, *ASKING, f"--command={SERVER}", place),
+            "server": _psql(options, "postgres", SERVER),
         }
 
     def plan(self, container: Container, facts: Facts, options: PostgresOptions) -> Plan:
         server = _server(container, facts)
-        names = choose("database", options.databases, server["databases"])
+        names = choose(options.databases, server["databases"])
         dumps = [_dump(name, server["user"], options) for name in names]
         if server["roles"]:
             return Plan((*dumps, _globals(server["user"], options)))
@@ -152,35 +149,30 @@ class Postgres(Strategy[PostgresOptions]):
         So a restore that fails leaves every database as it was; roles stay.
         """
         _server(container, facts)
-        databases = [stored for stored in wanted.artifacts if stored.format == "pg_custom"]
-        others = [stored for stored in wanted.artifacts if stored not in databases]
-        steps: list[Step] = [Feed(stored.name, _loading_globals(options)) for stored in others]
-        aside = {stored.name: f"before-{wanted.run}-{number}" for number, stored in enumerate(databases)}
-        for stored in databases:
-            steps += _loading(stored, aside[stored.name], options)
-        counts = {stored.name: _count(_name(stored), options) for stored in databases}
+        databases = databases_in(wanted, "pg_custom", ".pgdump")
+        others = [stored.name for stored in wanted.artifacts if stored.name not in databases]
+        aside = {artifact: f"before-{wanted.run}-{number}" for number, artifact in enumerate(databases)}
+        steps: list[Step] = [Feed(artifact, _loading_globals(options)) for artifact in others]
+        for artifact, name in databases.items():
+            steps += _loading(artifact, name, aside[artifact], options)
         return Restore(
-            where=f"databases {', '.join(map(_name, databases))}",
-            occupied=tuple(_occupied(_name(stored), options) for stored in databases),
+            where=f"databases {', '.join(databases.values())}",
+            occupied=tuple(_occupied(name, options) for name in databases.values()),
             steps=tuple(steps),
-            counts=counts | {stored.name: _count_roles(options) for stored in others},
-            finish=tuple(_control(options, f"drop database if exists {identifier(name)}") for name in aside.values()),
+            counts={artifact: _count(name, options) for artifact, name in databases.items()}
+            | {artifact: _count_roles(options) for artifact in others},
+            finish=tuple(
+                _psql(options, "template1", f"drop database if exists {identifier(name)}") for name in aside.values()
+            ),
         )
 
 
 def _dump(name: str, user: str, options: PostgresOptions) -> Dump:
     argv = _connected("pg_dump", options, "--no-password", "--format=custom", "--compress=0", _database(name))
-    again = "pg_restore --exit-on-error --clean --if-exists --create --dbname=template1"
+    restore = "pg_restore --exit-on-error --clean --if-exists --create --dbname=template1"
+    restore, count = f"{restore} --username={shlex.quote(user)}", _count(name, options)
     whole = ExecCheck(("pg_restore", "--file=/dev/null"), head=b"PGDMP")
-    return Dump(
-        file_name(name, ".pgdump"),
-        "pg_custom",
-        Exec(argv),
-        f"{again} --username={shlex.quote(user)}",
-        whole,
-        subject=name,
-        count=_count(name, options),
-    )
+    return Dump(file_name(name, ".pgdump"), "pg_custom", Exec(argv), restore, whole, subject=name, count=count)
 
 
 def _globals(user: str, options: PostgresOptions, *flags: str) -> Dump:
@@ -191,19 +183,12 @@ def _globals(user: str, options: PostgresOptions, *flags: str) -> Dump:
 
 
 def _count(name: str, options: PostgresOptions) -> Count:
-    settings = {"client_encoding": "UTF8", "options": f"-c statement_timeout={COUNTING}"}
-    count = _connected("psql", options, *ASKING, f"--command={COUNTS}", _database(name, **settings))
-    return Count(Exec(count), still=_connected("psql", options, *ASKING, f"--command={STILL}", _database(name)))
+    source = Exec(_psql(options, name, COUNTS, options=f"-c statement_timeout={COUNTING}"))
+    return Count(source, counted, still=_psql(options, name, STILL))
 
 
 def _count_roles(options: PostgresOptions) -> Count:
-    place = _database("postgres", client_encoding="UTF8")
-    return Count(Exec(_connected("psql", options, *ASKING, f"--command={ROLES}", place)))
-
-
-def _name(stored: Stored) -> str:
-    """The database's; a run of an older release tells it only by the artifact's name."""
-    return stored.subject or unquote(stored.name.removesuffix(".pgdump"))
+    return Count(Exec(_psql(options, "postgres", ROLES)), counted)
 
 
 def _occupied(name: str, options: PostgresOptions) -> Exec:
@@ -215,36 +200,26 @@ def _occupied(name: str, options: PostgresOptions) -> Exec:
     return Exec(("sh", "-c", CONNECT, "sh", "sh", "-c", OCCUPIED, "sh", *asked))
 
 
-def _loading(stored: Stored, aside: str, options: PostgresOptions) -> Iterator[Step]:
-    """What has the name is renamed, which also keeps everybody out, and comes back when something fails."""
-    name = _name(stored)
+def _loading(artifact: str, name: str, aside: str, options: PostgresOptions) -> Iterator[Step]:
+    """What has the name is renamed, which also keeps everybody out, and comes back when something fails.
+
+    Nothing is ever restored to, or dropped from, `template1`.
+    """
     here, there = identifier(name), identifier(aside)
+    shut = _where(name, f"alter database {here} allow_connections false")
+    away = _where(name, f"alter database {here} rename to {there}")
+    back = _where(aside, f"alter database {there} rename to {here}")
+    reopen = _where(name, f"alter database {here} allow_connections true")
     yield Run(
-        _control(
-            options,
-            _where(name, f"alter database {here} allow_connections false"),
-            _disconnect(name),
-            _where(name, f"alter database {here} rename to {there}"),
-        ),
-        _control(
-            options,
-            _where(aside, f"alter database {there} rename to {here}"),
-            _where(name, f"alter database {here} allow_connections true"),
-        ),
+        _psql(options, "template1", shut, _disconnect(name), away), undo=_psql(options, "template1", back, reopen)
     )
     argv = _connected("pg_restore", options, "--no-password", "--exit-on-error", "--create", _database("template1"))
-    yield Feed(stored.name, argv, _control(options, _disconnect(name), f"drop database if exists {here}"))
+    yield Feed(artifact, argv, _psql(options, "template1", _disconnect(name), f"drop database if exists {here}"))
 
 
 def _loading_globals(options: PostgresOptions) -> Argv:
     psql = ("psql", *_account(options), *ASKING, _database("postgres"))
     return ("sh", "-c", CONNECT, "sh", "sh", "-c", f'sed {shlex.quote(IF_NOT_EXISTS)} | "$@" >/dev/null', "sh", *psql)
-
-
-def _control(options: PostgresOptions, *statements: str) -> Argv:
-    """Each statement in a transaction of its own; nothing is ever restored to, or dropped from, `template1`."""
-    commands = (f"--command={statement}" for statement in statements)
-    return _connected("psql", options, *ASKING, *commands, _database("template1", client_encoding="UTF8"))
 
 
 def _where(database: str, statement: str) -> str:
@@ -280,6 +255,12 @@ def whole_globals(stream: BinaryIO, witnesses: Mapping[str, str]) -> tuple[str, 
     return ()
 
 
+def _psql(options: PostgresOptions, database: str, /, *statements: str, **settings: str) -> Argv:
+    """Each statement in a transaction of its own."""
+    commands = (f"--command={statement}" for statement in statements)
+    return _connected("psql", options, *ASKING, *commands, _database(database, client_encoding="UTF8", **settings))
+
+
 def _connected(tool: str, options: PostgresOptions, *arguments: str) -> Argv:
     return ("sh", "-c", CONNECT, "sh", tool, *_account(options), *arguments)
 
@@ -299,14 +280,12 @@ def _server(container: Container, facts: Facts) -> Any:
     """What the server said of itself; raises `Unsuitable` when one of the probes found a reason against a dump."""
     client, ready, server = (facts.answers[name] for name in ("client", "ready", "server"))
     if facts.shell is None or not client.ok:
-        hint = "Label the container that runs the server, of an image that has its client, as the official one has."
-        raise Unsuitable(f"{container.image} lacks sh or pg_dump", hint, "no-client")
+        raise no_client(container, "sh or pg_dump")
     if ready.code in (1, 2):
-        hint = "It is asked again; see its log if it stays so."
-        raise Unsuitable("the server does not accept connections yet", hint, "not-ready")
+        raise not_ready()
     if not server.ok:
         hint = "Check POSTGRES_USER and POSTGRES_PASSWORD of the container, or set backup.postgres.user."
-        raise Unsuitable(f"the server refused: {server.complaint}", hint, "refused")
+        raise refused(server.complaint, hint)
     said = json.loads(server.stdout)
     if said["version"] // 10000 > _major(client):
         hint = "Use an image whose client is as new as its server."

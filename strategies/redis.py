@@ -29,7 +29,8 @@ from strategies.base import (
     Unsuitable,
     Wanted,
 )
-from strategies.checks import CHUNK
+from strategies.checks import CHUNK, counted
+from strategies.servers import no_client, not_ready, refused
 
 # The client's own variable, then those of Bitnami's images and of many compose files, then the usual configurations.
 ACCOUNT = r"""
@@ -232,20 +233,19 @@ def _script(script: str, options: RedisOptions) -> Argv:
 
 
 def _count(options: RedisOptions) -> Count:
-    return Count(Exec(_script(COUNT, options)))
+    return Count(Exec(_script(COUNT, options)), counted)
 
 
 def _look(container: Container, facts: Facts) -> tuple[str, ...]:
     """Warnings; raises `Unsuitable` when one of the probes found a reason against a dump."""
     client, server = facts.answers["client"], facts.answers["server"]
     if facts.shell is None or not client.ok:
-        hint = "Label the container that runs the server, of an image that has its client, as the official one has."
-        raise Unsuitable(f"{container.image} lacks sh, or both redis-cli and valkey-cli", hint, "no-client")
+        raise no_client(container, "sh, or both redis-cli and valkey-cli")
     if not server.ok or server.stdout.startswith("LOADING"):
-        raise Unsuitable("the server does not accept connections yet", "It is asked again; see its log.", "not-ready")
+        raise not_ready()
     if "redis_version:" not in server.stdout:
         hint = "Set REDIS_PASSWORD (or REDISCLI_AUTH) in the container's environment, or backup.redis.user."
-        raise Unsuitable(f"the server refused: {_refusal(server)}", hint, "refused")
+        raise refused(_refusal(server), hint)
     if re.search(r"^cluster_enabled:1", server.stdout, re.MULTILINE):
         return ("one-of-a-cluster: only the keys of this node are part of the backup",)
     return ()

@@ -27,10 +27,9 @@ from strategies.base import (
     Strategy,
     Unsuitable,
     Wanted,
-    file_name,
-    some,
 )
-from strategies.checks import CHUNK
+from strategies.checks import CHUNK, counted
+from strategies.words import file_name, some
 
 # A line for each path: `database`, `missing`, `folder` or `other`, and the path. Without paths
 # everything is looked through that is mounted, but for the kernel's file systems and what the engine mounts itself.
@@ -162,7 +161,7 @@ def _load(path: str, facts: Facts) -> Argv:
 
 
 def _count(path: str, facts: Facts) -> Count:
-    return Count(Exec((*READER, "count", path) if facts.helper else ("sh", "-c", COUNT, "sh", _url(path))))
+    return Count(Exec((*READER, "count", path) if facts.helper else ("sh", "-c", COUNT, "sh", _url(path))), counted)
 
 
 def _url(path: str) -> str:

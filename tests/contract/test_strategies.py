@@ -43,7 +43,7 @@ every = pytest.mark.parametrize("strategy", ALL, ids=lambda strategy: strategy.n
 
 
 def test_each_file_is_found_and_holds_one_strategy():
-    files = {module.name for module in pkgutil.iter_modules(strategies.__path__)} - {"base", "checks", "sqlite_reader"}
+    files = {module.name for module in pkgutil.iter_modules(strategies.__path__)} - HELPERS
     assert sorted(type(strategy).__module__ for strategy in ALL) == sorted(f"strategies.{file}" for file in files)
 
 
@@ -75,6 +75,7 @@ def test_options_cannot_be_changed_afterwards(strategy):
         setattr(options, next(iter(strategy.options.model_fields)), ())
 
 
+HELPERS = {"base", "checks", "servers", "words", "mysql_dump", "sqlite_reader"}
 HOSTILE = (
     "[" * 10_000,
     "{" * 10_000,

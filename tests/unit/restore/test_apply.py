@@ -19,9 +19,10 @@ from controller.storage.codecs import compressor
 from controller.storage.source import Source
 from controller.targets.session import Session
 from strategies.base import Answer, Archive, Count, Exec, Feed, Put, Restore, Run, Unsafe
+from strategies.checks import counted
 
 PLAIN = b"create table item (id int);\n" * 5000
-COUNT = Count(Exec(("count",)))
+COUNT = Count(Exec(("count",)), counted)
 
 
 class PlayedEngine:
@@ -210,7 +211,7 @@ def test_a_guard_is_asked_before_anything_is_applied(tmp_path: Path) -> None:
 
 
 COUNTED = {"counts": {"rows of item": 3, "rows of log": 9}, "approximate": ("rows of log",)}
-BY_ARCHIVE = {"shop.sql": Count(Archive("/x"))}
+BY_ARCHIVE = {"shop.sql": Count(Archive("/x"), counted)}
 
 
 def test_what_is_found_again_is_compared(tmp_path: Path) -> None:

@@ -52,6 +52,6 @@ def test_the_pages_files_are_in_the_houses_style(copied: Path) -> None:
 
 
 def test_each_file_that_the_page_names_is_there() -> None:
-    named = set(re.findall(r"`((?:strategies|tests)/[\w/]+\.py)`", PAGE)) - set(code())
+    named = set(re.findall(r"`((?:config|strategies|tests)/[\w/]+\.py)`", PAGE)) - set(code())
     assert named
     assert [name for name in sorted(named) if not (REPOSITORY / name).exists()] == []

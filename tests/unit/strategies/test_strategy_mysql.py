@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from strategies.base import Answer, Container, Exec, Facts, Incomplete, Unsuitable
 from strategies.checks import CHUNK
-from strategies.mysql import ACCOUNT, DATABASES, DUMP, KEEP, QUERY, Mysql, MysqlOptions, _rows, whole_dump, whole_users
+from strategies.mysql import ACCOUNT, DATABASES, DUMP, KEEP, QUERY, Mysql, MysqlOptions
+from strategies.mysql_dump import rows, whole_dump, whole_users
 
 CONTAINER = Container("1f", "shop-db-1", "mariadb:11.8")
 ABSENT = Answer(127)
@@ -240,7 +241,7 @@ def test_the_clients_escapes_are_undone(fields):
     def escaped(text):
         return text.replace("\\", "\\\\").replace("\n", "\\n").replace("\t", "\\t").replace("\0", "\\0")
 
-    assert _rows("\t".join(map(escaped, fields)) + "\n") == ([fields] if fields != [""] else [])
+    assert rows("\t".join(map(escaped, fields)) + "\n") == ([fields] if fields != [""] else [])
 
 
 ACCOUNTS = (Path(__file__).parents[2] / "contract/samples/users.sql").read_bytes()

@@ -1,0 +1,41 @@
+"""What the strategies of database servers share: which databases are meant, and why there can be no dump of them."""
+
+from collections.abc import Sequence
+from urllib.parse import unquote
+
+from strategies.base import Container, Unsuitable, Wanted
+from strategies.words import some
+
+
+def choose(named: Sequence[str], there: Sequence[str]) -> tuple[str, ...]:
+    """Those that the options name, else all that a probe found. Raises `Unsuitable` for a name that was not found."""
+    if missing := sorted(set(named) - set(there)):
+        hint = f"There is {some(there)}." if there else "There is none at all."
+        raise Unsuitable(f"there is no database {some(missing)}", hint, "unknown-database")
+    return tuple(sorted(set(named) or set(there)))
+
+
+def databases_in(wanted: Wanted, kind: str, suffix: str) -> dict[str, str]:
+    """The artifacts of a format by name, with their databases, which a run of an older release tells only thereby."""
+    return {
+        stored.name: stored.subject or unquote(stored.name.removesuffix(suffix))
+        for stored in wanted.artifacts
+        if stored.format == kind
+    }
+
+
+def no_client(container: Container, lacking: str) -> Unsuitable:
+    """The target has no shell or lacks the client."""
+    hint = "Label the container that runs the server, of an image that has its client, as the official ones have."
+    return Unsuitable(f"{container.image} lacks {lacking}", hint, "no-client")
+
+
+def not_ready() -> Unsuitable:
+    """The server starts or stops."""
+    hint = "It is asked again; see its log if it stays so."
+    return Unsuitable("the server does not accept connections yet", hint, "not-ready")
+
+
+def refused(complaint: str, hint: str) -> Unsuitable:
+    """The server knows its account otherwise."""
+    return Unsuitable(f"the server refused: {complaint}", hint, "refused")
