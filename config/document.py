@@ -102,7 +102,8 @@ def parse(text: str, name: str) -> Document:
     try:
         node = yaml.compose(text, Loader=_Loader)
         values = reader.value(node, ()) if node is not None else None
-    except yaml.YAMLError as error:
+    # PyYAML lets the number of a character or of a version through that Python has no room for.
+    except (yaml.YAMLError, ValueError, OverflowError) as error:
         return Document(name, problems=(_broken(error, text, name),), readable=False)
     except RecursionError:
         reader.refuse(None, "too-deep", "is nested too deeply", "Flatten it.")
@@ -198,7 +199,7 @@ class _Reader:
         return values
 
 
-def _broken(error: yaml.YAMLError, text: str, name: str) -> Problem:
+def _broken(error: Exception, text: str, name: str) -> Problem:
     """What YAML says with line and column, but without the line's text, which may hold a secret."""
     if isinstance(error, yaml.reader.ReaderError):
         line = text.count("\n", 0, error.position) + 1
@@ -229,7 +230,7 @@ _REASONS = {
 }
 
 
-def _reason(error: yaml.YAMLError) -> str:
+def _reason(error: Exception) -> str:
     words = f"{getattr(error, 'context', '')} {getattr(error, 'problem', '')}"
     return next((f": {reason}" for found, reason in _REASONS.items() if found in words), "")
 

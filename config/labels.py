@@ -23,6 +23,8 @@ from config.wording import dotted, escaped, is_variable_name, quoted, suggest
 
 State = Literal["enabled", "disabled", "absent"]
 MOST_BYTES = 16 << 10
+MOST_KEYS = 10
+"""Of an option, one in another; what is nested without end can be neither compared nor shown."""
 
 _YES, _NO = frozenset({"true", "yes", "on", "1"}), frozenset({"false", "no", "off", "0"})
 _ALIASES = {"enabled": "enable", "cron": "schedule", "type": "strategy"}
@@ -169,7 +171,7 @@ class _Reader:
             return path, value.strip()
         if first == "env" and len(path) == 2 and is_variable_name(others[0]):
             return path, value
-        if first in self.strategies and others and all(others):
+        if first in self.strategies and all(others) and 2 <= len(path) <= MOST_KEYS:
             return ("options", *path), value.strip()
         if path[:2] in _NUMBERED and len(path) == 3 and re.fullmatch(r"[1-9]\d{0,2}", path[2]):
             return path, command_from_text(value)

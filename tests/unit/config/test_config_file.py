@@ -106,6 +106,7 @@ defaults:
         ('log:\n  level: "\\e[31m"\n', "bad-characters", 2, "control"),
         ("log:\n  level: \x07\n", "bad-characters", 2, "forbids"),
         ("a: 1\n---\nb: 2\n", "broken-yaml", 2, "second document"),
+        ('a: "\\UFFFFFFFF"\n', "broken-yaml", 0, "not YAML"),
         ("secrets: [1a]\n", "bad-value", 1, "name of a variable"),
         ("api:\n  token: {file: x}\n", "bad-value", 2, "secret"),
     ],
@@ -113,7 +114,7 @@ defaults:
 def test_a_fault_is_named_with_its_line(folder: Path, text: str, code: str, line: int, words: str) -> None:
     found = [problem for problem in problems(folder, text) if problem.code == code]
     assert found, problems(folder, text)
-    assert found[0].place.split(" ")[0] == f"config.yaml:{line}"
+    assert found[0].place.split(" ")[0] == (f"config.yaml:{line}" if line else "config.yaml")
     assert words in f"{found[0].message} {found[0].hint}"
 
 

@@ -161,7 +161,11 @@ tree = some.recursive(
     ),
     max_leaves=12,
 )
-broken = some.text("abc:-[]{}&*!|>'\"%@`#,?$~ \t\n\r0123\x00\x1b\ufeff\u2028", max_size=60)
+broken = some.one_of(
+    some.text("abc:-[]{}&*!|>'\"%@`#,?$~ \t\n\r0123\x00\x1b\ufeff\u2028", max_size=60),
+    some.builds(str.format, some.sampled_from(['a: "\\U{:0>8x}"', "%YAML {}.1\n---\na: 1"]), some.integers(0, 1 << 32)),
+    some.sampled_from(["%YAML " + "9" * 5_000 + ".1\n---\na: 1", "a: " + "9" * 5_000]),
+)
 
 
 @given(

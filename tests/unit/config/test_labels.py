@@ -84,7 +84,10 @@ def test_an_unknown_key_gets_a_suggestion(key: str, meant: str) -> None:
     assert (found.code, found.hint) == ("unknown-label", f"Did you mean `{meant}`?")
 
 
-@pytest.mark.parametrize("key", ["retention", "commands", "env", "postgres", "commands.pre.x", "postgres.", "", "a..b"])
+@pytest.mark.parametrize(
+    "key",
+    ["retention", "commands", "env", "postgres", "commands.pre.x", "postgres.", "", "a..b", "postgres" + ".a" * 5_000],
+)
 def test_a_section_is_no_setting(key: str) -> None:
     assert problem(enable="true", **{key: "x"}).severity == "error"
 
