@@ -32,7 +32,7 @@ class Metrics(Collector):
         expectations: Expectations,
         events: Bus,
         *,
-        next_due: Callable[[Key], datetime | None],
+        next_due: Callable[[Target], datetime | None],
         problems: Callable[[], Sequence[Problem]],
         pings: Callable[[], Mapping[tuple[str, str], int]],
         reconnects: Callable[[], int],
@@ -54,10 +54,10 @@ class Metrics(Collector):
         yield from self._of_the_sidecar()
 
     def _of_targets(self) -> Iterator[Metric]:
-        keys = {str(target.key): target.key for target in self._targets()}
+        targets = self._targets()
+        keys = {str(target.key): target.key for target in targets}
         good = answers(keys, self._catalog.last_good).items()
         drills = answers(keys, lambda key: self._catalog.last_drill(key, good=True)).items()
-        due = answers(keys, self._next_due).items()
         status = self._expectations.status()
         yield gauge(
             "backup_last_success_timestamp_seconds",
@@ -77,7 +77,7 @@ class Metrics(Collector):
         yield gauge(
             "backup_next_due_timestamp_seconds",
             "When the next run is due, in Unix time.",
-            {key: moment.timestamp() for key, moment in due},
+            {str(target.key): due.timestamp() for target in targets if (due := self._next_due(target))},
         )
         yield gauge(
             "backup_last_drill_timestamp_seconds",

@@ -1,8 +1,8 @@
-"""The lines of the log that tell what has ended."""
+"""The lines of the log that tell what has happened."""
 
 from loguru import logger
 
-from controller.core.events import RunEnded
+from controller.core.events import RunEnded, TargetChanged
 
 
 def run_ended(event: RunEnded) -> None:
@@ -17,3 +17,11 @@ def run_ended(event: RunEnded) -> None:
         bound.warning("run succeeded, but it is suspicious: {}. {}", "; ".join(report.suspicious), hint)
     else:
         bound.info("run {}", report.state)
+
+
+def target_changed(event: TargetChanged) -> None:
+    """A target's state, and its problems with their remedies."""
+    bound = logger.bind(target=str(event.key), state=event.state, container=event.container)
+    bound.info("target {} is {}", event.key, event.state)
+    for problem in event.problems:
+        bound.bind(code=problem.code).log(problem.severity.upper(), "{}", problem)

@@ -32,8 +32,11 @@ from controller.storage.rebuild import opened
 from controller.storage.store import Store
 from controller.targets.discovery import Strategies
 from controller.targets.helper_containers import Helpers
+from controller.targets.inventory import Inventory
+from controller.targets.resolution import Resolution
 from controller.targets.scope import Scope
 from controller.targets.survey import Surveyor
+from controller.targets.surveys import Surveys
 from controller.targets.target import Target
 from controller.targets.watch import Watch
 from controller.upkeep.drill_schedule import DrillSchedule
@@ -101,27 +104,34 @@ class Parts:
         return Surveyor(self.engine, self.strategies, self.helpers)
 
     @cached_property
+    def resolution(self) -> Resolution:
+        return Resolution(self.strategies)
+
+    @cached_property
+    def inventory(self) -> Inventory:
+        return Inventory(lambda key: self.catalog.last_good(key) is not None, self.events)
+
+    @cached_property
+    def surveys(self) -> Surveys:
+        return Surveys(self.surveyor, self.inventory)
+
+    @cached_property
     def watch(self) -> Watch:
         return Watch(
-            self.engine,
-            self.surveyor,
-            lambda: self.loaded,
-            self.strategies,
-            remembered=lambda key: self.catalog.last_good(key) is not None,
-            looked=self.make_up,
+            self.engine, self.resolution, self.inventory, self.surveys, loaded=lambda: self.loaded, looked=self.make_up
         )
 
     def targets(self) -> Sequence[Target]:
         """By key."""
-        return self.watch.targets()
+        return self.inventory.targets()
 
     def target(self, key: Key) -> Target:
         """Raises `UnknownTarget`."""
-        return self.watch.target(key)
+        return self.inventory.target(key)
 
     def scope(self) -> Scope | None:
         """Where the sidecar is and looks; None before the first look."""
-        return self.watch.scope
+        return self.inventory.scope
 
     def make_up(self) -> None:
         """The engine is there, and the list is new: undo and end what could not be before."""

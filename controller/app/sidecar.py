@@ -14,11 +14,11 @@ from controller.app.parts import Parts
 from controller.app.recovery import recover
 from controller.app.services import Ending, Services
 from controller.app.startup import SOCKET
-from controller.core.events import ConfigReloaded, RunBegan, RunEnded
-from controller.core.key import Key
+from controller.core.events import ConfigReloaded, RunBegan, RunEnded, TargetChanged
 from controller.core.loop import Loop
 from controller.outbound.heartbeat import Heartbeat
 from controller.outbound.pings import Pings
+from controller.targets.target import Target
 
 
 class Sidecar(Parts):
@@ -38,6 +38,7 @@ class Sidecar(Parts):
     def _subscribe(self) -> None:
         """Who hears of what, in this order."""
         self.events.subscribe(RunBegan, self._pings.run_began)
+        self.events.subscribe(TargetChanged, log_lines.target_changed)
         self.events.subscribe(RunEnded, log_lines.run_ended)
         self.events.subscribe(RunEnded, self.pruner.run_ended)
         self.events.subscribe(RunEnded, self.scheduler.run_ended)
@@ -104,10 +105,10 @@ class Sidecar(Parts):
 
     @property
     def own_address(self) -> str | None:
-        return self.watch.own_address
+        return self.inventory.own_address
 
-    def next_due(self, key: Key) -> datetime | None:
-        return self.scheduler.next_due(key)
+    def next_due(self, target: Target) -> datetime | None:
+        return self.scheduler.next_due(target)
 
     def ping_counts(self) -> Mapping[tuple[str, str], int]:
         return self._pings.counts()

@@ -12,7 +12,7 @@ from controller.app import startup as program
 from controller.app.parts import Parts
 from controller.cli.terminal import AsJson, Failed, TargetKey, as_key, out, show, show_json, show_problems
 from controller.core.errors import SidecarError
-from controller.targets.discovery import find, nearest
+from controller.targets.discovery import nearest
 from controller.targets.scope import find_scope
 from controller.targets.target import Target
 from controller.views.targets import described
@@ -80,7 +80,7 @@ def listed(parts: Parts) -> tuple[list[Target], tuple[Problem, ...]]:
     engine = parts.engine
     containers = engine.containers()
     scope = find_scope(parts.loaded, engine.own_container_id(), containers, engine.networks())
-    return list(find(parts.loaded, scope, containers, parts.strategies).values()), scope.problems
+    return list(parts.resolution.find(parts.loaded, scope, containers).values()), scope.problems
 
 
 def surveyed(target: Target, parts: Parts) -> Target:

@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 
 from loguru import logger
 
+from config.problems import Problem
+from controller.core.key import Key
 from controller.core.run import Report
 
 
@@ -24,6 +26,18 @@ class RunEnded:
     report: Report
     cut: bool = False
     """By the end of the sidecar and by nobody else, so that it is still to be done."""
+
+
+@dataclass(frozen=True, slots=True)
+class TargetChanged:
+    """A target is new, or its state or its problems are others than before."""
+
+    key: Key
+    state: str
+    """`gone`: it is not listed any more."""
+    container: str
+    """Name."""
+    problems: tuple[Problem, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

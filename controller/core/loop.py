@@ -1,21 +1,23 @@
-"""A thread that does one thing again and again; apart, so that what it does can be tested without waiting."""
+"""A thread that does one thing again and again."""
 
 import threading
 from collections.abc import Callable
 
 from loguru import logger
 
-LONG = 5.0
-"""Seconds that a step may still take when its loop is stopped."""
+STOP_SECONDS = 5.0
+"""That a step may still take when its loop is stopped."""
 
 
 class Loop:
-    """Takes a step, waits, takes the next; a step's defect is told and does not end it."""
+    """Takes a step, waits, takes the next; a step's defect is logged and does not end it."""
 
-    def __init__(self, name: str, step: Callable[[], None], *, seconds: float) -> None:
+    def __init__(self, name: str, step: Callable[[], float | None], *, seconds: float) -> None:
+        """So many `seconds` between two steps, unless a step gives others."""
         self._name, self._step, self._seconds = name, step, seconds
         self._stopping, self._woken = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._defect = ""
 
     def start(self) -> None:
         self._thread.start()
@@ -25,11 +27,11 @@ class Loop:
         self._woken.set()
 
     def stop(self) -> None:
-        """Returns when the step under way has ended, or has gone on for long; harmless before `start`."""
+        """Returns when the step under way has ended, or goes on for too long; harmless before `start`."""
         self._stopping.set()
         self._woken.set()
         if self._thread.is_alive():
-            self._thread.join(timeout=LONG)
+            self._thread.join(timeout=STOP_SECONDS)
 
     @property
     def alive(self) -> bool:
@@ -38,9 +40,19 @@ class Loop:
     def _run(self) -> None:
         while not self._stopping.is_set():
             self._woken.clear()
-            try:
-                self._step()
-            except Exception as error:  # noqa: BLE001  # The next night must not be lost by this one.
-                logger.opt(exception=error).error("{}: a step ended by a defect of this program", self._name)
+            seconds = self._stepped()
             if not self._stopping.is_set():
-                self._woken.wait(self._seconds)
+                self._woken.wait(seconds)
+
+    def _stepped(self) -> float:
+        """Take a step; gives the seconds until the next."""
+        try:
+            seconds = self._step()
+        except Exception as error:  # noqa: BLE001  # The next night must not be lost by this one.
+            defect = f"{type(error).__name__}: {error}"
+            if defect != self._defect:  # Once, not at every step.
+                logger.opt(exception=error).error("{}: a step ended by a defect of this program", self._name)
+            self._defect = defect
+            return self._seconds
+        self._defect = ""
+        return self._seconds if seconds is None else seconds

@@ -1,7 +1,7 @@
-"""From the engine's list of containers and the operator's settings to targets; pure, so that each rule has its test."""
+"""Makes targets of the engine's list of containers and of the operator's settings; pure."""
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any
@@ -30,19 +30,25 @@ Strategies = Mapping[str, Strategy[Any]]
 """By every name and alias."""
 
 
-def find(loaded: Loaded, scope: Scope, listed: Iterable[Listed], strategies: Strategies) -> dict[str, Target]:
-    """Every target in scope by key."""
-    prefix = loaded.settings.label_prefix
-    found: dict[str, Target] = {}
-    for container in sorted(filter(lambda one: in_scope(one, scope, prefix), listed), key=precedence):
+def find(
+    loaded: Loaded,
+    scope: Scope,
+    listed: Iterable[Listed],
+    strategies: Strategies,
+    of_container: Callable[[Loaded, Listed, Strategies], Iterable[Target]] | None = None,
+) -> dict[str, Target]:
+    """Every target in scope by key; `of_container` may remember what it has made of the same container before."""
+    prefix, of_container = loaded.settings.label_prefix, of_container or targets_of
+    targets: dict[str, Target] = {}
+    for container in sorted((one for one in listed if in_scope(one, scope, prefix)), key=precedence):
         for target in of_container(loaded, container, strategies):
-            first = found.get(str(target.key))
+            first = targets.get(str(target.key))
             if first is None:
-                found[str(target.key)] = target
+                targets[str(target.key)] = target
             elif container.state in LIVE and first.state != "disabled":
                 replica = replace(target, state="replica", key=replica_key(target.key, container), problems=())
-                found[str(replica.key)] = replica
-    return found
+                targets[str(replica.key)] = replica
+    return targets
 
 
 def in_scope(container: Listed, scope: Scope, prefix: str) -> bool:
@@ -66,7 +72,7 @@ def precedence(container: Listed) -> tuple[bool, int, int, str]:
     return (container.state not in LIVE, rank, container.created, container.id)
 
 
-def of_container(loaded: Loaded, container: Listed, strategies: Strategies) -> Iterable[Target]:
+def targets_of(loaded: Loaded, container: Listed, strategies: Strategies) -> Iterable[Target]:
     """The targets that one container's labels ask for."""
     parsed = parse(container.labels, container.name, prefix=loaded.settings.label_prefix, strategies=strategies.keys())
     base, forged = named(container)

@@ -57,10 +57,15 @@ class Scheduler:
         self._written = True
         self._lock = threading.Lock()
 
-    def next_due(self, key: Key) -> datetime | None:
-        """When the target is due next, as of the last look; None for never."""
-        _, upcoming = self._upcoming.get(str(key), (None, None))
-        return upcoming
+    def next_due(self, target: Target) -> datetime | None:
+        """When the target is due next, as of now; None for never."""
+        rule, key, now = self._rule(target), str(target.key), self._clock()
+        if rule is None:
+            return None
+        standing, upcoming = self._upcoming.get(key, (self._standings.get(key), None))
+        if standing is None or standing.rule != str(rule):
+            return rule.next(now)
+        return upcoming if upcoming and now < upcoming else rule.next(max(now, standing.decided))
 
     def run_ended(self, event: RunEnded) -> None:
         """A run by schedule that the end of the sidecar has cut is caught up like one that was missed."""
@@ -96,10 +101,13 @@ class Scheduler:
     def _ruled(self) -> Iterator[tuple[Target, Rule]]:
         """The targets that have a schedule; what one with broken labels would have is not known."""
         for target in self._targets():
-            if target.settings is not None and target.state != "replica":
-                rule = rule_of(target.key, target.settings, orchestrated=self._orchestrated)
-                if rule is not None:
-                    yield target, rule
+            if rule := self._rule(target):
+                yield target, rule
+
+    def _rule(self, target: Target) -> Rule | None:
+        if target.settings is None or target.state == "replica":
+            return None
+        return rule_of(target.key, target.settings, orchestrated=self._orchestrated)
 
     def _is_idle(self, key: str, rule: Rule, now: datetime) -> bool:
         """Nothing can have changed since the last look."""

@@ -122,7 +122,7 @@ class Sidecar(Protocol):
         """Raises `UnknownTarget`, whose hint names the nearest keys."""
         ...
 
-    def next_due(self, key: Key) -> datetime | None:
+    def next_due(self, target: Target) -> datetime | None:
         """When the target's schedule is due next; None for never."""
         ...
 

@@ -134,7 +134,7 @@ class TargetViews:
         secrets: Callable[[], Secrets],
         catalog: Catalog,
         expectations: Expectations,
-        next_due: Callable[[Key], datetime | None],
+        next_due: Callable[[Target], datetime | None],
     ) -> None:
         self._secrets, self._catalog, self._expectations, self._next_due = secrets, catalog, expectations, next_due
 
@@ -151,7 +151,7 @@ class TargetViews:
             "last_good": RunView.of(good) if good else None,
             "last_drill": DrillSummary.of(last) if last else None,
             "last_good_drill": last_good_drill(self._catalog, target.key),
-            "next_due": self._next_due(target.key),
+            "next_due": self._next_due(target),
             "freshness": FreshnessSummary.of(self._expectations.of(target)),
         }
 

@@ -201,6 +201,18 @@ def test_a_bad_target_does_not_stop_the_others_also_not_those_of_its_own_contain
     assert sidecar.backup("mixed/good")["state"] == "succeeded"
 
 
+@pytest.mark.parametrize("value", ["[" * 10_000, '{"a":' * 10_000], ids=["lists", "maps"])
+@pytest.mark.parametrize("label", ["filesystem.paths", "filesystem.exclude", "commands.pre"])
+def test_a_label_that_is_nested_too_deep_is_its_own_problem(label: str, value: str, sidecar: Sidecar, app: App) -> None:
+    labels = {"strategy": "filesystem", "filesystem.paths": "/data", label: value}
+    bad, good = f"deep-{secrets.token_hex(2)}", f"beside-{secrets.token_hex(2)}"
+    app.target(bad, labels)
+    app.target(good, NOTE)
+
+    assert sidecar.wait(bad, "problem")["problems"]
+    sidecar.wait(good)
+
+
 def test_labels_without_enable_are_listed_as_disabled(sidecar: Sidecar, app: App) -> None:
     app.start("sleeping", {"strategy": "filesystem"})
 

@@ -89,8 +89,8 @@ class World(Parts):
             raise UnknownTarget(f"no target {key}", hint=nearest(key, known.keys()))
         return known[str(key)]
 
-    def next_due(self, key: Key) -> datetime | None:
-        return self.due.get(key)
+    def next_due(self, target: Target) -> datetime | None:
+        return self.due.get(target.key)
 
     def ping_counts(self) -> Mapping[tuple[str, str], int]:
         return self.pinged

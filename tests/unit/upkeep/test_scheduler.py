@@ -72,6 +72,11 @@ class Nights:
         return self
 
     @property
+    def due(self) -> datetime | None:
+        (target,) = self.targets
+        return self.scheduler.next_due(target)
+
+    @property
     def reasons(self) -> list[tuple[str, str | None]]:
         return [(f"{one.created:%d %H:%M}", one.failure and one.failure.code) for one in self.missed]
 
@@ -88,7 +93,7 @@ def test_a_night_is_started_once_however_often_one_looks(nights: Nights) -> None
         nights.scheduler.look()
     assert [f"{one:%H:%M}" for one in nights.started] == ["03:00"]
     assert nights.missed == []
-    assert nights.scheduler.next_due(KEY) == datetime(2026, 5, 3, 3, tzinfo=UTC)
+    assert nights.due == datetime(2026, 5, 3, 3, tzinfo=UTC)
 
 
 def test_a_restart_repeats_no_night_and_owes_none(nights: Nights) -> None:
@@ -210,7 +215,17 @@ def test_a_target_that_was_away_for_months_counts_as_new(nights: Nights) -> None
 def test_what_has_no_schedule_is_never_due(nights: Nights, make: Callable[[Nights], list[Target]]) -> None:
     nights.targets = make(nights)
     nights.at("02 03:00").at("03 03:00")
-    assert (nights.started, nights.missed, nights.scheduler.next_due(KEY)) == ([], [], None)
+    assert (nights.started, nights.missed, nights.due) == ([], [], None)
+
+
+def test_a_due_time_is_known_before_anybody_has_looked(tmp_path: Path) -> None:
+    assert Nights(tmp_path).due == datetime(2026, 5, 2, 3, tzinfo=UTC)
+
+
+def test_a_due_time_that_was_decided_ahead_of_a_clock_that_went_back_does_not_come_again(nights: Nights) -> None:
+    nights.at("02 03:00")
+    nights.now = datetime(2026, 5, 2, 2, 59, 30, tzinfo=UTC)
+    assert nights.due == datetime(2026, 5, 3, 3, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(("orchestrated", "nightly"), [(False, True), (True, False)])
@@ -218,7 +233,7 @@ def test_unset_is_nightly_unless_an_orchestrator_says_when(
     tmp_path: Path, *, orchestrated: bool, nightly: bool
 ) -> None:
     nights = Nights(tmp_path, POSTGRES, orchestrated=orchestrated).at("01 12:00")
-    due = nights.scheduler.next_due(KEY)
+    due = nights.due
     assert (due is not None) is nightly
     assert due is None or (due.day, due.hour < 5) == (2, True)
 
@@ -226,7 +241,7 @@ def test_unset_is_nightly_unless_an_orchestrator_says_when(
 def test_a_changed_schedule_takes_effect_at_the_next_look(nights: Nights) -> None:
     nights.targets = nights.found({**NIGHTLY, "backup.schedule": "0 15 * * *", "backup.timezone": "Europe/Madrid"})
     nights.at("01 12:01")
-    assert nights.scheduler.next_due(KEY) == datetime(2026, 5, 1, 13, tzinfo=UTC)
+    assert nights.due == datetime(2026, 5, 1, 13, tzinfo=UTC)
     nights.at("01 13:00")
     assert (len(nights.started), nights.missed) == (1, [])
 

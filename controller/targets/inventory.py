@@ -1,0 +1,89 @@
+"""The list of targets: what the last look at the engine found, and what was found out about each since."""
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from controller.core.errors import UnknownTarget
+from controller.core.events import Bus, TargetChanged
+from controller.core.key import Key
+from controller.targets.discovery import nearest
+from controller.targets.scope import Scope
+from controller.targets.target import LIVE, Target
+
+
+class Inventory:
+    """Safe to use from several threads; what changes is published."""
+
+    def __init__(self, remembered: Callable[[Key], bool], events: Bus) -> None:
+        """`remembered` tells whether a key has a good run: then it stays listed, as `absent`, without a container."""
+        self._remembered, self._events = remembered, events
+        self._lock = threading.Lock()
+        self._targets: Mapping[str, Target] = {}
+        self.scope: Scope | None = None
+        """Where the sidecar is and looks, as of the last look; None before it."""
+
+    @property
+    def own_address(self) -> str | None:
+        """The sidecar's IPv4 on the network shared with the orchestrator; None when it is not there."""
+        return self.scope.address if self.scope else None
+
+    def targets(self) -> list[Target]:
+        """By key."""
+        known = self._targets
+        return [known[key] for key in sorted(known)]
+
+    def target(self, key: Key) -> Target:
+        """Raises `UnknownTarget` with the nearest keys."""
+        known = self._targets
+        if str(key) not in known:
+            raise UnknownTarget(f"no target {key}", hint=nearest(key, known.keys()))
+        return known[str(key)]
+
+    def take(self, scope: Scope, found: Mapping[str, Target]) -> None:
+        """Replace the list by what a look found."""
+        with self._lock:
+            before, self.scope = self._targets, scope
+            self._targets = now = merged(before, found, self._remembered)
+        for key, target in now.items():
+            self._publish(before.get(key), target)
+        for key in before.keys() - now.keys():
+            self._events.publish(TargetChanged(before[key].key, "gone", before[key].container.name))
+
+    def enter(self, asked: Target, answer: Target) -> bool:
+        """Put what a target answered in its place; False where it is not what was asked any more."""
+        key = str(asked.key)
+        with self._lock:
+            current = self._targets.get(key)
+            if current is None or current.state == "absent" or not is_same(current, asked):
+                return False
+            self._targets = {**self._targets, key: answer}
+        self._publish(current, answer)
+        return True
+
+    def _publish(self, old: Target | None, new: Target) -> None:
+        if old is None or (old.state, old.problems) != (new.state, new.problems):
+            self._events.publish(TargetChanged(new.key, new.state, new.container.name, new.problems))
+
+
+def merged(
+    before: Mapping[str, Target], found: Mapping[str, Target], remembered: Callable[[Key], bool]
+) -> dict[str, Target]:
+    """What was found, with what is known of it; what was not found and has a good run stays, as `absent`."""
+    gone = {key: target for key, target in before.items() if key not in found and remembered(target.key)}
+    kept = {key: carry_over(before.get(key), target) for key, target in found.items()}
+    return kept | {key: replace(target, state="absent", problems=(), survey=None) for key, target in gone.items()}
+
+
+def carry_over(old: Target | None, new: Target) -> Target:
+    """What was found out before still holds while container and settings are the same."""
+    if old is None or new.state != "pending" or old.container.state not in LIVE or not old.resolved:
+        return new
+    if old.state not in ("ready", "problem") or not is_same(old, new):
+        return new
+    return replace(new, state=old.state, problems=old.problems, survey=old.survey)
+
+
+def is_same(one: Target, other: Target) -> bool:
+    """Whether an answer of the one holds for the other."""
+    return (one.container.id, one.resolved) == (other.container.id, other.resolved)

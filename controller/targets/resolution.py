@@ -1,0 +1,62 @@
+"""From the engine's list to targets again and again: only what has changed is worked out anew.
+
+Here a defect ends: one that a container's labels bring about is that container's problem, and the others go on.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from loguru import logger
+
+from config.loading import Loaded
+from config.problems import Problem
+from controller.engine.models import Listed
+from controller.targets.discovery import Strategies, find, named, targets_of
+from controller.targets.scope import Scope
+from controller.targets.target import Target
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """What one container's labels asked for, under which configuration."""
+
+    loaded: Loaded
+    container: Listed
+    targets: tuple[Target, ...]
+
+
+class Resolution:
+    """Remembers what the last look found; to be used from one thread."""
+
+    def __init__(self, strategies: Strategies) -> None:
+        self._strategies = strategies
+        self._before: dict[str, Resolved] = {}
+        self._now: dict[str, Resolved] = {}
+
+    def find(self, loaded: Loaded, scope: Scope, listed: Iterable[Listed]) -> Mapping[str, Target]:
+        """As `discovery.find`."""
+        self._before, self._now = self._now, {}
+        return find(loaded, scope, listed, self._strategies, self._targets_of)
+
+    def _targets_of(self, loaded: Loaded, container: Listed, strategies: Strategies) -> Iterable[Target]:
+        known = self._before.get(container.id)
+        if known is None or known.loaded is not loaded or known.container != container:
+            known = Resolved(loaded, container, guarded(loaded, container, strategies))
+        self._now[container.id] = known
+        return known.targets
+
+
+def guarded(loaded: Loaded, container: Listed, strategies: Strategies) -> tuple[Target, ...]:
+    """The targets of a container, or the one that tells of a defect."""
+    try:
+        return tuple(targets_of(loaded, container, strategies))
+    except Exception as error:  # noqa: BLE001  # Nobody's labels may keep the others from being backed up.
+        logger.opt(exception=error).error("labels of {}: read by a defect of this program", container.name)
+        key, _ = named(container)
+        return (Target(key, "problem", container, problems=(defect(container, "its labels cannot be read", error),)),)
+
+
+def defect(container: Listed, what: str, error: Exception) -> Problem:
+    """The problem of a container at which this program failed."""
+    message = f"{what}, because of a defect of this program: {type(error).__name__}"
+    return Problem("internal-error", f"container {container.name}", message, "Please report it with the log.")
