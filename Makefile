@@ -47,8 +47,8 @@ faults: setup ## Break engine, network and disk on purpose, and write docs/fault
 	@$(RUN) -m pytest -m 'faults or slow' --fault-table docs/faults.md $(ARGS)
 
 .PHONY: bench
-bench: setup ## Measure against docker exec and zstd
-	@$(RUN) -m benchmarks
+bench: setup ## Measure against docker exec and zstd (QUICK=1 only tries the benchmarks, in seconds)
+	@$(RUN) -m benchmarks $(if $(QUICK),--quick)
 
 .PHONY: image
 image: ## Build backup-sidecar:local

@@ -1,6 +1,6 @@
 """`python -m benchmarks [GROUP ...] [--quick]`: measure, print one table, write JSON.
 
-Exits 1 when a figure is not met.
+Exits 1 when a figure is not met; `--quick` tries only whether everything can be measured.
 """
 
 import argparse
@@ -60,7 +60,7 @@ def main() -> int:
     missed = sum(not figure.met for figure in figures)
     passed = time.monotonic() - begun
     out.print(f"{len(figures) - missed} of {len(figures)} figures met, in {passed:.0f} s; written to {RESULTS.name}")
-    return 1 if missed else 0
+    return 1 if missed and not arguments.quick else 0
 
 
 if __name__ == "__main__":

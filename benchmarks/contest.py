@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from benchmarks.figures import REPEATS
 from benchmarks.lab import Failed, Lab
 from config.loading import Loaded, load
 from controller.app.parts import Parts
@@ -112,7 +111,7 @@ class Contest:
     def _parts(self) -> "ContestParts":
         return ContestParts(self._loaded, self._lab.engine, self._target)
 
-    def rounds(self, repeats: int = REPEATS) -> tuple[list[Times], list[Times]]:
+    def rounds(self, repeats: int) -> tuple[list[Times], list[Times]]:
         """Ours and the rival's, alternating, after one round that only warms up."""
         rounds = []
         for count in range(repeats + 1):

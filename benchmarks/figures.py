@@ -8,9 +8,6 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-REPEATS = 5
-"""Samples of each figure whose median counts."""
-
 
 @dataclass(frozen=True, slots=True)
 class Figure:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from statistics import median
 
-from benchmarks.figures import REPEATS, Figure, of_median
+from benchmarks.figures import Figure, of_median
 from benchmarks.lab import Lab, Sizes, wait_for
 from benchmarks.sidecar import Sidecar, serving
 from controller.core.key import Key
@@ -14,7 +14,6 @@ from controller.engine.models import Event
 
 SETTLING = 5.0
 """Seconds after the last answer, until nothing happens any more."""
-WINDOWS = 3
 
 
 def idle(lab: Lab, sizes: Sizes) -> Iterator[Figure]:
@@ -22,7 +21,7 @@ def idle(lab: Lab, sizes: Sizes) -> Iterator[Figure]:
     fleet = lab.sleepers([f"idle-{number}" for number in range(sizes.some)])
     try:
         with serving(lab, targets=sizes.some) as sidecar:
-            used, events = quietest(lab, sidecar, sizes.idle)
+            used, events = quietest(lab, sidecar, sizes)
             resident, most = sidecar.memory()
     finally:
         lab.remove(fleet)
@@ -31,18 +30,18 @@ def idle(lab: Lab, sizes: Sizes) -> Iterator[Figure]:
     yield Figure("idle", f"of one core {what}", 0.5, "%", used * 100, note)
 
 
-def quietest(lab: Lab, sidecar: Sidecar, seconds: float) -> tuple[float, int]:
+def quietest(lab: Lab, sidecar: Sidecar, sizes: Sizes) -> tuple[float, int]:
     """Share of one core and number of events, of the quietest of a few windows.
 
     An event of any container on the engine makes the sidecar look, so that it is idle only while there is none.
     """
     windows: list[tuple[int, float]] = []
-    while len(windows) < WINDOWS and not (windows and min(windows)[0] == 0):
+    while len(windows) < sizes.repeats and not (windows and min(windows)[0] == 0):
         time.sleep(SETTLING)
-        lab.say(f"idle: {seconds:.0f} s")
+        lab.say(f"idle: {sizes.idle:.0f} s")
         with counting(lab) as events:
             before, begun = sidecar.processor_time(), time.monotonic()
-            time.sleep(seconds)
+            time.sleep(sizes.idle)
             used = (sidecar.processor_time() - before) / (time.monotonic() - begun)
         windows.append((len(events), used))
     fewest, used = min(windows)
@@ -65,8 +64,8 @@ def counting(lab: Lab) -> Iterator[list[Event]]:
 def start(lab: Lab, sizes: Sizes) -> Iterator[Figure]:
     """From `docker start` of the sidecar until it is ready, and of a container until it is listed."""
     with serving(lab, targets=0) as sidecar:
-        ready, started = zip(*(readiness(sidecar) for _ in range(REPEATS)), strict=True)
-        listed = [appearance(lab, sidecar, f"new-{number}") for number in range(REPEATS)]
+        ready, started = zip(*(readiness(sidecar) for _ in range(sizes.repeats)), strict=True)
+        listed = [appearance(lab, sidecar, f"new-{number}") for number in range(sizes.repeats)]
     note = f"from before `docker start`, which itself takes {median(started):.2f} s"
     yield of_median("start", "ready: /readyz answers 200", 1.5, ready, note)
     yield of_median("start", "new container is listed", 1.0, listed, "from before `docker start`")
@@ -101,7 +100,7 @@ def fleet(lab: Lab, sizes: Sizes) -> Iterator[Figure]:
     listed, asked = [], 0.0
     try:
         with serving(lab, targets=0) as sidecar:
-            for _ in range(REPEATS):
+            for _ in range(sizes.repeats):
                 sidecar.stop()
                 begun = sidecar.start()
                 wait_for("the list", lambda: sidecar.targets() >= sizes.many, pause=0.05)

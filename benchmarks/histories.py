@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 from zoneinfo import ZoneInfo
 
-from benchmarks.figures import REPEATS, Figure, of_median
+from benchmarks.figures import Figure, of_median
 from benchmarks.lab import Lab, Sizes, wait_for
 from benchmarks.sidecar import Sidecar
 from config.target import Retention
@@ -38,12 +38,12 @@ def retention(lab: Lab, sizes: Sizes) -> Iterator[Figure]:
     reports = [report(number) for number in range(sizes.runs)]
     end = BEGIN + sizes.runs * EVERY
     lab.say(f"retention: a decision about {sizes.runs} runs")
-    samples = [timed(lambda: decided(reports, end)) for _ in range(REPEATS)]
+    samples = [timed(lambda: decided(reports, end)) for _ in range(sizes.repeats)]
     yield of_median("retention", f"decision about {sizes.runs} stored runs", 1.0, samples, "in memory")
     lab.say(f"retention: a catalog of {sizes.runs} runs")
     stored = (one if number % STORED == 0 else gone(one) for number, one in enumerate(reports))
     with remembered(stored) as path, closing(Catalog(path)) as catalog:
-        samples = [timed(lambda: decided(catalog.stored(KEY), end)) for _ in range(REPEATS)]
+        samples = [timed(lambda: decided(catalog.stored(KEY), end)) for _ in range(sizes.repeats)]
     note = f"{sizes.runs // STORED} of them stored"
     yield of_median("retention", f"decision from a catalog of {sizes.runs}", 1.0, samples, note)
 

@@ -43,9 +43,11 @@ class Sizes:
     some: int = 50
     many: int = 200
     """Containers."""
+    repeats: int = 5
+    """Samples of each figure whose median counts."""
 
 
-QUICK = Sizes(scale=2, stream=256 << 20, small=32 << 20, large=512 << 20, idle=10.0, runs=5_000, some=5, many=20)
+QUICK = Sizes(scale=1, stream=32 << 20, small=8 << 20, large=64 << 20, idle=1.0, runs=2_500, some=2, many=4, repeats=1)
 
 
 class Failed(Exception):

@@ -25,7 +25,7 @@ def postgres(lab: Lab, sizes: Sizes) -> Iterator[Figure]:
     docker(*client, "pgbench", "--initialize", "--quiet", f"--scale={sizes.scale}", "bench")
     docker(*client, "psql", "--command=vacuum analyze", "--command=checkpoint", "bench")
     try:
-        own, rival = Contest(lab, Key(project=lab.name, service=group)).rounds()
+        own, rival = Contest(lab, Key(project=lab.name, service=group)).rounds(sizes.repeats)
     finally:
         lab.remove([container])
     size, captured, proved = own[0].size, [one.captured for one in own], [one.proved for one in own]
@@ -38,7 +38,7 @@ def stream(lab: Lab, sizes: Sizes) -> Iterator[Figure]:
     key = Key(project=lab.name, service="random")
     container = random_bytes(lab, sizes, {"stream": f'["cat","{INCOMPRESSIBLE}"]'})
     try:
-        own, rival = Contest(lab, key.model_copy(update={"name": "stream"})).rounds()
+        own, rival = Contest(lab, key.model_copy(update={"name": "stream"})).rounds(sizes.repeats)
     finally:
         lab.remove([container])
     name = f"{sizes.stream >> 20} MiB incompressible, captured"
