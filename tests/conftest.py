@@ -7,10 +7,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from loguru import logger
 
 pytest_plugins = ["tests.kit.fault_table"]
 REPOSITORY = Path(__file__).parents[1]
+# A busy machine breaks no law. `make faults` asks for the long profile.
+for profile, examples in {"loop": 25, "long": 500}.items():
+    settings.register_profile(
+        profile, max_examples=examples, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    )
+settings.load_profile("loop")
 IMAGES = REPOSITORY / ".build" / "images.env"
 
 if IMAGES.is_file():

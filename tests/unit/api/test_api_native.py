@@ -232,7 +232,7 @@ def test_an_artifact_is_sent_as_it_is_stored(api: httpx.Client, run: str) -> Non
     assert (head.content, head.headers["Content-Length"]) == (b"", str(len(CONTENT)))
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(first=some.integers(0, len(CONTENT) + 50), length=some.integers(1, len(CONTENT) + 50))
 def test_any_range_gives_those_bytes(api: httpx.Client, run: str, first: int, length: int) -> None:
     last = first + length - 1
@@ -247,7 +247,7 @@ def test_any_range_gives_those_bytes(api: httpx.Client, run: str, first: int, le
     assert response.content == CONTENT[first : end + 1]
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cuts=some.lists(some.integers(1, len(CONTENT) - 1), unique=True, max_size=5).map(sorted))
 def test_a_download_resumed_at_any_cuts_is_the_whole(api: httpx.Client, run: str, cuts: list[int]) -> None:
     path, found = f"/v1/runs/{run}/artifacts/shop.pgdump.zst", b""

@@ -49,7 +49,7 @@ def test_every_answer_is_one_that_the_document_promises(document: schemathesis.B
     for found in document.get_all_operations():
         operation = found.ok()
 
-        @settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+        @settings(suppress_health_check=list(HealthCheck))
         @given(case=operation.as_strategy())
         def answers(case: schemathesis.Case) -> None:
             # Without any backup, 503 is what is promised there.

@@ -277,16 +277,20 @@ def test_an_answer_may_set_the_interval_within_bounds(
 
 
 def test_stopping_does_not_wait_for_an_orchestrator_that_hangs(ear: Ear, tmp_path: Path) -> None:
+    asked, over = threading.Event(), threading.Event()
+
     def hang(_: int) -> tuple[int, object]:
-        time.sleep(5)
+        asked.set()
+        over.wait(30)
         return (200, {})
 
     ear.answer = hang
     with beating(tmp_path, ear.server_port) as (_, heart):
-        time.sleep(0.3)
+        assert asked.wait(15)
         begun = time.monotonic()
         heart.stop()
-        assert time.monotonic() - begun < 3
+        assert time.monotonic() - begun < 15
+        over.set()
     ear.answer = lambda _: (200, {})
 
 

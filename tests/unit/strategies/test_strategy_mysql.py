@@ -4,7 +4,7 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from strategies.base import Answer, Container, Exec, Facts, Incomplete, Unsuitable
@@ -201,7 +201,6 @@ def test_the_trailer_in_a_row_is_not_the_end():
         check(b"INSERT INTO `t` VALUES ('\\n-- Dump completed');\n")
 
 
-@settings(deadline=None)
 @given(st.integers(-60, 60))
 def test_a_routines_text_is_none_on_either_side_of_two_chunks(shift):
     body = (
@@ -213,7 +212,6 @@ def test_a_routines_text_is_none_on_either_side_of_two_chunks(shift):
         check(content, ("TABLE", "fake", "InnoDB"))
 
 
-@settings(deadline=None)
 @given(st.integers(-200, 60))
 def test_an_object_is_seen_on_either_side_of_two_chunks(shift):
     name = b"t ``1\nn"

@@ -5,7 +5,7 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -44,7 +44,6 @@ def test_the_checksum_is_that_of_redis():
     assert crc.value() == 0xE9C6D914C4B8D9CA
 
 
-@settings(deadline=None)
 @given(st.lists(st.binary(max_size=9000), max_size=4))
 def test_the_checksum_does_not_depend_on_how_the_stream_arrives(parts):
     crc = Crc64()
@@ -61,7 +60,6 @@ def test_the_checksum_holds_beyond_the_64_blocks_that_remain(size):
     assert crc.value() == by_the_table(data)
 
 
-@settings(deadline=None)
 @given(st.integers(0, len(RDB) - 1), st.integers(1, 255))
 def test_one_changed_byte_is_found(place, change):
     damaged = bytearray(RDB)

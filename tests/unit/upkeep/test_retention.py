@@ -4,7 +4,7 @@ from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as some
 
 from config.target import Retention
@@ -226,7 +226,6 @@ def test_a_clock_that_jumped_lets_nothing_go_by_its_age() -> None:
 
 # --- laws
 
-law = settings(deadline=None)
 counts = some.none() | some.integers(1, 5)
 times = some.timedeltas(timedelta(hours=1), timedelta(days=900))
 policies = some.builds(
@@ -265,14 +264,12 @@ def kept(rules: Retention, runs: list[Report], zone: ZoneInfo, *, trusted: bool 
     return [one.run for one in decide(rules, runs, NOW, zone, safety=WEEK, trusted=trusted) if one.stays]
 
 
-@law
 @given(policies, histories, zones)
 def test_the_newest_good_run_never_goes(rules: Retention, runs: list[Report], zone: ZoneInfo) -> None:
     good = sorted((one for one in runs if series_of(one) == "good"), key=lambda one: one.id)
     assert not good or good[-1] in kept(rules, runs, zone)
 
 
-@law
 @given(policies, histories, zones, some.booleans())
 def test_no_run_within_keep_within_of_the_newest_ever_goes(
     rules: Retention, runs: list[Report], zone: ZoneInfo, trusted: bool
@@ -283,7 +280,6 @@ def test_no_run_within_keep_within_of_the_newest_ever_goes(
         assert {one for one in stored if one.time >= begin} <= set(kept(rules, runs, zone, trusted=trusted))
 
 
-@law
 @given(policies, histories, zones)
 def test_what_a_restore_replaced_stays_a_week_and_no_count_keeps_it_longer(
     rules: Retention, runs: list[Report], zone: ZoneInfo
@@ -295,7 +291,6 @@ def test_what_a_restore_replaced_stays_a_week_and_no_count_keeps_it_longer(
         assert all(one.time >= NOW - WEEK for one in saved if one in stayed)
 
 
-@law
 @given(policies, histories, zones)
 def test_what_a_restore_replaced_decides_nothing_about_other_good_runs(
     rules: Retention, runs: list[Report], zone: ZoneInfo
@@ -304,7 +299,6 @@ def test_what_a_restore_replaced_decides_nothing_about_other_good_runs(
     assert [one for one in kept(rules, runs, zone) if one in good] == kept(rules, good, zone)
 
 
-@law
 @given(policies, histories, zones)
 def test_to_decide_again_about_what_stayed_lets_nothing_go(
     rules: Retention, runs: list[Report], zone: ZoneInfo
@@ -313,7 +307,6 @@ def test_to_decide_again_about_what_stayed_lets_nothing_go(
     assert kept(rules, stayed, zone) == stayed
 
 
-@law
 @given(policies, histories, zones, some.randoms())
 def test_the_order_of_the_runs_does_not_matter(
     rules: Retention, runs: list[Report], zone: ZoneInfo, chance: some.DataObject
@@ -323,14 +316,12 @@ def test_the_order_of_the_runs_does_not_matter(
     assert kept(rules, shuffled, zone) == kept(rules, runs, zone)
 
 
-@law
 @given(policies, histories, zones)
 def test_what_is_not_good_decides_nothing_about_what_is(rules: Retention, runs: list[Report], zone: ZoneInfo) -> None:
     alone = kept(rules, [one for one in runs if one.good], zone)
     assert [one for one in kept(rules, runs, zone) if one.good] == alone
 
 
-@law
 @given(policies, histories, zones)
 def test_every_stored_run_has_one_verdict_with_a_reason(rules: Retention, runs: list[Report], zone: ZoneInfo) -> None:
     found = decide(rules, runs, NOW, zone, safety=WEEK, trusted=True)
@@ -338,7 +329,6 @@ def test_every_stored_run_has_one_verdict_with_a_reason(rules: Retention, runs: 
     assert all(bool(one.rules) != bool(one.cause) for one in found)
 
 
-@law
 @given(policies, histories, zones)
 def test_a_clock_that_is_not_trusted_keeps_at_least_as_much(
     rules: Retention, runs: list[Report], zone: ZoneInfo
@@ -346,7 +336,6 @@ def test_a_clock_that_is_not_trusted_keeps_at_least_as_much(
     assert set(kept(rules, runs, zone)) <= set(kept(rules, runs, zone, trusted=False))
 
 
-@law
 @given(policies, histories, zones, some.integers(1, 10**6))
 def test_a_clock_that_was_set_back_lets_nothing_go(
     rules: Retention, runs: list[Report], zone: ZoneInfo, seconds: int
@@ -357,7 +346,6 @@ def test_a_clock_that_was_set_back_lets_nothing_go(
         assert all(one.stays for one in decide(rules, runs, before, zone, safety=WEEK, trusted=True))
 
 
-@law
 @given(histories, zones, some.integers(1, 6))
 def test_each_period_that_counts_keeps_its_newest_run(runs: list[Report], zone: ZoneInfo, count: int) -> None:
     newest: dict[tuple[str, date], Report] = {}

@@ -6,7 +6,7 @@ from itertools import islice, pairwise, takewhile
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as some
 
 from config.target import CommonSettings
@@ -28,7 +28,6 @@ crons = some.one_of(
     clock_times.map(lambda at: f"{at[0]} {at[1]} * * *"),
     some.sampled_from(("*/5 * * * *", "0 * * * *", "*/30 2 * * *", "7 1,2,3 * * *", "0 0 * * 0", "30 2 1 * *")),
 )
-law = settings(deadline=None)
 EVERY_DAY, EVERY_MINUTE = Rule("0 3 * * *", "UTC"), Rule("* * * * *", "UTC")
 
 
@@ -47,14 +46,12 @@ def local(rule: Rule, since: str, count: int) -> list[str]:
 # --- due times
 
 
-@law
 @given(crons, zones, moments)
 def test_due_times_strictly_increase_and_are_later_than_asked(cron: str, zone: str, moment: datetime) -> None:
     found = [moment, *islice(Rule(cron, zone).after(moment), 12)]
     assert all(earlier < later for earlier, later in pairwise(found))
 
 
-@law
 @given(crons, zones, moments, some.timedeltas(timedelta(0), timedelta(hours=3)))
 def test_due_times_do_not_depend_on_when_one_asks(cron: str, zone: str, moment: datetime, wait: timedelta) -> None:
     rule = Rule(cron, zone)
@@ -62,7 +59,6 @@ def test_due_times_do_not_depend_on_when_one_asks(cron: str, zone: str, moment: 
     assert list(islice(rule.after(moment + wait), len(seen_before))) == seen_before
 
 
-@law
 @given(clock_times, zones, some.integers(2021, 2029))
 def test_a_daily_schedule_is_due_exactly_once_on_every_local_day(clock: tuple[int, int], zone: str, year: int) -> None:
     minute, hour = clock
@@ -220,7 +216,6 @@ def test_missed_nights_of_a_rare_schedule_are_found_after_a_year() -> None:
     assert len(decision.missed) == 12
 
 
-@law
 @given(crons, zones, moments, some.lists(some.timedeltas(timedelta(0), timedelta(days=3)), max_size=12))
 def test_whoever_looks_whenever_decides_each_due_time_exactly_once(
     cron: str, zone: str, moment: datetime, pauses: list[timedelta]
