@@ -1,4 +1,4 @@
-"""One Compose project for the whole session: the sidecar, and the targets that take long to start."""
+"""One Compose project for the whole session: the sidecar, and the databases, which start when a test asks for them."""
 
 import secrets
 from collections.abc import Iterator
@@ -100,7 +100,7 @@ def docker_setup(
         patch.setenv("TEST_CONFIG", str(config_folder))
         patch.setenv("TEST_PASSWORD", password)
         patch.setenv("SIDECAR_IMAGE", sidecar_image)
-        yield ["up --detach --wait --quiet-pull"]
+        yield ["up --detach --wait --quiet-pull sidecar web"]
         stage.clear(docker_compose_project_name)
 
 
@@ -116,6 +116,23 @@ def sidecar(docker_services: Services, docker_compose_project_name: str, token: 
     container = f"{docker_compose_project_name}-sidecar-1"
     with closing(Sidecar(container, docker_compose_project_name, address, token)) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def postgres(sidecar: Sidecar, docker_services: Services) -> str:
+    """The shared PostgreSQL; gives its container."""
+    return started(sidecar, docker_services, "postgres")
+
+
+@pytest.fixture(scope="session")
+def mariadb(sidecar: Sidecar, docker_services: Services) -> str:
+    """The shared MariaDB; gives its container."""
+    return started(sidecar, docker_services, "mariadb")
+
+
+def started(sidecar: Sidecar, services: Services, service: str) -> str:
+    services._docker_compose.execute(f"up --detach --wait {service}")
+    return str(sidecar.wait(service)["container"]["name"])
 
 
 @pytest.fixture

@@ -92,7 +92,9 @@ def under_way(sidecar: Sidecar, key: str) -> list[str]:
     return [run["id"] for run in found if not run["finished"]]
 
 
-def test_targets_lists_each_with_its_state_and_names_problems_with_their_remedy(sidecar: Sidecar, app: App) -> None:
+def test_targets_lists_each_with_its_state_and_names_problems_with_their_remedy(
+    sidecar: Sidecar, app: App, postgres: str
+) -> None:
     app.target("wrong", {"strategy": "postgers"})
     sidecar.wait("wrong", "problem")
 
@@ -102,7 +104,7 @@ def test_targets_lists_each_with_its_state_and_names_problems_with_their_remedy(
     assert done.returncode == 0
     rows = [line.split() for line in done.stdout.splitlines()]
     assert rows[0] == ["TARGET", "STRATEGY", "STATE", "CONTAINER", "NEXT"]
-    assert [sidecar.key("postgres"), "postgres", "ready", f"{sidecar.project}-postgres-1"] in rows
+    assert [sidecar.key("postgres"), "postgres", "ready", postgres] in rows
     assert "postgres" in done.stderr
     assert "unknown-strategy" in done.stderr
     assert listed[sidecar.key("wrong")]["problems"][0]["code"] == "unknown-strategy"
@@ -121,9 +123,8 @@ def test_check_is_good_without_problems_and_exits_3_with_one(sidecar: Sidecar, a
     assert states[sidecar.key("wrong")] == "problem"
 
 
+@pytest.mark.usefixtures("mariadb")
 def test_explain_shows_values_their_places_and_what_a_run_would_do(sidecar: Sidecar) -> None:
-    sidecar.wait("mariadb")
-
     done = sidecar.cli("explain", sidecar.key("mariadb"))
 
     assert done.returncode == 0
@@ -135,12 +136,10 @@ def test_explain_shows_values_their_places_and_what_a_run_would_do(sidecar: Side
 
 @pytest.mark.parametrize("command", ["run", "explain"])
 def test_an_unknown_key_exits_1_and_suggests_the_nearest(command: str, sidecar: Sidecar) -> None:
-    sidecar.wait("postgres")
-
-    done = sidecar.cli(command, sidecar.key("postgers"))
+    done = sidecar.cli(command, sidecar.key("wbe"))
 
     assert done.returncode == 1
-    assert f"Did you mean {sidecar.key('postgres')}" in done.stderr
+    assert f"Did you mean {sidecar.key('web')}" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -89,8 +89,9 @@ KINDS = {
         {"MARIADB_ROOT_PASSWORD": ""},
         {"mariadb_socket": "/run/mysqld"},
     ),
+    "command": Kind("", "BUSYBOX", {"commands.backup": "head -c 300000 /dev/zero"}),
 }
-CLIENTS = [pytest.param(kind, id=name) for name, kind in KINDS.items()]
+DATABASES = ("postgres", "mariadb")
 HALF_WAY = '"$REAL" "$@" | head -c 30000; exit'
 INCOMPLETE = pytest.mark.fault(
     25,
@@ -99,7 +100,15 @@ INCOMPLETE = pytest.mark.fault(
 )
 
 
-@pytest.mark.parametrize("kind", CLIENTS)
+@pytest.fixture
+def kind(request: pytest.FixtureRequest) -> Kind:
+    """By its name; the server that it stands beside is there."""
+    if request.param in DATABASES:
+        request.getfixturevalue(request.param)
+    return KINDS[request.param]
+
+
+@pytest.mark.parametrize("kind", ["filesystem", *DATABASES], indirect=True)
 def test_a_client_that_exits_1_half_way_fails_the_run(kind: Kind, sidecar: Sidecar, app: App, password: str) -> None:
     container = kind.target(app, "twin", sidecar, password)
     sidecar.wait("twin")
@@ -111,7 +120,7 @@ def test_a_client_that_exits_1_half_way_fails_the_run(kind: Kind, sidecar: Sidec
 
 
 @INCOMPLETE
-@pytest.mark.parametrize("kind", CLIENTS)
+@pytest.mark.parametrize("kind", ["filesystem", *DATABASES], indirect=True)
 def test_a_client_that_stops_half_way_with_exit_code_0_fails_the_run(
     kind: Kind, sidecar: Sidecar, app: App, password: str
 ) -> None:
@@ -122,8 +131,10 @@ def test_a_client_that_stops_half_way_with_exit_code_0_fails_the_run(
     failed(sidecar, "twin", sidecar.run("twin"), "incomplete-dump")
 
 
-def test_only_what_changes_during_a_dump_is_counted_as_approximate(sidecar: Sidecar, app: App, password: str) -> None:
-    kind = KINDS["postgres"]
+@pytest.mark.parametrize("kind", ["postgres"], indirect=True)
+def test_only_what_changes_during_a_dump_is_counted_as_approximate(
+    kind: Kind, sidecar: Sidecar, app: App, password: str
+) -> None:
     container = kind.target(app, "moving", sidecar, password)
     psql = 'PGPASSWORD="$POSTGRES_PASSWORD" psql --quiet --username=keeper --dbname=bank --command='
     within(container, f'{psql}"create table moved (n int)"')
@@ -148,13 +159,14 @@ def test_only_what_changes_during_a_dump_is_counted_as_approximate(sidecar: Side
         ("mariadb", "mariadb-dump", '"$REAL" "$@" | sed "/^CREATE TABLE .audit/d"; exit 0', "audit"),
     ],
     ids=["globals without trailer", "mysql without trailer", "mysql without a table"],
+    indirect=["kind"],
 )
 def test_a_client_that_leaves_something_out_with_exit_code_0_fails_the_run(
-    kind: str, client: str, script: str, told: str, sidecar: Sidecar, app: App, password: str
+    kind: Kind, client: str, script: str, told: str, sidecar: Sidecar, app: App, password: str
 ) -> None:
-    container = KINDS[kind].target(app, "twin", sidecar, password)
+    container = kind.target(app, "twin", sidecar, password)
     sidecar.wait("twin")
-    replace(KINDS[kind], client=client).replace_client(container, script)
+    replace(kind, client=client).replace_client(container, script)
 
     failure = failed(sidecar, "twin", sidecar.run("twin"), "incomplete-dump")
 
@@ -172,7 +184,7 @@ def test_a_users_command_that_fails_but_exits_0_is_sealed_and_never_full(sidecar
 
 
 @pytest.mark.fault(1, "target killed after at least 1 MiB", "fails `target-died` within 5 s, with exit code and state")
-@pytest.mark.parametrize("kind", CLIENTS)
+@pytest.mark.parametrize("kind", ["filesystem", *DATABASES], indirect=True)
 def test_a_container_that_is_killed_in_the_middle_fails_the_run(
     kind: Kind, sidecar: Sidecar, app: App, password: str
 ) -> None:
@@ -189,7 +201,7 @@ def test_a_container_that_is_killed_in_the_middle_fails_the_run(
     eventually(lambda: sidecar.states()["twin"] == "absent")
 
 
-@pytest.mark.parametrize("kind", [CLIENTS[1], CLIENTS[2]])
+@pytest.mark.parametrize("kind", DATABASES, indirect=True)
 def test_a_wrong_password_is_known_when_the_container_starts_and_fails_the_run(
     kind: Kind, sidecar: Sidecar, app: App
 ) -> None:
@@ -203,7 +215,7 @@ def test_a_wrong_password_is_known_when_the_container_starts_and_fails_the_run(
     assert "never shown" not in str(found) + str(failure) + sidecar.log()
 
 
-@pytest.mark.parametrize("strategy", ["postgres", "mariadb"])
+@pytest.mark.parametrize("strategy", DATABASES)
 def test_a_missing_client_is_known_when_the_container_starts_and_fails_the_run(
     strategy: str, sidecar: Sidecar, app: App
 ) -> None:
@@ -276,9 +288,7 @@ def behind_a_liar(
             yield behind, app
 
 
-@pytest.mark.parametrize(
-    "kind", [*CLIENTS, pytest.param(Kind("", "BUSYBOX", {"commands.backup": "head -c 300000 /dev/zero"}), id="command")]
-)
+@pytest.mark.parametrize("kind", KINDS, indirect=True)
 def test_a_cut_connection_fails_the_run_though_the_exit_code_reads_0(
     kind: Kind, behind_a_liar: tuple[Sidecar, App], sidecar: Sidecar, password: str
 ) -> None:

@@ -18,8 +18,8 @@ from tests.e2e.test_strategies import (
     by_the_engine,
     exact,
     listed,
-    mariadb,
     psql,
+    query,
     seen_in_mariadb,
     seen_in_postgres,
     tree,
@@ -413,9 +413,9 @@ def test_a_destroyed_mariadb_comes_back_with_users_and_grants_and_every_twin_is_
     sidecar: Sidecar, app: App
 ) -> None:
     first = server(app, initially=True)
-    mariadb(first, USERS, PASSWORD)
+    query(first, USERS, PASSWORD)
     before = seen_in_mariadb(first, PASSWORD)
-    grants = mariadb(
+    grants = query(
         first, "SHOW GRANTS FOR `app``'x`@`%`; SHOW CREATE USER `app``'x`@`%`; SHOW GRANTS FOR keepers", PASSWORD
     )
     run = sidecar.backup("maria")
@@ -433,20 +433,20 @@ def test_a_destroyed_mariadb_comes_back_with_users_and_grants_and_every_twin_is_
     report = succeeded(sidecar, "maria")
 
     assert seen_in_mariadb(fresh, PASSWORD) == before
-    again = mariadb(
+    again = query(
         fresh, "SHOW GRANTS FOR `app``'x`@`%`; SHOW CREATE USER `app``'x`@`%`; SHOW GRANTS FOR keepers", PASSWORD
     )
     assert again == grants
     assert report["compared"] == sum(map(len, counts.values()))
 
     # A destination that is not empty.
-    mariadb(fresh, "DELETE FROM shop.item WHERE id > 10; CREATE TABLE shop.later (x INT)", PASSWORD)
+    query(fresh, "DELETE FROM shop.item WHERE id > 10; CREATE TABLE shop.later (x INT)", PASSWORD)
     changed = seen_in_mariadb(fresh, PASSWORD)
     assert "later" in refused(sidecar, "maria")
     assert seen_in_mariadb(fresh, PASSWORD) == changed
     replaced = succeeded(sidecar, "maria", "--replace", "--run", run["id"])
     assert seen_in_mariadb(fresh, PASSWORD) == before
-    assert mariadb(fresh, "SHOW TABLES IN shop LIKE 'later'", PASSWORD) == ""
+    assert query(fresh, "SHOW TABLES IN shop LIKE 'later'", PASSWORD) == ""
     succeeded(sidecar, "maria", "--replace", "--run", replaced["safety"])
     assert seen_in_mariadb(fresh, PASSWORD) == changed
 
@@ -454,15 +454,15 @@ def test_a_destroyed_mariadb_comes_back_with_users_and_grants_and_every_twin_is_
     stored = Stored(sidecar, run)
     plain = execute("docker", "exec", sidecar.container, "cat", f"{stored.folder}/shop.sql.zst").stdout
     whole = execute("zstd", "-dc", input=plain).stdout
-    mariadb(fresh, "DROP DATABASE shop; DROP DATABASE `odd name``1`", PASSWORD)
+    query(fresh, "DROP DATABASE shop; DROP DATABASE `odd name``1`", PASSWORD)
     stored.replace("shop.sql.zst", whole.replace(b"INSERT INTO `item`", b"INSERT INTO `itme`", 1))
     broken = failed(sidecar, "maria", "command-failed", "--run", run["id"])
     assert "itme" in broken["failure"]["message"]
-    assert mariadb(fresh, "SHOW TABLES IN shop", PASSWORD) == ""
+    assert query(fresh, "SHOW TABLES IN shop", PASSWORD) == ""
     stored.replace("shop.sql.zst", partly)
     missing = failed(sidecar, "maria", "counts-differ", "--run", run["id"])
     assert "shop.sql.zst: rows of audit: none, 3 were counted" in missing["failure"]["message"]
-    assert mariadb(fresh, "SHOW TABLES IN shop", PASSWORD) == ""
+    assert query(fresh, "SHOW TABLES IN shop", PASSWORD) == ""
 
 
 # --- commands, the lock, the end --------------------------------------------------------------------------------------

@@ -177,9 +177,9 @@ def seen_in_postgres(container: str, password: str) -> dict[str, str]:
 
 
 def test_postgres_comes_back_with_every_database_role_row_and_right(
-    sidecar: Sidecar, app: App, password: str, tmp_path: Path
+    sidecar: Sidecar, app: App, postgres: str, password: str, tmp_path: Path
 ) -> None:
-    before = seen_in_postgres(f"{sidecar.project}-postgres-1", password)
+    before = seen_in_postgres(postgres, password)
     report = sidecar.backup("postgres")
     folder = sidecar.fetch(report, tmp_path)
     names = [facts["name"] for facts in report["artifacts"]]
@@ -206,7 +206,7 @@ def test_postgres_comes_back_with_every_database_role_row_and_right(
 # --- MariaDB --------------------------------------------------------------------------------------------------------
 
 
-def mariadb(container: str, sql: str, password: str) -> str:
+def query(container: str, sql: str, password: str) -> str:
     client = ("exec", "--env", f"MYSQL_PWD={password}", container, "mariadb", "--default-character-set=utf8mb4")
     return docker(*client, "--batch", "--skip-column-names", f"--execute={sql}")
 
@@ -235,14 +235,14 @@ SEEN_IN_MARIADB = {
 
 def seen_in_mariadb(container: str, password: str) -> dict[str, str]:
     groups = "SET SESSION group_concat_max_len = 1 << 24; "
-    return {what: mariadb(container, groups + sql, password) for what, sql in SEEN_IN_MARIADB.items()}
+    return {what: query(container, groups + sql, password) for what, sql in SEEN_IN_MARIADB.items()}
 
 
 def test_mariadb_comes_back_with_rows_blobs_routines_events_triggers_views_and_users(
-    sidecar: Sidecar, app: App, password: str, tmp_path: Path
+    sidecar: Sidecar, app: App, mariadb: str, password: str, tmp_path: Path
 ) -> None:
-    mariadb(f"{sidecar.project}-mariadb-1", "CREATE OR REPLACE USER cashier IDENTIFIED BY 'one'", password)
-    before = seen_in_mariadb(f"{sidecar.project}-mariadb-1", password)
+    query(mariadb, "CREATE OR REPLACE USER cashier IDENTIFIED BY 'one'", password)
+    before = seen_in_mariadb(mariadb, password)
     report = sidecar.backup("mariadb")
     folder = sidecar.fetch(report, tmp_path)
     assert report["proof"] == "full"
@@ -259,12 +259,12 @@ def test_mariadb_comes_back_with_rows_blobs_routines_events_triggers_views_and_u
         restored(folder, artifact(folder, facts["name"]), fresh)
 
     after = seen_in_mariadb(fresh, "another one")
-    assert mariadb(fresh, "SELECT user FROM mysql.user WHERE user = 'cashier'", "another one") == "cashier"
+    assert query(fresh, "SELECT user FROM mysql.user WHERE user = 'cashier'", "another one") == "cashier"
     assert after["items"].startswith("4001\t")
     assert after["every byte"] == "000A0D1A225C27FF00"
     assert after == before
-    mariadb(fresh, "CALL shop.reprice(1.5)", "another one")
-    assert "changed; by a trigger" in mariadb(fresh, "SELECT what FROM shop.audit WHERE item = 3", "another one")
+    query(fresh, "CALL shop.reprice(1.5)", "another one")
+    assert "changed; by a trigger" in query(fresh, "SELECT what FROM shop.audit WHERE item = 3", "another one")
 
 
 # --- commands -------------------------------------------------------------------------------------------------------
