@@ -1,8 +1,11 @@
 .DEFAULT_GOAL := help
 SHELL := bash
 PYTHON := .venv/bin/python
-# With the base images that setup found or made.
-RUN := set -a; . .build/images.env; $(PYTHON)
+# The tests wait more than they work; an idle worker takes from the one that has most left.
+PYTEST = $(PYTHON) -m pytest --dist worksteal --numprocesses
+# The base images that setup found or made.
+IMAGES := set -a; . .build/images.env;
+RUN = $(IMAGES) $(PYTHON)
 export BREAK
 
 .PHONY: help
@@ -22,7 +25,15 @@ demo-down: ## Remove everything that the demo made
 	@$(RUN) scripts/demo.py --down
 
 .PHONY: test
-test: setup lint types unit e2e ## Everything that CI runs
+test: setup check e2e ## Everything that CI runs
+
+.PHONY: check
+check: ## Style, types and unit tests, side by side
+	@$(MAKE) --jobs --output-sync --no-print-directory lint types unit
+
+.PHONY: matrix
+matrix: setup ## Unit tests on the oldest and the newest Python that is supported
+	@scripts/matrix $(or $(VERSIONS),3.11 3.13)
 
 .PHONY: lint
 lint: ## Style, formatting and the directions between the parts
@@ -36,14 +47,15 @@ types: ## mypy, strict
 
 .PHONY: unit
 unit: ## Tests without an engine
-	$(PYTHON) -m pytest -m 'not e2e and not slow' $(ARGS)
+	@$(PYTEST) 3 -m 'not e2e and not slow' $(ARGS)
 
 .PHONY: e2e
 e2e: ## Tests on the real engine
-	@$(RUN) -m pytest -m 'e2e and not slow' $(ARGS)
+	@$(IMAGES) $(PYTEST) 4 -m 'e2e and not slow' $(ARGS)
 
 .PHONY: faults
 faults: setup ## Break engine, network and disk on purpose, and write docs/faults.md
+	@$(PYTEST) 2 -m hypothesis --hypothesis-profile long
 	@$(RUN) -m pytest -m 'faults or slow' --fault-table docs/faults.md $(ARGS)
 
 .PHONY: bench
