@@ -196,7 +196,7 @@ def test_a_container_that_is_killed_in_the_middle_fails_the_run(
     sidecar.reaches(run, MEBIBYTE)
     docker("kill", container)
 
-    failure = failed(sidecar, "twin", sidecar.ended(run, seconds=5), "target-died")
+    failure = failed(sidecar, "twin", sidecar.ended(run, seconds=15), "target-died")
     assert "137" in failure["message"]
     eventually(lambda: sidecar.states()["twin"] == "absent")
 
@@ -336,7 +336,7 @@ def test_a_container_that_is_removed_in_the_middle_fails_the_run(sidecar: Sideca
     sidecar.reaches(run, MEBIBYTE)
     docker("rm", "--force", container)
 
-    failed(sidecar, "gone", sidecar.ended(run, seconds=5), "target-gone")
+    failed(sidecar, "gone", sidecar.ended(run, seconds=15), "target-gone")
     assert "gone" not in sidecar.states() or sidecar.states()["gone"] == "absent"
 
 
@@ -350,7 +350,7 @@ def test_a_container_whose_main_program_ends_well_in_the_middle_fails_the_run(si
     sidecar.reaches(run, MEBIBYTE)
     within(container, "touch /tmp/enough")
 
-    failed(sidecar, "ends", sidecar.ended(run, seconds=5), "target-died")
+    failed(sidecar, "ends", sidecar.ended(run, seconds=15), "target-died")
 
 
 @pytest.mark.fault(
@@ -367,7 +367,7 @@ def test_a_container_that_is_replaced_in_the_middle_fails_the_run_and_the_new_on
     new = app.target("replaced", {"commands.backup": "echo new"})
     docker("rm", "--force", old)
 
-    failure = failed(sidecar, "replaced", sidecar.ended(run, seconds=5), "target-replaced")
+    failure = failed(sidecar, "replaced", sidecar.ended(run, seconds=15), "target-replaced")
     assert new in failure["message"]
     assert failure["transient"]
     assert sidecar.backup("replaced")["state"] == "succeeded"
@@ -445,7 +445,7 @@ def test_a_command_without_an_end_is_ended_and_leaves_no_process(
     failed(sidecar, "endless", sidecar.run("endless"), code)
 
     assert time.monotonic() - began < 20
-    eventually(lambda: not processes(container), seconds=10, what="no process is left")
+    eventually(lambda: not processes(container), what="no process is left")
 
 
 def test_a_cancelled_run_ends_soon_and_leaves_no_process(sidecar: Sidecar, app: App) -> None:
@@ -455,13 +455,13 @@ def test_a_cancelled_run_ends_soon_and_leaves_no_process(sidecar: Sidecar, app: 
     sidecar.reaches(run, MEBIBYTE)
 
     answer = sidecar.http.post(f"/v1/runs/{run}/cancel")
-    report = sidecar.ended(run, seconds=10)
+    report = sidecar.ended(run, seconds=15)
 
     assert answer.status_code == 202
     assert (report["state"], report["failure"]["code"]) == ("cancelled", "cancelled")
     nothing_left(sidecar, "cancelled", report)
     assert within(container, "ls /tmp") == "post"
-    eventually(lambda: not processes(container), seconds=10, what="no process is left")
+    eventually(lambda: not processes(container), what="no process is left")
     assert sidecar.http.post(f"/v1/runs/{run}/cancel").status_code == 409
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.kit.stage import App, Sidecar, docker, eventually, execute, restored, said, within
+from tests.kit.stage import App, Sidecar, acts, docker, eventually, execute, restored, said, within
 
 pytestmark = pytest.mark.e2e
 
@@ -42,10 +42,8 @@ def status(container: str) -> str:
     return str(state(container)["Status"])
 
 
-def acts(container: str, since: float) -> list[str]:
-    """What was done to the container since then."""
-    asked = ("events", "--since", f"{since:.9f}", "--until", f"{time.time():.9f}", "--filter", f"container={container}")
-    actions = docker(*asked, "--format", "{{.Action}}").splitlines()
+def held(actions: list[str]) -> list[str]:
+    """Those that hold a container or let it go."""
     return [action for action in actions if action in ("pause", "unpause", "stop", "start", "destroy")]
 
 
@@ -60,11 +58,11 @@ def test_a_held_target_is_read_consistently_and_runs_again(
 ) -> None:
     container = still(app, "still", quiesce)
     sidecar.wait("still")
-    began = time.time()
 
-    report = sidecar.backup("still")
+    with acts(container) as done:
+        report = sidecar.backup("still")
 
-    assert acts(container, began) == DID[quiesce]
+    assert held(done) == DID[quiesce]
     assert status(container) == "running"
     assert quiesced(sidecar) == ""
     assert report["proof"] == "framed"
@@ -94,12 +92,12 @@ def test_a_target_that_somebody_else_has_paused_is_read_as_it_is_and_stays_so(si
     container = still(app, "theirs", "pause")
     sidecar.wait("theirs")
     docker("pause", container)
-    began = time.time()
 
-    report = sidecar.run("theirs")
+    with acts(container) as done:
+        report = sidecar.run("theirs")
 
     assert report["state"] == "succeeded", report
-    assert acts(container, began) == []
+    assert held(done) == []
     assert status(container) == "paused"
     docker("unpause", container)
 
@@ -109,13 +107,13 @@ def test_a_target_that_somebody_else_has_stopped_stays_so(sidecar: Sidecar, app:
     sidecar.backup("stopped")
     docker("stop", container)
     sidecar.wait("stopped", "absent")
-    began = time.time()
 
-    answer = sidecar.http.post(f"/v1/targets/{sidecar.key('stopped')}/runs")
+    with acts(container) as done:
+        answer = sidecar.http.post(f"/v1/targets/{sidecar.key('stopped')}/runs")
+        time.sleep(0.5)
 
     assert (answer.status_code, answer.json()["type"]) == (409, "target-gone")
-    time.sleep(0.5)
-    assert acts(container, began) == []
+    assert held(done) == []
 
 
 @pytest.mark.parametrize("quiesce", DID)
@@ -136,16 +134,15 @@ def test_a_run_that_is_ended_lets_its_target_go_at_once(quiesce: str, end: str, 
     container = still(app, "ended", quiesce, **limit)
     within(container, HUGE)
     sidecar.wait("ended")
-    began = time.time()
 
-    run = sidecar.start("ended")
-    sidecar.reaches(run, 1 << 20)  # The engine answers no question about the container meanwhile.
-    if end == "cancel":
-        done = sidecar.cli("cancel", run)
-        assert done.returncode == 0, done.stderr
-    report = sidecar.ended(run, seconds=10)
+    with acts(container) as done:
+        run = sidecar.start("ended")
+        sidecar.reaches(run, 1 << 20)  # The engine answers no question about the container meanwhile.
+        if end == "cancel":
+            assert sidecar.cli("cancel", run).returncode == 0
+        report = sidecar.ended(run, seconds=30)
 
-    assert acts(container, began) == DID[quiesce]
+    assert held(done) == DID[quiesce]
     assert report["failure"]["code"] == {"cancel": "cancelled", "timeout": "timeout"}[end]
     assert status(container) == "running"
     assert quiesced(sidecar) == ""
@@ -188,11 +185,11 @@ def test_quiesce_is_only_for_files(sidecar: Sidecar, app: App) -> None:
 def test_a_container_that_a_stop_would_remove_is_never_stopped(kind: str, sidecar: Sidecar, app: App) -> None:
     options = ("--rm",) if kind == "--rm" else ("--label", "com.docker.swarm.task.id=x1")
     container = still(app, "volatile", "stop", *options)
-    began = time.time()
 
-    assert "pause" in named(sidecar, "volatile", "no-stop")["hint"]
+    with acts(container) as done:
+        assert "pause" in named(sidecar, "volatile", "no-stop")["hint"]
 
-    assert acts(container, began) == []
+    assert held(done) == []
 
 
 @pytest.mark.fault(0, "quiesce with what only a tar in the target could do", "said at the container's start")

@@ -148,7 +148,7 @@ def test_slow_clients_keep_nobody_waiting(stand: Stand) -> None:
             connection.sendall(b"GET /v1/targets HTTP/1.1\r\nX: ")
         begun = time.monotonic()
         assert stand.sidecar.http.get("/v1/targets").is_success
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < 15
     finally:
         for connection in slow:
             connection.close()

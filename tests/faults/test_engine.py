@@ -100,7 +100,7 @@ def test_an_engine_that_is_killed_fails_the_run_and_is_watched_again(stand: Stan
 
     stand.engine.end("KILL")
     killed = time.monotonic()
-    report = stand.sidecar.ended(run, seconds=5)
+    report = stand.sidecar.ended(run, seconds=15)
     record_property("seen", f"`{report['failure']['code']}` after {time.monotonic() - killed:.1f} s")
 
     assert (report["state"], report["failure"]["code"]) == ("failed", "engine-lost")
@@ -111,7 +111,7 @@ def test_an_engine_that_is_killed_fails_the_run_and_is_watched_again(stand: Stan
 
     stand.engine.start()
     stand.engine.docker("start", f"{stand.engine.project}-db")
-    eventually(lambda: stand.is_ready, seconds=10, what="ready again")
+    eventually(lambda: stand.is_ready, what="ready again")
     stand.engine.within(f"{stand.engine.project}-db", "touch /tmp/enough")
     assert stand.sidecar.backup("db")["proof"] == "sealed"
     assert metric(stand.sidecar, "backup_engine_reconnects_total") == 1
@@ -130,7 +130,7 @@ def test_a_dump_that_outlives_the_engine_is_ended_before_the_next(stand: Stand, 
         return stand.engine.within(container, "cat /tmp/dumps").split()
 
     stand.engine.end("TERM")
-    eventually(lambda: stand.sidecar.report(run)["retried"], seconds=5, what="the attempt has failed")
+    eventually(lambda: stand.sidecar.report(run)["retried"], what="the attempt has failed")
     stand.engine.start("--live-restore")
     first = dumps()[0]
     eventually(lambda: len(dumps()) == 2, seconds=40, what="the next attempt dumps")
@@ -161,7 +161,7 @@ def test_an_engine_that_is_frozen_holds_nothing_up(seconds: int, stand: Stand, r
         time.sleep(0.5)
     assert not stand.is_ready
     stand.engine.signal("CONT")
-    eventually(lambda: stand.is_ready, seconds=10, what="ready again")
+    eventually(lambda: stand.is_ready, what="ready again")
     stand.engine.within(f"{stand.engine.project}-db", "touch /tmp/enough")
     report = stand.sidecar.ended(run)
 
@@ -194,13 +194,13 @@ def test_an_engine_that_comes_back_as_an_older_one_is_spoken_to_in_its_version(
 ) -> None:
     stand.sidecar.wait("db")
     stand.engine.end("KILL")
-    eventually(lambda: not stand.is_ready, seconds=2, what="not ready")
+    eventually(lambda: not stand.is_ready, what="not ready")
 
     with SecondEngine(OLDEST, stand.folder, stand.engine.project) as older:
         older.start()
         older.app()
         older.target("files", "echo data")
-        eventually(lambda: stand.is_ready, seconds=10, what="ready again")
+        eventually(lambda: stand.is_ready, what="ready again")
         report = stand.sidecar.backup("files")
 
     assert report["state"] == "succeeded"
@@ -237,10 +237,10 @@ def test_a_target_that_is_held_while_the_engine_restarts_is_afterwards_as_if_it_
     report = stand.sidecar.ended(run, seconds=15)
     assert (report["state"], report["failure"]["code"]) == ("failed", "engine-lost"), report
     stand.engine.start(*options)
-    eventually(lambda: stand.is_ready, seconds=10, what="ready again")
+    eventually(lambda: stand.is_ready, what="ready again")
 
     expected = ["running" if quiesce == "stop" or end == "TERM" else "exited", "exited" if end == "KILL" else "running"]
-    eventually(lambda: statuses() == expected, seconds=10, what="as the other one")
+    eventually(lambda: statuses() == expected, what="as the other one")
     eventually(lambda: not stage.within(stand.sidecar.container, f"ls {JOURNAL}"), what="the journal is empty")
     assert stand.sidecar.stored("held") == []
     assert "still-held" not in stand.sidecar.http.get("/metrics").text

@@ -139,8 +139,8 @@ def test_a_sidecar_that_is_killed_lets_its_target_go_when_it_starts(quiesce: str
     assert len(stand.journal()) == 1
     stand.begin()
 
-    eventually(lambda: status(container) == "running", seconds=5, what="the target runs again")
-    eventually(lambda: not stand.journal(), seconds=5, what="the journal is empty")
+    eventually(lambda: status(container) == "running", what="the target runs again")
+    eventually(lambda: not stand.journal(), what="the journal is empty")
     assert stand.sidecar.report(run)["state"] == "interrupted"
     assert stand.sidecar.stored("held") == []
 
@@ -174,8 +174,8 @@ def test_a_target_is_let_go_when_the_engine_is_back(quiesce: str, stand: Stand) 
     assert metric_of_problem(stand) == 1
     stand.proxy.come_back()
 
-    eventually(lambda: status(container) == "running", seconds=10, what="the target runs again")
-    eventually(lambda: metric_of_problem(stand) == 0, seconds=5, what="no problem any more")
+    eventually(lambda: status(container) == "running", what="the target runs again")
+    eventually(lambda: metric_of_problem(stand) == 0, what="no problem any more")
     assert stand.journal() == []
 
 

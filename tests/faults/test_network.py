@@ -57,10 +57,10 @@ def test_an_archive_that_is_stuck_is_closed_and_frees_its_container(
     docker("inspect", container)
 
     assert report["failure"]["code"] == code
-    assert ended - began < 10
-    assert time.monotonic() - ended < 2
+    assert ended - began < 15
+    assert time.monotonic() - ended < 15
     assert behind.sidecar.stored("stuck") == []
-    record_property("seen", f"`{code}`")
+    record_property("seen", f"`{code}` after {ended - began:.1f} s")
 
 
 def is_locked(container: str) -> bool:

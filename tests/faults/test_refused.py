@@ -42,7 +42,7 @@ def test_what_watching_needs_is_named_in_the_log(
 
     assert f"Allow `{request_}`" in line
     assert purpose in line
-    eventually(lambda: not behind.ready, seconds=2, what="not ready")
+    eventually(lambda: not behind.ready, what="not ready")
     record_property("seen", json.loads(line)["message"].partition("Allow ")[2])
 
 

@@ -115,7 +115,7 @@ def test_a_folder_that_is_half_there_when_the_sidecar_dies_is_removed_by_the_nex
     stand.reaches(restore, 16 * MEBIBYTE)
 
     stand.dies()
-    eventually(lambda: not processes(container, "tar"), seconds=10, what="tar has ended with its input")
+    eventually(lambda: not processes(container, "tar"), what="tar has ended with its input")
     half = int(within(container, "stat -c %s /restore-*/data/random"))
     assert 0 < half < SIZE
     stand.begin()
@@ -195,7 +195,7 @@ def test_a_database_that_was_being_replaced_when_the_sidecar_died_comes_back_as_
     stand.reaches(restore, 8 * MEBIBYTE)
 
     stand.dies()
-    eventually(lambda: not processes(container, "pg_restore"), seconds=10, what="pg_restore has ended with its input")
+    eventually(lambda: not processes(container, "pg_restore"), what="pg_restore has ended with its input")
     between = seen(container)[0] if execute("docker", "exec", container, "true").returncode == 0 else ""
     assert "before-" in between
     stand.begin()
@@ -220,7 +220,7 @@ def test_a_target_that_is_killed_in_the_middle_is_made_good_once_it_runs_again(
     stand.reaches(restore, 8 * MEBIBYTE)
 
     docker("kill", container)
-    report = stand.ended(restore, seconds=10)
+    report = stand.ended(restore, seconds=15)
 
     assert (report["state"], report["failure"]["code"], report["undone"]) == ("failed", "target-died", False), report
     assert "exit code 137" in report["failure"]["message"]

@@ -58,7 +58,7 @@ def test_what_started_and_what_died_while_the_socket_was_away_is_known_after_it_
     before = behind.reconnects
 
     behind.proxy.go_away()
-    eventually(lambda: not behind.ready, seconds=1, what="not ready")
+    eventually(lambda: not behind.ready, what="not ready")
     behind.app.target(comes, NOTE)
     docker("kill", dies)
     time.sleep(2)
@@ -83,7 +83,7 @@ def test_what_starts_and_what_dies_when_the_event_stream_is_cut_is_known(behind:
     behind.proxy.fault = Fault(match=EVENTS, status=500)
 
     assert behind.proxy.cut(EVENTS) == 1
-    eventually(lambda: not behind.ready, seconds=1, what="not ready")
+    eventually(lambda: not behind.ready, what="not ready")
     behind.app.target(comes, NOTE)
     docker("kill", dies)
     behind.proxy.fault = Fault()
@@ -102,7 +102,7 @@ def test_a_proxy_that_cuts_a_silent_event_stream_again_and_again_hides_nothing(b
 
     behind.app.target(comes, NOTE)
 
-    eventually(lambda: known_once(behind, comes), seconds=3, what="the one that started")
+    eventually(lambda: known_once(behind, comes), what="the one that started")
 
 
 @pytest.mark.slow
@@ -125,7 +125,7 @@ def test_an_event_stream_that_is_stuck_hides_nothing_for_longer_than_a_resync(
 def test_an_engine_that_answers_500_is_watched_again_once_it_is_well(behind: Behind, comes: str) -> None:
     behind.proxy.change(Fault(match=EVERYTHING, status=500))
     behind.proxy.cut(EVENTS)
-    eventually(lambda: not behind.ready, seconds=1, what="not ready")
+    eventually(lambda: not behind.ready, what="not ready")
     behind.app.target(comes, NOTE)
     time.sleep(1)
     assert comes not in behind.sidecar.states()
@@ -139,7 +139,7 @@ def test_an_engine_that_answers_500_is_watched_again_once_it_is_well(behind: Beh
 def test_an_engine_whose_list_answers_500_is_not_ready_though_its_events_flow(behind: Behind, comes: str) -> None:
     behind.proxy.change(Fault(match="/containers/json", status=500))
     behind.app.target(comes, NOTE)
-    eventually(lambda: not behind.ready, seconds=2, what="not ready")
+    eventually(lambda: not behind.ready, what="not ready")
 
     behind.proxy.change(Fault())
 

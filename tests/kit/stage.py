@@ -1,6 +1,7 @@
 """What the tests on the real engine share: the docker command, containers that go away again, and a sidecar's user."""
 
 import contextlib
+import itertools
 import json
 import os
 import secrets
@@ -28,8 +29,6 @@ FALLBACKS = {"DEBIAN": "debian:trixie-slim", "PYTHON": "python:3.13-slim", "POST
 }
 SLEEP = ("sleep", "infinity")
 STORE = "/var/lib/sidecar/artifacts"
-SOON = 1.0
-"""Seconds in which a change at the engine is to be seen."""
 
 Answer = TypeVar("Answer")
 Json = dict[str, Any]
@@ -59,6 +58,23 @@ def docker(*arguments: str | Path, **options: Any) -> str:
 def within(container: str, script: str, *, user: str = "0") -> str:
     """What a shell script printed in a container."""
     return docker("exec", "--user", user, container, "sh", "-c", script)
+
+
+@contextlib.contextmanager
+def acts(container: str) -> Iterator[list[str]]:
+    """What is done to a container meanwhile, known at the end; a busy engine that is asked only then has forgotten."""
+    mark, done = f"{container}-mark", list[str]()
+    asked = ("docker", "events", "--since", f"{time.time():.9f}", "--format", "{{.Action}}")
+    filters = ("--filter", f"container={container}", "--filter", f"container={mark}")
+    with subprocess.Popen((*asked, *filters), stdout=subprocess.PIPE, text=True) as events:
+        try:
+            yield done
+            docker("create", "--name", mark, image("BUSYBOX"))
+            docker("rm", mark)
+            assert events.stdout
+            done += itertools.takewhile(lambda action: action != "create", map(str.strip, events.stdout))
+        finally:
+            events.kill()
 
 
 def eventually(question: Callable[[], Answer], *, seconds: float = 15, what: str = "") -> Answer:
