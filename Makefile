@@ -32,7 +32,7 @@ check: ## Style, types and unit tests, side by side
 	@$(MAKE) --jobs --output-sync --no-print-directory lint types unit
 
 .PHONY: matrix
-matrix: setup ## Unit tests on the oldest and the newest Python that is supported
+matrix: ## Unit tests on the oldest and the newest Python that is supported
 	@scripts/matrix $(or $(VERSIONS),3.11 3.13)
 
 .PHONY: lint

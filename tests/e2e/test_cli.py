@@ -204,5 +204,5 @@ def test_a_lost_catalog_is_made_anew_while_the_sidecar_is_stopped(
         docker("start", own.container)
 
         assert "entered 1 runs from their manifests" in told
-        eventually(lambda: own.cli("runs").returncode == 0, what="it serves again")
+        eventually(lambda: own.cli("runs").returncode == 0, seconds=60, what="it serves again")
         assert json.loads(own.cli("runs", "--json").stdout) == before

@@ -237,7 +237,7 @@ def test_the_sidecar_is_idle_when_nothing_happens(sidecar: Sidecar) -> None:
     eventually(lambda: set(sidecar.states().values()) <= {"ready", "absent"}, what="all is quiet")
     used = cpu_seconds(sidecar)
     time.sleep(2)
-    assert cpu_seconds(sidecar) - used < 0.1
+    assert cpu_seconds(sidecar) - used < 0.5
 
 
 def cpu_seconds(sidecar: Sidecar) -> float:

@@ -270,7 +270,7 @@ def test_a_throwaway_container_is_like_its_target_without_any_of_its_reach(allow
     sidecar.backup("like")
 
     drill = sidecar.http.post(f"/v1/targets/{sidecar.key('like')}/drills").json()
-    (container,) = eventually(lambda: throwaways(drill["id"]), seconds=30, what="a throw-away container")
+    (container,) = eventually(lambda: throwaways(drill["id"]), seconds=60, what="a throw-away container")
     eventually(lambda: execute("docker", "exec", container, "test", "-e", "/tmp/reached").returncode == 0, seconds=60)
     found = json.loads(docker("inspect", container))[0]
     listed = sidecar.targets()
@@ -335,15 +335,15 @@ def test_a_sidecar_that_was_killed_in_the_middle_removes_its_container_at_the_ne
     other = docker("run", "--detach", *others, stage.image("BUSYBOX"), "sleep", "infinity")
     try:
         drill = sidecar.http.post(f"/v1/targets/{sidecar.key('killed')}/drills").json()["id"]
-        eventually(lambda: throwaways(drill), seconds=30, what="a throw-away container")
+        eventually(lambda: throwaways(drill), seconds=60, what="a throw-away container")
         docker("kill", "--signal", "KILL", sidecar.container)
         assert throwaways(drill)
         docker("start", sidecar.container)
-        eventually(lambda: not throwaways(drill), seconds=30, what="the dead one's is gone")
+        eventually(lambda: not throwaways(drill), seconds=60, what="the dead one's is gone")
         assert throwaways("other") == [other]
         port = docker("port", sidecar.container, "8000/tcp").splitlines()[0].rpartition(":")[2]
         sidecar.http.base_url = f"http://127.0.0.1:{port}"
-        eventually(lambda: stage.is_up(sidecar), seconds=30, what="the sidecar is ready")
+        eventually(lambda: stage.is_up(sidecar), seconds=60, what="the sidecar is ready")
         assert "of a drill that died" in sidecar.log()
         report = sidecar.http.get(f"/v1/drills/{drill}").json()
         assert (report["state"], report["failure"]["code"]) == ("interrupted", "interrupted")

@@ -91,7 +91,7 @@ def test_a_drill_comes_by_its_schedule_and_is_told_everywhere(stand: tuple[Sidec
 
     # Once a minute, and not at once again; what was known is known after a restart, too.
     docker("restart", sidecar.container)
-    eventually(lambda: sidecar.cli("targets").returncode == 0, seconds=30, what="it serves again")
+    eventually(lambda: sidecar.cli("targets").returncode == 0, seconds=60, what="it serves again")
     again = json.loads(sidecar.cli("status", "--json").stdout)["targets"]
     assert [row["last_good_drill"]["id"] for row in again if row["key"] == key] == [first["id"]]
     assert datetime.now(UTC) - datetime.fromisoformat(drill["created"]) < timedelta(minutes=1), "too slow to be told"

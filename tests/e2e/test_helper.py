@@ -231,10 +231,10 @@ def test_a_helper_can_write_nothing_and_goes_away_after_the_sidecar_was_killed(l
     assert b"Read-only file system" in written.stderr
     assert list(found["NetworkSettings"]["Networks"]) == ["none"]
     assert left == [helper]
-    eventually(lambda: helpers_of(found) == [], seconds=30, what="the helper is gone")
+    eventually(lambda: helpers_of(found) == [], seconds=60, what="the helper is gone")
     port = docker("port", sidecar.container, "8000/tcp").splitlines()[0].rpartition(":")[2]
     sidecar.http.base_url = f"http://127.0.0.1:{port}"
-    eventually(lambda: stage.is_up(sidecar), seconds=30, what="the sidecar is ready")
+    eventually(lambda: stage.is_up(sidecar), seconds=60, what="the sidecar is ready")
     assert sidecar.report(run)["state"] == "interrupted"
     assert "removed the helper container of a run that died" in sidecar.log()
     assert within(locked, "ls /data/own") == "shop.db"

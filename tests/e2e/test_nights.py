@@ -62,7 +62,7 @@ def reached(sidecar: Sidecar, service: str, wanted: list[tuple[str, str, str | N
 def again(sidecar: Sidecar, how: str) -> None:
     """`start` or `restart` it, and wait until it answers; its port is another one then."""
     docker(how, sidecar.container)
-    eventually(lambda: sidecar.cli("targets").returncode == 0, seconds=30, what="it serves again")
+    eventually(lambda: sidecar.cli("targets").returncode == 0, seconds=60, what="it serves again")
 
 
 def on_disk(sidecar: Sidecar, service: str) -> set[str]:

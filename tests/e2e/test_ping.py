@@ -41,7 +41,7 @@ def test_checks_are_told_how_runs_and_the_sidecar_do(sidecar_image: str, token: 
         app.target("bold", {"commands.backup": "echo data", "ping.url": "http://elsewhere/x"})
         set_up(folder, sidecar, receiver, check)
 
-        (own,) = eventually(lambda: pings(receiver, f"{check}-own"), seconds=20, what="the sidecar's own check")
+        (own,) = eventually(lambda: pings(receiver, f"{check}-own"), seconds=60, what="the sidecar's own check")
         assert own["path"] == f"/{check}-own/fail"
         assert "not safe" in own["body"]
         assert f"{sidecar.key('db')} is never: there is no good run" in own["body"]

@@ -35,7 +35,7 @@ def restarted(sidecar: Sidecar) -> None:
     docker("restart", sidecar.container)
     port = docker("port", sidecar.container, "8000/tcp").splitlines()[0].rpartition(":")[2]
     sidecar.http.base_url = f"http://127.0.0.1:{port}"
-    eventually(lambda: stage.is_up(sidecar), seconds=30, what="the sidecar is ready")
+    eventually(lambda: stage.is_up(sidecar), seconds=60, what="the sidecar is ready")
 
 
 @pytest.mark.timeout(600)

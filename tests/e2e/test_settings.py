@@ -156,7 +156,7 @@ def folder(tmp_path: Path) -> Path:
 def start(folder: Path, *options: str) -> tuple[int, str]:
     """Exit code and output of a sidecar that cannot start."""
     mounts = ("--volume", f"{folder}:/etc/sidecar:ro", "--volume", f"{SOCKET}:{SOCKET}")
-    done = said("docker", "run", "--rm", "--label", f"{LABEL}=settings", *mounts, *options, SIDECAR_IMAGE, timeout=30)
+    done = said("docker", "run", "--rm", "--label", f"{LABEL}=settings", *mounts, *options, SIDECAR_IMAGE, timeout=90)
     return done.returncode, done.stdout + done.stderr
 
 

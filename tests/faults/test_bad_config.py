@@ -118,7 +118,7 @@ def folder(tmp_path: Path) -> Path:
 def served(folder: Path, *options: str) -> str:
     """What a container told that cannot start, whose engine would answer with an error of its own."""
     mount = ("--volume", f"{folder}:/etc/sidecar:ro", "--env", "DOCKER_HOST=tcp://127.0.0.1:9")
-    done = said("docker", "run", "--rm", "--label", f"{LABEL}=faults", *mount, *options, SIDECAR_IMAGE, timeout=30)
+    done = said("docker", "run", "--rm", "--label", f"{LABEL}=faults", *mount, *options, SIDECAR_IMAGE, timeout=90)
     text = done.stdout + done.stderr
     assert done.returncode == 78, text
     assert "Traceback" not in text

@@ -257,7 +257,7 @@ def test_a_store_that_cannot_be_reached_ends_with_78(sidecar_image: str, token: 
     mounts = ("--volume", f"{folder}:/etc/sidecar:ro", "--volume", "/var/run/docker.sock:/var/run/docker.sock")
     closed = ("--tmpfs", f"{DISK}:size=1m")
 
-    done = said("docker", "run", "--rm", "--label", f"{LABEL}=disk", *mounts, *closed, sidecar_image, timeout=30)
+    done = said("docker", "run", "--rm", "--label", f"{LABEL}=disk", *mounts, *closed, sidecar_image, timeout=90)
 
     assert done.returncode == 78
     told = done.stdout + done.stderr

@@ -40,7 +40,7 @@ class Stand:
         docker("start", self.sidecar.container)
         port = docker("port", self.sidecar.container, "8000/tcp").splitlines()[0].rpartition(":")[2]
         self.sidecar.http.base_url = f"http://127.0.0.1:{port}"
-        eventually(lambda: stage.is_up(self.sidecar), seconds=30, what="the sidecar is ready")
+        eventually(lambda: stage.is_up(self.sidecar), seconds=60, what="the sidecar is ready")
 
     def restore(self, service: str, **query: str) -> str:
         """Begin a restore; gives its id."""

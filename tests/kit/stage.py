@@ -279,7 +279,7 @@ def sidecar(
         )
         port = docker("port", container, "8000/tcp").splitlines()[0].rpartition(":")[2]
         with contextlib.closing(Sidecar(f"{project}-sidecar", project, f"http://127.0.0.1:{port}", token)) as running:
-            eventually(lambda: is_up(running), seconds=30, what="the sidecar is ready")
+            eventually(lambda: is_up(running), seconds=60, what="the sidecar is ready")
             yield running, app
     finally:
         clear(project)
