@@ -181,7 +181,7 @@ def test_the_sidecar_stops_in_order_on_sigterm(sidecar_image: str, config_folder
     mounts = ("--volume", f"{config_folder}:/etc/sidecar:ro", "--volume", f"{socket}:{socket}")
     container = docker("run", "--detach", "--label", f"{LABEL}=image", *mounts, sidecar_image)
     try:
-        eventually(lambda: "sidecar is serving" in log_of(container), seconds=30)
+        eventually(lambda: "sidecar is serving" in log_of(container), seconds=60)
         docker("stop", "--time", "20", container)
         state = json.loads(docker("inspect", "--format", "{{json .State}}", container))
 

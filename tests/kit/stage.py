@@ -245,7 +245,7 @@ class Sidecar:
 
     def reaches(self, run: str, size: int) -> Json:
         """The report of a run, once so many bytes have come."""
-        eventually(lambda: self.report(run)["bytes"] >= size, what=f"{size} bytes of {run}")
+        eventually(lambda: self.report(run)["bytes"] >= size, seconds=60, what=f"{size} bytes of {run}")
         return self.report(run)
 
     def stored(self, service: str) -> list[str]:
