@@ -12,7 +12,7 @@ from rich.text import Text
 
 from config.problems import ConfigurationError
 from controller.app import startup as program
-from controller.cli import catalog, drill, offline, prune, restore, runs, status
+from controller.cli import activities, catalog, drill, offline, prune, restore, runs, status
 from controller.cli.terminal import Failed, err, show_problems
 from controller.core.errors import SidecarError
 
@@ -29,9 +29,9 @@ def serving() -> int:
 
 for command in (
     *(offline.check, runs.targets, offline.explain),
-    *(runs.run, runs.cancel, runs.runs, runs.artifacts, restore.restore, prune.prune),
+    *(runs.run, activities.cancel, runs.runs, runs.artifacts, restore.restore, restore.restores, prune.prune),
     *(status.status, status.verify, status.accept),
-    *(drill.drill, drill.proof, catalog.catalog),
+    *(drill.drill, drill.drills, drill.proof, catalog.catalog),
     offline.version,
 ):
     cli.command()(command)

@@ -46,12 +46,11 @@ def check(as_json: AsJson = False) -> int:
 def explain(key: TargetKey, as_json: AsJson = False) -> int:
     """Show each setting of a target, where it comes from, and what a run would do."""
     loaded = program.configuration()
-    wanted = as_key(key)
     parts = Parts(loaded)
     known, _ = listed(parts)
-    target = next((target for target in known if target.key == wanted), None)
+    target = next((target for target in known if target.key == as_key(key)), None)
     if target is None:
-        raise Failed(f"no target {key}", nearest(wanted, [str(target.key) for target in known]))
+        raise Failed(f"no target {key}", nearest(as_key(key), [str(target.key) for target in known]))
     if target.options is not None and target.state != "absent":
         target = surveyed(target, parts)
     if as_json:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from controller.app import startup as program
-from controller.cli.terminal import AsJson, OptionalKey, amount, answered, as_key, client, err, out, show, show_json
+from controller.cli.terminal import AsJson, OptionalKey, amount, answered, client, err, of_target, out, show, show_json
 
 
 def prune(
@@ -14,7 +14,7 @@ def prune(
     as_json: AsJson = False,
 ) -> int:
     """Delete the runs that retention does not keep, of one target or of all."""
-    query: dict[str, Any] = {"dry_run": dry_run, **({"target": str(as_key(key))} if key else {})}
+    query: dict[str, Any] = {"dry_run": dry_run, **of_target(key)}
     with client() as connection:
         answer = answered(connection.post("/v1/prune", params=query, timeout=None))
     rows = answer["runs"]
@@ -22,7 +22,7 @@ def prune(
         show_json(rows)
     else:
         show(
-            [(row["target"], row["run"], amount(row["size"]), row["series"], *told(row, dry_run)) for row in rows],
+            [(row["target"], row["run"], amount(row["size"]), row["series"], *fate(row, dry_run)) for row in rows],
             *("TARGET", "RUN", "SIZE", "SERIES", "FATE", "WHY"),
         )
         gone = [row for row in rows if not row["stays"] and (dry_run or row["deleted"])]
@@ -33,7 +33,7 @@ def prune(
     return program.FAILED if any(row["error"] for row in rows) else program.OK
 
 
-def told(row: dict[str, Any], dry_run: bool) -> tuple[str, str]:
+def fate(row: dict[str, Any], dry_run: bool) -> tuple[str, str]:
     """Fate and reason of a run, in words."""
     if row["stays"]:
         return "stays", ", ".join(row["rules"])

@@ -1,33 +1,41 @@
 """Restoring: by the running `serve`, or into plain files, which works alone."""
 
 import shlex
-import time
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.live import Live
 from rich.text import Text
 
 from controller.app import startup as program
+from controller.cli.activities import ListLimit, follow, listed
 from controller.cli.terminal import (
     AsJson,
     Failed,
+    OptionalKey,
     TargetKey,
+    address_of,
     amount,
     answered,
     as_key,
     client,
     err,
+    of_target,
     out,
+    seconds,
+    show,
     show_json,
+    show_warnings,
 )
 from controller.core.key import Key
 from controller.core.manifest import Manifest
 from controller.storage import plain
 from controller.storage.store import Store
 
+PLAN_TIMEOUT_SECONDS = 300.0
+"""For an answer that waits until the container was asked what is there."""
 At = Annotated[str | None, typer.Option(help="The newest good run that began by then: 2026-03-01T03:00Z (UTC).")]
 ByRun = Annotated[str | None, typer.Option("--run", help="Id of the run; the newest good one without.")]
 To = Annotated[str | None, typer.Option(metavar="CONTAINER", help="Another container in scope than the target's.")]
@@ -52,31 +60,41 @@ def restore(
     as_json: AsJson = False,
 ) -> int:
     """Restore a run into its target or another container, and compare; Ctrl-C cancels, and undoes what can be."""
-    target, moment = as_key(key), when(at)
+    moment = when(at)
     if to_file:
-        return written(target, run, moment, to_file, as_json)
-    words = {"run": run, "at": moment and moment.isoformat(), "to": to, "into": into}
+        return write_to_file(as_key(key), run, moment, to_file, as_json)
+    texts = {"run": run, "at": moment and moment.isoformat(), "to": to, "into": into}
     flags = {"replace": replace, "in_place": in_place, "dry_run": dry_run}
-    query = {name: word for name, word in words.items() if word}
+    query = {name: text for name, text in texts.items() if text}
     query |= {name: "true" for name, flag in flags.items() if flag}
     with client() as connection:
-        address = f"/v1/targets/{'/'.join(target.folders)}/restore"
-        report = answered(connection.post(address, params=query, timeout=300))
+        address = f"{address_of(key)}/restore"
+        start = connection.build_request("POST", address, params=query, timeout=PLAN_TIMEOUT_SECONDS)
         if dry_run:
-            show_json(report) if as_json else show_plan(report)
+            plan = answered(connection.send(start))
+            show_json(plan) if as_json else show_plan(plan)
             return program.OK
-        place = f"/v1/restores/{report['id']}"
-        try:
-            with Live(console=err, refresh_per_second=5, transient=True) as live:
-                while not report["finished"]:
-                    live.update(progress(report))
-                    time.sleep(0.2)
-                    report = answered(connection.get(place))
-        except KeyboardInterrupt:
-            answered(connection.post(f"{place}/cancel", timeout=60))
-            raise
-    show_json(report) if as_json else show_report(report)
+        report = follow(connection, "restores", start, progress)
+    show_json(report) if as_json else show_restore(report)
     return program.OK if report["state"] == "succeeded" else program.FAILED
+
+
+def restores(key: OptionalKey = None, limit: ListLimit = 20, as_json: AsJson = False) -> int:
+    """List restores, the newest first."""
+    with client() as connection:
+        reports = list(islice(listed(connection, "restores", limit=limit, **of_target(key)), limit))
+    if as_json:
+        show_json(reports)
+        return program.OK
+    rows = [
+        (
+            *(restore["id"], restore["key"], restore["run"], restore["container"], restore["state"]),
+            *(seconds(restore), (restore["failure"] or {}).get("code")),
+        )
+        for restore in reports
+    ]
+    show(rows, "RESTORE", "TARGET", "RUN", "INTO", "STATE", "TIME", "WHY")
+    return program.OK
 
 
 def when(at: str | None) -> datetime | None:
@@ -88,7 +106,7 @@ def when(at: str | None) -> datetime | None:
     return moment.replace(tzinfo=UTC) if moment and moment.tzinfo is None else moment
 
 
-def written(target: Key, run: str | None, at: datetime | None, folder: Path, as_json: bool) -> int:
+def write_to_file(target: Key, run: str | None, at: datetime | None, folder: Path, as_json: bool) -> int:
     """`--to-file`: read the store, whoever serves it."""
     store = Store(program.configuration().settings.paths.artifacts)
     manifest = chosen(store, target, run, at)
@@ -106,8 +124,9 @@ def chosen(store: Store, target: Key, run: str | None, at: datetime | None) -> M
     """The run that is named, else the newest."""
     if run:
         return store.manifest(target, run)
-    of_target = [found for found in store.manifests() if isinstance(found, Manifest) and found.target == target]
-    fitting = [found for found in of_target if at is None or found.started <= at]
+    readable = (manifest for manifest in store.manifests() if isinstance(manifest, Manifest))
+    own = [manifest for manifest in readable if manifest.target == target]
+    fitting = [manifest for manifest in own if at is None or manifest.started <= at]
     if not fitting:
         raise Failed(f"{target} has no run in {store.root}", "`backup-sidecar runs` lists them.")
     return max(fitting, key=lambda manifest: manifest.started)
@@ -128,15 +147,15 @@ def show_plan(plan: dict[str, Any]) -> None:
         out.print(Text(f"\n{step.get('artifact', 'run')}:\n  {does}"))
         if "undo" in step:
             out.print(Text(f"  undo: {shlex.join(step['undo'])}"))
-    for name, asked in plan["compares"].items():
-        asks = shlex.join(asked["argv"]) if "argv" in asked else f"archive of {asked['archive']}"
-        out.print(Text(f"\ncompare {name}:\n  {asks}"))
+    for name, source in plan["compares"].items():
+        reads = shlex.join(source["argv"]) if "argv" in source else f"archive of {source['archive']}"
+        out.print(Text(f"\ncompare {name}:\n  {reads}"))
     for argv in plan["finish"]:
         out.print(Text(f"\nfinish:\n  {shlex.join(argv)}"))
     show_warnings(plan)
 
 
-def show_report(report: dict[str, Any]) -> None:
+def show_restore(report: dict[str, Any]) -> None:
     """How a restore ended."""
     head = f"{report['key']}  {report['run']} into {report['where']} of {report['container']}  {report['state']}"
     failure = report["failure"]
@@ -150,8 +169,3 @@ def show_report(report: dict[str, Any]) -> None:
     if report["safety"]:
         out.print(Text(f"what was there is in run {report['safety']}"))
     show_warnings(report)
-
-
-def show_warnings(shown: dict[str, Any]) -> None:
-    for warning in shown["warnings"]:
-        err.print(Text(f"warning: {warning}", style="yellow"))

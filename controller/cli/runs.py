@@ -2,107 +2,67 @@
 
 import time
 from datetime import datetime
-from typing import Annotated, Any
-from urllib.parse import quote
+from itertools import islice
+from typing import Any
 
-import typer
-from rich.live import Live
 from rich.text import Text
 
 from controller.app import startup as program
+from controller.cli.activities import ListLimit, follow, listed
 from controller.cli.terminal import (
     AsJson,
     OptionalKey,
     TargetKey,
+    address_of,
     amount,
     answered,
-    as_key,
     client,
     err,
+    of_target,
     out,
+    seconds,
     show,
     show_json,
     show_problems,
-    target_of,
+    show_warnings,
 )
 
 
 def targets(as_json: AsJson = False) -> int:
     """List the targets and what is wrong with them."""
     with client() as connection:
-        listed = answered(connection.get("/v1/targets"))["targets"]
+        views = answered(connection.get("/v1/targets"))["targets"]
     if as_json:
-        show_json(listed)
+        show_json(views)
         return program.OK
-    show(
-        [(row["key"], row["strategy"], row["state"], row["container"]["name"], row["next_due"]) for row in listed],
-        "TARGET",
-        "STRATEGY",
-        "STATE",
-        "CONTAINER",
-        "NEXT",
-    )
-    for row in listed:
-        show_problems(row["problems"])
+    rows = [
+        (view["key"], view["strategy"], view["state"], view["container"]["name"], view["next_due"]) for view in views
+    ]
+    show(rows, "TARGET", "STRATEGY", "STATE", "CONTAINER", "NEXT")
+    for view in views:
+        show_problems(view["problems"])
     return program.OK
 
 
 def run(key: TargetKey, as_json: AsJson = False) -> int:
     """Back up one target now, and wait for the end; Ctrl-C cancels."""
-    path = "/".join(as_key(key).folders)
     with client() as connection:
-        report = answered(connection.post(f"/v1/targets/{path}/runs"))
-        address = f"/v1/runs/{report['id']}"
-        try:
-            with Live(console=err, refresh_per_second=5, transient=True) as live:
-                while not report["finished"]:
-                    live.update(progress(report, time.time()))
-                    time.sleep(0.2)
-                    report = answered(connection.get(address))
-        except KeyboardInterrupt:
-            answered(connection.post(f"{address}/cancel"))
-            raise
-    if as_json:
-        show_json(report)
-    else:
-        show_report(report)
+        start = connection.build_request("POST", f"{address_of(key)}/runs")
+        report = follow(connection, "runs", start, progress)
+    show_json(report) if as_json else show_run(report)
     return program.OK if report["state"] == "succeeded" else program.FAILED
 
 
-def cancel(run: Annotated[str, typer.Argument(metavar="RUN", help="Its id, as `runs` lists it.")]) -> int:
-    """End a run that is queued or under way, and wait until nothing of it is left."""
-    with client() as connection:
-        report = answered(connection.post(f"/v1/runs/{quote(run, safe='')}/cancel"))
-        while not report["finished"]:
-            time.sleep(0.2)
-            report = answered(connection.get(f"/v1/runs/{report['id']}"))
-    show_report(report)
-    return program.OK if report["state"] == "cancelled" else program.FAILED
-
-
-def runs(
-    key: OptionalKey = None,
-    limit: Annotated[int, typer.Option(min=1, max=1000)] = 20,
-    as_json: AsJson = False,
-) -> int:
+def runs(key: OptionalKey = None, limit: ListLimit = 20, as_json: AsJson = False) -> int:
     """List runs, the newest first."""
-    query: dict[str, str | int] = {"limit": limit, **({"target": key} if key else {})}
     with client() as connection:
-        listed = answered(connection.get("/v1/runs", params=query))["runs"]
+        reports = list(islice(listed(connection, "runs", limit=limit, **of_target(key)), limit))
     if as_json:
-        show_json(listed)
+        show_json(reports)
         return program.OK
     rows = [
-        (
-            row["id"],
-            target_of(row),
-            row["state"],
-            amount(row["size"]),
-            seconds(row),
-            row["proof"],
-            why(row),
-        )
-        for row in listed
+        (run["id"], run["key"], run["state"], amount(run["size"]), seconds(run), run["proof"], why(run))
+        for run in reports
     ]
     show(rows, "RUN", "TARGET", "STATE", "SIZE", "TIME", "PROOF", "WHY")
     return program.OK
@@ -110,10 +70,9 @@ def runs(
 
 def artifacts(key: OptionalKey = None, as_json: AsJson = False) -> int:
     """List stored artifacts, the newest first."""
-    query: dict[str, str | int] = {"limit": 1000, **({"target": key} if key else {})}
     with client() as connection:
-        listed = answered(connection.get("/v1/runs", params=query))["runs"]
-    rows = [{"run": row["id"], "target": target_of(row)} | artifact for row in listed for artifact in row["artifacts"]]
+        reports = list(listed(connection, "runs", state="succeeded", **of_target(key)))
+    rows = [{"run": run["id"], "target": run["key"]} | artifact for run in reports for artifact in run["artifacts"]]
     if as_json:
         show_json(rows)
         return program.OK
@@ -134,23 +93,19 @@ def why(report: dict[str, Any]) -> str:
     return str((report["failure"] or {}).get("code", ""))
 
 
-def seconds(report: dict[str, Any]) -> str:
-    return "" if report["seconds"] is None else f"{report['seconds']:.1f} s"
-
-
-def progress(report: dict[str, Any], now: float) -> Text:
+def progress(report: dict[str, Any]) -> Text:
     """One live line: state, bytes, rate, time."""
     begun = datetime.fromisoformat(report["started"] or report["created"]).timestamp()
-    passed = max(now - begun, 0.001)
+    passed = max(time.time() - begun, 0.001)
     rate = f"{amount(report['bytes'] / passed)}/s"
     state = f"{report['state']} ({report['reason']})" if report["reason"] else report["state"]
-    return Text(f"{target_of(report)}  {state}  {amount(report['bytes'])}  {rate}  {passed:.0f} s")
+    return Text(f"{report['key']}  {state}  {amount(report['bytes'])}  {rate}  {passed:.0f} s")
 
 
-def show_report(report: dict[str, Any]) -> None:
+def show_run(report: dict[str, Any]) -> None:
     """How a run ended."""
     failure = report["failure"]
-    head = f"{target_of(report)}  {report['id']}  {report['state']}"
+    head = f"{report['key']}  {report['id']}  {report['state']}"
     if failure is None:
         taken = report["seconds"] or 0.001
         rate = amount(report["bytes"] / max(taken, 0.001))
@@ -167,5 +122,4 @@ def show_report(report: dict[str, Any]) -> None:
         err.print(Text(f"suspicious: {reason}", style="yellow"))
     if report["suspicious"]:
         err.print(Text(f"Look at it; `backup-sidecar accept {report['id']}` takes it for good."))
-    for warning in report["warnings"]:
-        err.print(Text(f"warning: {warning}", style="yellow"))
+    show_warnings(report)

@@ -6,13 +6,14 @@ import typer
 from rich.text import Text
 
 from controller.app import startup as program
+from controller.cli.activities import listed
 from controller.cli.terminal import (
     AsJson,
     Failed,
     amount,
     answered,
-    as_key,
     client,
+    of_target,
     out,
     show,
     show_json,
@@ -27,22 +28,23 @@ RunId = Annotated[str, typer.Argument(metavar="RUN", help="The id of a run.")]
 def status(as_json: AsJson = False) -> int:
     """Say whether every target has a backup as young as was promised; exit 3 when one has not."""
     with client() as connection:
-        found = answered(connection.get("/v1/status"))
+        answer = answered(connection.get("/v1/status"))
     if as_json:
-        show_json(found)
+        show_json(answer)
     else:
-        show(
-            [
-                (one["key"], one["state"], *last(one["last_good"]), drilled(one["last_good_drill"]), one["reason"])
-                for one in found["targets"]
-            ],
-            *("TARGET", "STATE", "LAST GOOD", "SIZE", "LAST GOOD DRILL", "WHY"),
-        )
-        for run in found["damaged"]:
+        rows = [
+            (
+                *(target["key"], target["state"], *last(target["last_good"])),
+                *(drilled(target["last_good_drill"]), target["reason"]),
+            )
+            for target in answer["targets"]
+        ]
+        show(rows, "TARGET", "STATE", "LAST GOOD", "SIZE", "LAST GOOD DRILL", "WHY")
+        for run in answer["damaged"]:
             out.print(Text(f"run {run['run']} of {run['key']} is damaged: {run['reason']}", style="red"))
-        show_problems(found["problems"])
-        out.print(Text(found["verdict"], style="green" if found["safe"] else "red"))
-    return program.OK if found["safe"] else program.SOME
+        show_problems(answer["problems"])
+        out.print(Text(answer["verdict"], style="green" if answer["safe"] else "red"))
+    return program.OK if answer["safe"] else program.SOME
 
 
 def verify(which: Which, as_json: AsJson = False) -> int:
@@ -70,14 +72,8 @@ def accept(run: RunId, as_json: AsJson = False) -> int:
 
 def stored(connection: Any, key: str) -> list[str]:
     """Ids of a target's stored runs, newest first."""
-    found: list[str] = []
-    query: dict[str, Any] = {"target": str(as_key(key)), "state": "succeeded", "limit": 1000}
-    while True:
-        page = answered(connection.get("/v1/runs", params=query))
-        found += [run["id"] for run in page["runs"] if not run["pruned"]]
-        if not page["next"]:
-            return found
-        query["before"] = page["next"]
+    reports = listed(connection, "runs", state="succeeded", **of_target(key))
+    return [run["id"] for run in reports if not run["pruned"]]
 
 
 def verified(report: dict[str, Any]) -> Text:

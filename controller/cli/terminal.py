@@ -80,6 +80,11 @@ def amount(size: float | None) -> str:
     return f"{size:.1f} TiB"
 
 
+def seconds(report: Any) -> str:
+    """How long something took; nobody knows of what was interrupted."""
+    return "" if report["seconds"] is None else f"{report['seconds']:.1f} s"
+
+
 def show(rows: Sequence[Sequence[object]], *heads: str) -> None:
     """A table without frames; cells are plain text, whatever they hold."""
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -95,9 +100,14 @@ def show_json(value: Any) -> None:
 
 
 def show_problems(problems: Sequence[Problem | dict[str, Any]]) -> None:
-    for problem in problems:
-        told = problem if isinstance(problem, Problem) else Problem(**problem)
-        err.print(Text(f"{told.severity}: {told}", style="red" if told.severity == "error" else "yellow"))
+    for each in problems:
+        problem = each if isinstance(each, Problem) else Problem(**each)
+        err.print(Text(f"{problem.severity}: {problem}", style="red" if problem.severity == "error" else "yellow"))
+
+
+def show_warnings(shown: Any) -> None:
+    for warning in shown["warnings"]:
+        err.print(Text(f"warning: {warning}", style="yellow"))
 
 
 def as_key(text: str) -> Key:
@@ -107,5 +117,11 @@ def as_key(text: str) -> Key:
         raise Failed(str(error), "`backup-sidecar targets` lists the keys.", program.USAGE) from error
 
 
-def target_of(report: dict[str, Any]) -> str:
-    return str(Key.model_validate(report["target"])) if isinstance(report["target"], dict) else str(report["target"])
+def address_of(key: str) -> str:
+    """Where a target's routes begin."""
+    return f"/v1/targets/{'/'.join(as_key(key).folders)}"
+
+
+def of_target(key: str | None) -> dict[str, str]:
+    """The query for what belongs to one target, or to all."""
+    return {"target": str(as_key(key))} if key else {}
