@@ -22,7 +22,7 @@ from controller.targets.discovery import find
 from controller.targets.scope import Scope
 from controller.targets.target import Target
 from strategies import discover
-from strategies.base import Exec, ExecCheck
+from strategies.plan import Exec, ExecCheck
 
 # The rival hashes what it stores. `wait` is for the digest, since a process substitution is not waited for.
 CAPTURE = """

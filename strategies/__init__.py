@@ -1,6 +1,6 @@
 """What to run inside a container: one file for each kind of data, found by being there.
 
-To add one, read `base.py`, then `postgres.py`, and put a file beside them.
+To add one, read `base.py` and `plan.py`, then `postgres.py`, and put a file beside them.
 """
 
 import pkgutil

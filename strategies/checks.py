@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from typing import BinaryIO, NamedTuple, NoReturn
 
-from strategies.base import Incomplete, Unsafe
+from strategies.plan import Incomplete, Unsafe
 
 CHUNK = 1 << 20
 BLOCK = 512

@@ -6,22 +6,8 @@ from collections.abc import Mapping
 
 from pydantic import Field
 
-from strategies.base import (
-    Argv,
-    Command,
-    Container,
-    Dump,
-    Exec,
-    Facts,
-    Feed,
-    Options,
-    Plan,
-    Restore,
-    Strategy,
-    Unsuitable,
-    Wanted,
-)
-from strategies.words import script
+from strategies.base import Container, Facts, Options, Strategy, Unsuitable, script
+from strategies.plan import Argv, Command, Dump, Exec, Feed, Plan, Restore, Wanted
 
 RESTORE = "cat # your own format: give it to the program that reads what your command wrote"
 NO_PIPEFAIL = "no-pipefail: the target's shell does not tell of a failure in a pipe, unless its last command fails"

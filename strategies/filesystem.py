@@ -8,28 +8,24 @@ from typing import Literal, NamedTuple
 from pydantic import field_validator
 
 from config.fields import CommaList, absolute, invalid
-from strategies.base import (
+from strategies.base import Container, Facts, Options, Strategy, Unsuitable
+from strategies.checks import count_tar, safe_tar, safe_tar_without_holes, whole_tar
+from strategies.plan import (
     Archive,
     Argv,
-    Container,
     Count,
     Dump,
     Exec,
-    Facts,
     Feed,
-    Options,
     Plan,
     Put,
     Restore,
     Run,
     Step,
     Stored,
-    Strategy,
-    Unsuitable,
     Wanted,
+    file_name,
 )
-from strategies.checks import count_tar, safe_tar, safe_tar_without_holes, whole_tar
-from strategies.words import file_name
 
 Tar = Literal["gnu", "other"]
 KERNEL = ("/proc", "/sys")

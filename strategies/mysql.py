@@ -9,28 +9,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from config.fields import CommaList
-from strategies.base import (
-    Answer,
-    Argv,
-    Container,
-    Count,
-    Dump,
-    Exec,
-    Facts,
-    Feed,
-    Options,
-    Plan,
-    Restore,
-    Run,
-    Step,
-    Strategy,
-    Unsuitable,
-    Wanted,
-)
+from strategies.base import Answer, Container, Facts, Options, Strategy, Unsuitable, some
 from strategies.checks import counted
 from strategies.mysql_dump import rows, whole_dump, whole_users
+from strategies.plan import Argv, Count, Dump, Exec, Feed, Plan, Restore, Run, Step, Wanted, file_name
 from strategies.servers import choose, databases_in, no_client, not_ready, refused
-from strategies.words import file_name, some
 
 # The variables of the official images; `password` is the name of the one that was found.
 ACCOUNT = r"""

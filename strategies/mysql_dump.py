@@ -4,9 +4,9 @@ import re
 from collections.abc import Mapping
 from typing import BinaryIO
 
-from strategies.base import Incomplete
+from strategies.base import some
 from strategies.checks import CHUNK
-from strategies.words import some
+from strategies.plan import Incomplete
 
 SEEN = re.compile(
     rb"\n(?:DELIMITER (;;?)(?=\n)|(?:CREATE (TABLE|SEQUENCE) "

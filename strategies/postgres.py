@@ -12,29 +12,24 @@ from typing import Any, BinaryIO
 from pydantic import Field
 
 from config.fields import CommaList
-from strategies.base import (
-    Answer,
+from strategies.base import Answer, Container, Facts, Options, Strategy, Unsuitable
+from strategies.checks import counted, ends
+from strategies.plan import (
     Argv,
-    Container,
     Count,
     Dump,
     Exec,
     ExecCheck,
-    Facts,
     Feed,
     Incomplete,
-    Options,
     Plan,
     Restore,
     Run,
     Step,
-    Strategy,
-    Unsuitable,
     Wanted,
+    file_name,
 )
-from strategies.checks import counted, ends
 from strategies.servers import choose, databases_in, no_client, not_ready, refused
-from strategies.words import file_name
 
 # The variables of the official image, then those of Bitnami's. `exec "$@"` leaves only the client's words in its argv.
 CONNECT = """

@@ -11,25 +11,9 @@ from typing import BinaryIO
 
 from pydantic import Field
 
-from strategies.base import (
-    Answer,
-    Argv,
-    Container,
-    Count,
-    Dump,
-    Exec,
-    ExecCheck,
-    Facts,
-    Feed,
-    Incomplete,
-    Options,
-    Plan,
-    Restore,
-    Strategy,
-    Unsuitable,
-    Wanted,
-)
+from strategies.base import Answer, Container, Facts, Options, Strategy, Unsuitable
 from strategies.checks import CHUNK, counted
+from strategies.plan import Argv, Count, Dump, Exec, ExecCheck, Feed, Incomplete, Plan, Restore, Wanted
 from strategies.servers import no_client, not_ready, refused
 
 # The client's own variable, then those of Bitnami's images and of many compose files, then the usual configurations.

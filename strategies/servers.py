@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from urllib.parse import unquote
 
-from strategies.base import Container, Unsuitable, Wanted
-from strategies.words import some
+from strategies.base import Container, Unsuitable, some
+from strategies.plan import Wanted
 
 
 def choose(named: Sequence[str], there: Sequence[str]) -> tuple[str, ...]:

@@ -11,25 +11,9 @@ from typing import BinaryIO
 from urllib.parse import quote
 
 from config.fields import AbsolutePaths
-from strategies.base import (
-    Argv,
-    Container,
-    Count,
-    Dump,
-    Exec,
-    Facts,
-    Feed,
-    Incomplete,
-    NeedsHelper,
-    Options,
-    Plan,
-    Restore,
-    Strategy,
-    Unsuitable,
-    Wanted,
-)
+from strategies.base import Container, Facts, NeedsHelper, Options, Strategy, Unsuitable, some
 from strategies.checks import CHUNK, counted
-from strategies.words import file_name, some
+from strategies.plan import Argv, Count, Dump, Exec, Feed, Incomplete, Plan, Restore, Wanted, file_name
 
 # A line for each path: `database`, `missing`, `folder` or `other`, and the path. Without paths
 # everything is looked through that is mounted, but for the kernel's file systems and what the engine mounts itself.

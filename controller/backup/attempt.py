@@ -21,7 +21,7 @@ from controller.engine.stream import ExecStream
 from controller.storage import capture
 from controller.storage.codecs import SUFFIX
 from controller.storage.store import Draft, Store
-from strategies.base import Dump, Exec, ExecCheck, Incomplete
+from strategies.plan import Dump, Exec, ExecCheck, Incomplete
 
 COUNT_SECONDS = 60.0
 """What a question for numbers may take."""

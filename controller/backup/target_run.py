@@ -18,8 +18,8 @@ from controller.targets.runnable import RunnableTarget
 from controller.targets.scope import PROJECT
 from controller.targets.session import Session
 from controller.targets.survey import Survey
-from strategies.base import Argv, Dump, Exec, Incomplete
-from strategies.words import script
+from strategies.base import script
+from strategies.plan import Argv, Dump, Exec, Incomplete
 
 POST_SECONDS = 300.0
 """What `post` gets in any case, since it undoes what `pre` did also after the run's own deadline."""

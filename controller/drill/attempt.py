@@ -39,8 +39,8 @@ from controller.targets.runnable import RunnableTarget
 from controller.targets.session import Session
 from controller.targets.survey import Surveyor, restoring, suitable
 from controller.targets.target import Target
-from strategies.base import Argv, Strategy, Unsuitable, Wanted
-from strategies.words import script
+from strategies.base import Strategy, Unsuitable, script
+from strategies.plan import Argv, Wanted
 
 READY_WITHIN_SECONDS = 300.0
 """After which a throw-away container that is not ready is given up."""

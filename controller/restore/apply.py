@@ -15,7 +15,7 @@ from controller.core.manifest import Artifact
 from controller.storage import capture
 from controller.storage.source import Source
 from controller.targets.session import Session, tool
-from strategies.base import Argv, Feed, Put, Restore, Run, Step, Unsafe
+from strategies.plan import Argv, Feed, Put, Restore, Run, Step, Unsafe
 
 UNDOING = "undoing"
 """The step in which what has failed is made good; nothing cancels it."""

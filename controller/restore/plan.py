@@ -21,7 +21,8 @@ from controller.targets.scope import PROJECT, Scope
 from controller.targets.session import Session
 from controller.targets.survey import Probed, Surveyor, restoring, suitable
 from controller.targets.target import LIVE, Target
-from strategies.base import Restore, Strategy, Wanted
+from strategies.base import Strategy
+from strategies.plan import Restore, Wanted
 
 DEADLINE_SECONDS = 24 * 3600.0
 """After which a restore is given up; one that goes on is seen, and can be cancelled, all the time."""

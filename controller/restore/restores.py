@@ -22,7 +22,7 @@ from controller.storage import files, journal
 from controller.storage.catalog import Catalog
 from controller.storage.leases import Leases
 from controller.targets.session import Session
-from strategies.words import some
+from strategies.base import some
 
 
 class Restores:

@@ -20,7 +20,7 @@ from config.fields import Codec, Compression
 from controller.core.errors import Damaged, IncompleteDump, SidecarError, StoreError, StoreFull, WriterStalled
 from controller.storage.codecs import Chunk, PlainReader, blocks, compressor, plain_chunks
 from controller.storage.files import FULL, MAKE_ROOM
-from strategies.base import Incomplete
+from strategies.plan import Incomplete
 
 __all__ = ["Captured", "Chunk", "Consume", "Verified", "capture", "open_plain", "verify"]
 
@@ -50,7 +50,7 @@ class Verified:
 
 
 Consume = Callable[[BinaryIO], Sequence[str]]
-"""Reads the plain stream; gives warnings, raises `strategies.base.Incomplete`, `IncompleteDump` or `CommandFailed`."""
+"""Reads the plain stream; gives warnings, raises `strategies.plan.Incomplete`, `IncompleteDump` or `CommandFailed`."""
 
 
 def capture(

@@ -7,7 +7,7 @@ from config.fields import Compression
 from controller.core.manifest import Artifact
 from controller.storage import capture
 from controller.storage.codecs import SUFFIX
-from strategies.base import Stored
+from strategies.plan import Stored
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,8 @@ from controller.engine.context import ExecContext
 from controller.engine.models import ExecResult
 from controller.engine.stream import ExecStream
 from controller.storage.codecs import PlainReader
-from strategies.base import Answer, Archive, Argv, Count, Exec, Incomplete
+from strategies.base import Answer
+from strategies.plan import Archive, Argv, Count, Exec, Incomplete
 
 ANSWER_LIMIT_BYTES = 64 << 20
 """Of an answer: a list of all objects of a server."""

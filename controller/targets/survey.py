@@ -18,7 +18,8 @@ from controller.engine.models import Inspected
 from controller.targets.helper_containers import Helpers
 from controller.targets.runnable import RunnableTarget
 from controller.targets.session import Session
-from strategies.base import Answer, Command, Container, Facts, NeedsHelper, Plan, Strategy, Unsuitable
+from strategies.base import Answer, Container, Facts, NeedsHelper, Strategy, Unsuitable
+from strategies.plan import Command, Plan
 
 SWARM_TASK = "com.docker.swarm.task.id"
 NO_SHELL = "is a text for a shell, and the container has none (looked for bash and sh)"

@@ -17,7 +17,7 @@ from controller.targets.target import Target, TargetState
 from controller.upkeep.expectations import Expectations
 from controller.upkeep.freshness import FreshnessState
 from controller.views.schemas import DrillSummary, JsonObject, ProblemView, RunView, View, redacted
-from strategies.base import Archive, Exec
+from strategies.plan import Archive, Exec
 
 
 class ContainerView(View):

@@ -6,23 +6,8 @@ from typing import Any
 
 import pytest
 
-from strategies.base import (
-    Archive,
-    Argv,
-    Container,
-    Exec,
-    Facts,
-    Feed,
-    Options,
-    Plan,
-    Put,
-    Restore,
-    Run,
-    Stored,
-    Strategy,
-    Unsuitable,
-    Wanted,
-)
+from strategies.base import Container, Facts, Options, Strategy, Unsuitable
+from strategies.plan import Archive, Argv, Exec, Feed, Plan, Put, Restore, Run, Stored, Wanted
 from tests.contract.test_strategies import ALL, every, is_argv, plan_of, sample_of
 
 RUN = "20260301T030000Z-1a2b3c4d"

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 import strategies
-from strategies.base import Dump, Exec, ExecCheck, Facts, Incomplete, Plan, Strategy, Unsuitable
+from strategies.base import Facts, Strategy, Unsuitable
+from strategies.plan import Dump, Exec, ExecCheck, Incomplete, Plan
 from tests.contract.sample import Sample, Stream
 
 ALL: list[Strategy[Any]] = list(dict.fromkeys(strategies.discover().values()))
@@ -75,7 +76,7 @@ def test_options_cannot_be_changed_afterwards(strategy):
         setattr(options, next(iter(strategy.options.model_fields)), ())
 
 
-HELPERS = {"base", "checks", "servers", "words", "mysql_dump", "sqlite_reader"}
+HELPERS = {"base", "checks", "plan", "servers", "mysql_dump", "sqlite_reader"}
 HOSTILE = (
     "[" * 10_000,
     "{" * 10_000,

@@ -19,8 +19,8 @@ from controller.storage import capture
 from controller.storage.bundle import of_artifact, of_runs
 from controller.storage.codecs import compressor
 from controller.storage.store import Store
-from strategies.base import Incomplete
 from strategies.checks import whole_tar
+from strategies.plan import Incomplete
 
 CODECS = [Compression("none", 0), Compression("gzip", 6), Compression("zstd", 3)]
 KEY = Key(project="shop", service="files")

@@ -18,8 +18,9 @@ from controller.restore.apply import Applying
 from controller.storage.codecs import compressor
 from controller.storage.source import Source
 from controller.targets.session import Session
-from strategies.base import Answer, Archive, Count, Exec, Feed, Put, Restore, Run, Unsafe
+from strategies.base import Answer
 from strategies.checks import counted
+from strategies.plan import Archive, Count, Exec, Feed, Put, Restore, Run, Unsafe
 
 PLAIN = b"create table item (id int);\n" * 5000
 COUNT = Count(Exec(("count",)), counted)

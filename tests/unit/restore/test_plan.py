@@ -18,10 +18,11 @@ from controller.core.events import Bus
 from controller.core.key import Key
 from controller.core.manifest import Artifact
 from controller.storage.catalog import Catalog
-from strategies.base import Answer, Archive, Container, Exec, Facts, Feed, Put, Run, Stored, Unsafe, Unsuitable, Wanted
+from strategies.base import Answer, Container, Facts, Unsuitable
 from strategies.checks import count_tar, safe_tar, safe_tar_without_holes
 from strategies.filesystem import OCCUPIED, Filesystem, FilesystemOptions
 from strategies.mysql import Mysql, MysqlOptions
+from strategies.plan import Archive, Exec, Feed, Put, Run, Stored, Unsafe, Wanted
 from strategies.postgres import Postgres, PostgresOptions, identifier, literal
 
 RUN = "20260301T030000Z-1a2b3c4d"

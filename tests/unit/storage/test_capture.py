@@ -19,7 +19,7 @@ from hypothesis import strategies as some
 from config.fields import Compression
 from controller.core.errors import Cancelled, Damaged, IncompleteDump, StoreError, StoreFull, WriterStalled
 from controller.storage.capture import Captured, capture, open_plain, verify
-from strategies.base import Incomplete
+from strategies.plan import Incomplete
 
 CODECS = [Compression("zstd", 3), Compression("gzip", 6), Compression("none", 0)]
 PLAIN = b"a row that compresses\n" * 20_000 + os.urandom(300_000)

@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strategies.base import Incomplete
 from strategies.checks import counted
-from strategies.words import file_name
+from strategies.plan import Incomplete, file_name
 
 TEXT = st.text(st.characters(codec="utf-8"), min_size=1, max_size=80)
 

@@ -3,8 +3,9 @@ import subprocess
 import pytest
 from pydantic import ValidationError
 
-from strategies.base import Container, Exec, Facts, Unsuitable
+from strategies.base import Container, Facts, Unsuitable
 from strategies.command import CommandOptions, CommandStrategy
+from strategies.plan import Exec
 
 CONTAINER = Container("1f", "shop-app-1", "shop:1")
 

@@ -8,9 +8,10 @@ import tarfile
 import pytest
 from pydantic import ValidationError
 
-from strategies.base import Answer, Archive, Container, Exec, Facts, Incomplete, Unsuitable
+from strategies.base import Answer, Container, Facts, Unsuitable
 from strategies.checks import whole_tar
 from strategies.filesystem import LOOK, Filesystem, FilesystemOptions
+from strategies.plan import Archive, Exec, Incomplete
 
 GNU, BUSYBOX, NONE = Answer(0, "tar (GNU tar) 1.35\n"), Answer(0, "tar (busybox) 1.37.0\n"), Answer(126)
 CONTAINER = Container(

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strategies.base import Answer, Container, Exec, Facts, Incomplete, Unsuitable
+from strategies.base import Answer, Container, Facts, Unsuitable
 from strategies.checks import CHUNK
 from strategies.mysql import ACCOUNT, DATABASES, DUMP, KEEP, QUERY, Mysql, MysqlOptions
 from strategies.mysql_dump import rows, whole_dump, whole_users
+from strategies.plan import Exec, Incomplete
 
 CONTAINER = Container("1f", "shop-db-1", "mariadb:11.8")
 ABSENT = Answer(127)

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strategies.base import Answer, Container, Exec, ExecCheck, Facts, Incomplete, Unsuitable
+from strategies.base import Answer, Container, Facts, Unsuitable
+from strategies.plan import Exec, ExecCheck, Incomplete
 from strategies.postgres import IF_NOT_EXISTS, Postgres, PostgresOptions, _database, whole_globals
 
 CONTAINER = Container("1f", "shop-db-1", "postgres:17")

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from strategies.base import Answer, Container, Exec, ExecCheck, Facts, Incomplete, Unsuitable, Wanted
+from strategies.base import Answer, Container, Facts, Unsuitable
+from strategies.plan import Exec, ExecCheck, Incomplete, Wanted
 from strategies.redis import CONNECT, Crc64, Redis, RedisOptions, whole_rdb
 
 CONTAINER = Container("1f", "shop-cache-1", "redis:8")

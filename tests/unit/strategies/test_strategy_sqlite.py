@@ -6,7 +6,8 @@ import subprocess
 import pytest
 from pydantic import ValidationError
 
-from strategies.base import Answer, Container, Exec, Facts, Incomplete, NeedsHelper, Unsuitable
+from strategies.base import Answer, Container, Facts, NeedsHelper, Unsuitable
+from strategies.plan import Exec, Incomplete
 from strategies.sqlite import LOOK, Sqlite, SqliteOptions, whole_database
 
 CONTAINER = Container("1f", "shop-app-1", "shop:1", mounts=("/data", "/etc/one.db"))

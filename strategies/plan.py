@@ -1,0 +1,194 @@
+"""What a strategy answers with: what a run or a restore will do, as data that can be printed, compared and tested."""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import BinaryIO
+from urllib.parse import quote
+
+Argv = tuple[str, ...]
+Command = str | Argv
+"""A string is run by a shell, a tuple is argv without one."""
+
+
+class Incomplete(Exception):
+    """A stream that arrived is not a whole dump; raised by a check."""
+
+
+class Unsafe(Exception):
+    """An artifact holds what may not be applied, such as a path that leads out of its folder; raised by a guard."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exec:
+    """A command in the target whose standard output is the stream."""
+
+    argv: Argv
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """A path in the target read by the engine's archive endpoint, as a tar; for targets without `tar` or a shell."""
+
+    path: str
+
+
+Check = Callable[[BinaryIO, Mapping[str, str]], Sequence[str]]
+"""Reads the plain stream once and to its end; the mapping holds the standard output of each of the dump's witnesses.
+
+Gives warnings for the report, raises `Incomplete`.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ExecCheck:
+    """A command in the target that reads the plain stream from standard input and exits 0 only for a whole dump."""
+
+    argv: Argv
+    head: bytes = b""
+    """What the stream has to begin with; looked at before the command is started."""
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """Numbers that tell whether everything is there: rows for each table, keys, files and bytes.
+
+    A count whose source is the dump's own is taken from the dump's stream, and is exact. Any other is asked just before
+    and just after the dump: what did not change meanwhile is exact, the rest is approximate. After a restore it is
+    asked once more; a name that is missing or new, or an exact number that differs, fails the restore.
+    """
+
+    source: Exec | Archive
+    """Read-only; gives what `read` counts."""
+    read: Callable[[BinaryIO], Mapping[str, int]]
+    """Reads a stream of the source to its end; of the dump's own stream it demands whatever `Dump.check` does."""
+    still: Argv | None = None
+    """A cheap question, asked before the first count and after the dump: where its answer is the same, nothing that is
+    counted has changed meanwhile, and one count is enough."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dump:
+    """One stream to capture; becomes one artifact."""
+
+    name: str
+    """File name of the artifact before compression, `[A-Za-z0-9._%-]`, unique in the plan: `shop.pgdump`."""
+    format: str
+    """What the bytes are: `pg_custom`, `pg_globals`, `mysql`, `tar`, `raw`."""
+    source: Exec | Archive
+    restore: str
+    """The plain command that restores the decompressed stream from its standard input, for the manifest."""
+    check: Check | ExecCheck | None = None
+    """None: a command of the user's own; the proof is `sealed`."""
+    warning_codes: Mapping[int, str] = field(default_factory=dict)
+    """Exit codes besides 0 that are a warning, with what they mean; the tail of stderr is added in the report."""
+    witnesses: Mapping[str, Argv] = field(default_factory=dict)
+    """Read-only questions asked just before the dump whose answers the check compares; a failing one fails the run."""
+    min_size: int = 1
+    """Bytes of the plain stream below which it cannot be whole."""
+    subject: str = ""
+    """What it is a dump of, as its owner calls it: a database's name, a path; a restore needs it again."""
+    count: Count | None = None
+    """What is counted beside the dump, for the manifest, and compared after a restore. None: nothing can be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run will do, decided before anything is done."""
+
+    dumps: tuple[Dump, ...]
+    warnings: tuple[str, ...] = ()
+    """Worth telling at discovery and in every report, but no reason to refuse."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What a strategy may know of an artifact that is to be restored."""
+
+    name: str
+    """The dump's name, without the compression's suffix."""
+    format: str
+    subject: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A restore as somebody asked for it."""
+
+    run: str
+    """Id of the run that is restored; a good part of a name for what must not be there yet."""
+    artifacts: tuple[Stored, ...]
+    replace: bool = False
+    """What is there may go; the caller backs it up before."""
+    in_place: bool = False
+    """Files go where they came from, not into a new folder."""
+    into: str | None = None
+    """Absolute path of the folder for files."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A command in the container, whose input is empty."""
+
+    argv: Argv
+    undo: Argv | None = None
+    """Makes good what this step did, when it, a later one or the comparison fails; also runs when it did nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """The plain stream of an artifact goes to the standard input of a command in the container."""
+
+    artifact: str
+    """The dump's name, as `Stored` has it."""
+    argv: Argv
+    undo: Argv | None = None
+    """As `Run.undo`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """The plain stream of an artifact, a tar, is unpacked in a folder by the engine's archive endpoint.
+
+    For containers without `tar`. The folder is made, with those above it, where it is missing.
+    """
+
+    artifact: str
+    folder: str
+
+
+Step = Run | Feed | Put
+
+
+@dataclass(frozen=True, slots=True)
+class Restore:
+    """What a restore will do, decided before anything is done, in the order of the fields."""
+
+    where: str
+    """The destination, for people: `the new folder /restore-20260301T030000Z-1a2b3c4d`."""
+    guards: Mapping[str, Callable[[BinaryIO], object]] = field(default_factory=dict)
+    """By artifact: reads its plain stream before anything is applied; raises `Unsafe`."""
+    occupied: tuple[Exec | Archive, ...] = ()
+    """Questions whose answer is a line for each thing that is in the way; of an archive, whether the path is there.
+    Whatever they name stops a restore that may not replace."""
+    steps: tuple[Step, ...] = ()
+    counts: Mapping[str, Count] = field(default_factory=dict)
+    """By artifact: asked after the steps and compared with what was counted at the dump. `Count.source` is of the
+    place that was restored to."""
+    finish: tuple[Argv, ...] = ()
+    """Commands that clear up once everything has been compared; nothing can be undone after them."""
+    warnings: tuple[str, ...] = ()
+
+
+def file_name(text: str, suffix: str) -> str:
+    """A dump's name for whatever users call their data: percent-encoded, below 255 bytes, its own for each text.
+
+    A dot or a dash at the beginning is encoded as well: the file is neither hidden nor taken for an option.
+    """
+    encoded = quote(text, safe="").replace("~", "%7E")
+    if encoded.startswith((".", "-")):
+        encoded = f"%{ord(encoded[0]):X}{encoded[1:]}"
+    if len(encoded) > 200:
+        encoded = f"{encoded[:160]}-{hashlib.sha256(text.encode()).hexdigest()[:32]}"
+    return encoded + suffix
