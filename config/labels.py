@@ -9,7 +9,7 @@ import re
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 from pydantic_core import PydanticCustomError
 
@@ -21,7 +21,6 @@ from config.settings import Settings
 from config.target import TARGET_NAME, TargetLayer, leaves
 from config.wording import dotted, escaped, is_variable_name, quoted, suggest
 
-State = Literal["enabled", "disabled", "absent"]
 MOST_BYTES = 16 << 10
 MOST_KEYS = 10
 """Of an option, one in another; what is nested without end can be neither compared nor shown."""
@@ -59,55 +58,33 @@ class LabelPart:
 
     name: str | None
     """None: the container's only, unnamed target."""
-    state: State
+    enabled: bool
     layers: tuple[Layer, ...]
     """The common labels, then the target's own."""
     problems: tuple[Problem, ...]
     """Those of the common labels too, since they break every target of the container."""
 
 
-@dataclass(frozen=True, slots=True)
-class Parsed:
-    """What a container's labels say."""
-
-    state: State
-    """`enabled` if any part is; `absent`: no label with the prefix; then there are no parts."""
-    parts: tuple[LabelPart, ...]
-    problems: tuple[Problem, ...]
-    """Why the container is not enabled, as far as that is a problem; those of an enabled one stand with its parts."""
-
-    @property
-    def enabled(self) -> bool:
-        return self.state == "enabled"
-
-    @property
-    def targets(self) -> Mapping[str | None, LabelPart]:
-        """The enabled parts by name."""
-        return {part.name: part for part in self.parts if part.state == "enabled"}
-
-
-def parse(labels: Mapping[str, str], container: str, *, prefix: str = "backup.", strategies: Collection[str]) -> Parsed:
-    """Read a container's labels; never raises.
+def parse(
+    labels: Mapping[str, str], container: str, *, prefix: str = "backup.", strategies: Collection[str]
+) -> tuple[LabelPart, ...]:
+    """Read a container's labels, of which those without the prefix say nothing; never raises.
 
     `strategies` are all known names of strategies. A value of `enable` that cannot be read counts as enabled with a
     problem, so that it is seen and runs nothing. An explicit `enable=false` silences all other problems.
     """
     own = {key.removeprefix(prefix): value for key, value in labels.items() if key.startswith(prefix)}
     if not own:
-        return Parsed("absent", (), ())
-    reader = _Reader(container, prefix, frozenset(strategies))
+        return ()
     if sum(len(text.encode(errors="surrogatepass")) for item in own.items() for text in item) > MOST_BYTES:
         message = f"the labels of this container are larger than {MOST_BYTES >> 10} KiB together"
-        problem = Problem(
-            "labels-too-large", f"container {container}", message, "Put long commands into a script there."
-        )
-        return Parsed("enabled", (LabelPart(None, "enabled", (), (problem,)),), ())
+        hint = "Put long commands into a script there."
+        problem = Problem("labels-too-large", f"container {container}", message, hint)
+        return (LabelPart(None, True, (), (problem,)),)
+    reader = _Reader(container, prefix, frozenset(strategies))
     for key in sorted(own):
         reader.read(key, own[key])
-    parts = reader.parts()
-    if any(part.state == "enabled" for part in parts):
-        return Parsed("enabled", parts, ())
-    return Parsed("disabled", parts, tuple(dict.fromkeys(problem for part in parts for problem in part.problems)))
+    return reader.parts()
 
 
 class _Reader:
@@ -193,28 +170,26 @@ class _Reader:
         """The unnamed target, or the named ones."""
         common = self.groups.pop(None, _Group())
         if not self.groups:
-            return (self._part(None, common, (common.settings(),), (*common.problems, *self.stray)),)
+            return (self._part(None, common.enable, (common.settings(),), (*common.problems, *self.stray)),)
         # A target that cannot even be named is no reason to stop the others, but has to be seen somewhere.
-        stray = (replace(problem, severity="warning") for problem in self.stray)
-        common.problems.extend(stray)
+        shared = (*common.problems, *(replace(problem, severity="warning") for problem in self.stray))
         return tuple(
             self._part(
                 name,
-                _Group(enable=common.enable if group.enable is None else group.enable),
+                common.enable if group.enable is None else group.enable,
                 (common.settings(), group.settings()),
-                (*common.problems, *group.problems),
+                (*shared, *group.problems),
             )
             for name, group in sorted(self.groups.items(), key=lambda item: str(item[0]))
         )
 
     def _part(
-        self, name: str | None, group: "_Group", layers: tuple[Layer, ...], problems: tuple[Problem, ...]
+        self, name: str | None, enable: bool | None, layers: tuple[Layer, ...], problems: tuple[Problem, ...]
     ) -> LabelPart:
-        if group.enable is None:
+        if enable is None:
             message, hint = "carries labels, but does not opt in", f"Add the label `{self.prefix}enable=true`."
             problems = (*problems, Problem("not-enabled", f"container {self.container}", message, hint, "warning"))
-        state: State = "enabled" if group.enable else "disabled"
-        return LabelPart(name, state, layers, () if group.enable is False else problems)
+        return LabelPart(name, bool(enable), layers, () if enable is False else problems)
 
 
 @dataclass(slots=True)

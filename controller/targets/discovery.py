@@ -74,11 +74,11 @@ def precedence(container: Listed) -> tuple[bool, int, int, str]:
 
 def targets_of(loaded: Loaded, container: Listed, strategies: Strategies) -> Iterable[Target]:
     """The targets that one container's labels ask for."""
-    parsed = parse(container.labels, container.name, prefix=loaded.settings.label_prefix, strategies=strategies.keys())
+    prefix = loaded.settings.label_prefix
     base, forged = named(container)
-    for part in parsed.parts:
+    for part in parse(container.labels, container.name, prefix=prefix, strategies=strategies.keys()):
         key = base.model_copy(update={"name": part.name})
-        if part.state == "disabled":
+        if not part.enabled:
             yield Target(key, "disabled", container, problems=part.problems)
         elif forged:
             yield Target(key, "problem", container, problems=(forged,))

@@ -90,7 +90,7 @@ def test_settings_survive_the_way_through_labels(
         f"{prefix}commands.backup": json.dumps(argv),
         **{f"{prefix}env.{key}": value for key, value in env.items()},
     }
-    (part,) = parse(labels, "c", strategies=KNOWN).parts
+    (part,) = parse(labels, "c", strategies=KNOWN)
     with TemporaryDirectory() as folder:
         found = resolve(load(Path(folder), {"BACKUP_API_TOKEN": TOKEN}), "a/b", part, "c", KNOWN)
     assert found.settings is not None, found.problems
@@ -108,7 +108,7 @@ key = some.one_of(
 
 @given(some.dictionaries(key.map("backup.{}".format), anything, max_size=6))
 def test_no_labels_break_the_reader_or_the_terminal(labels: dict[str, str]) -> None:
-    for part in parse(labels, "c", strategies=KNOWN).parts:
+    for part in parse(labels, "c", strategies=KNOWN):
         with TemporaryDirectory() as folder:
             found = resolve(load(Path(folder), {"BACKUP_API_TOKEN": TOKEN}), "a/b", part, "c", KNOWN)
         assert (found.settings is None) == any(problem.severity == "error" for problem in found.problems)

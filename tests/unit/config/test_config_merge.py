@@ -23,7 +23,7 @@ def merge(tmp_path: Path) -> Merge:
         (tmp_path / "config.yaml").write_text(text)
         loaded = load(tmp_path, {"BACKUP_API_TOKEN": TOKEN, **(environ or {})})
         named = {f"backup.{key}": value for key, value in {"enable": "true", **labels}.items()}
-        (part,) = parse(named, "shop-db-1", strategies=STRATEGIES).parts
+        (part,) = parse(named, "shop-db-1", strategies=STRATEGIES)
         return resolve(loaded, "shop/db", part, "shop-db-1", STRATEGIES)
 
     return merged

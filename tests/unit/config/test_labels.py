@@ -2,18 +2,18 @@
 
 import pytest
 
-from config.labels import NEVER, OPERATOR_ONLY, LabelPart, Parsed, parse
+from config.labels import NEVER, OPERATOR_ONLY, LabelPart, parse
 from config.problems import Problem
 
 STRATEGIES = ("filesystem", "postgres", "mysql", "mariadb")
 
 
-def parsed(**labels: str) -> Parsed:
+def parsed(**labels: str) -> tuple[LabelPart, ...]:
     return parse({f"backup.{key}": value for key, value in labels.items()}, "shop-db-1", strategies=STRATEGIES)
 
 
 def only(**labels: str) -> LabelPart:
-    (part,) = parsed(**labels).parts
+    (part,) = parsed(**labels)
     return part
 
 
@@ -22,35 +22,38 @@ def problem(**labels: str) -> Problem:
     return found
 
 
+def enabled(**labels: str) -> dict[str | None, LabelPart]:
+    return {part.name: part for part in parsed(**labels) if part.enabled}
+
+
 def values(part: LabelPart) -> dict[str, object]:
     return {".".join(path): item.value for layer in part.layers for path, item in layer.items()}
 
 
 def test_two_labels_are_a_whole_configuration() -> None:
     part = only(enable="true", strategy="postgres")
-    assert (part.name, part.state, part.problems) == (None, "enabled", ())
+    assert (part.name, part.enabled, part.problems) == (None, True, ())
     assert values(part) == {"strategy": "postgres"}
 
 
 def test_other_labels_are_not_ours() -> None:
-    found = parse({"backup": "x", "traefik.enable": "true", "backups.enable": "true"}, "c", strategies=STRATEGIES)
-    assert (found.state, found.parts) == ("absent", ())
+    assert parse({"backup": "x", "traefik.enable": "true", "backups.enable": "true"}, "c", strategies=STRATEGIES) == ()
 
 
 def test_the_prefix_is_the_operators_choice() -> None:
-    found = parse({"save.enable": "yes", "backup.enable": "no"}, "c", prefix="save.", strategies=())
-    assert found.enabled
+    (part,) = parse({"save.enable": "yes", "backup.enable": "no"}, "c", prefix="save.", strategies=())
+    assert part.enabled
 
 
 @pytest.mark.parametrize("value", ["true", "YES", "on", "1", " True "])
 def test_enable_says_yes(value: str) -> None:
-    assert only(enable=value).state == "enabled"
+    assert only(enable=value).enabled
 
 
 @pytest.mark.parametrize("value", ["false", "No", "off", "0"])
 def test_enable_says_no_and_silences_the_rest(value: str) -> None:
     part = only(enable=value, stratgy="x")
-    assert (part.state, part.problems) == ("disabled", ())
+    assert (part.enabled, part.problems) == (False, ())
 
 
 @pytest.mark.parametrize("value", ["yse", "", "2"])
@@ -62,9 +65,9 @@ def test_enable_that_says_neither_is_seen(value: str) -> None:
 
 
 def test_labels_without_enable_are_disabled_and_say_so() -> None:
-    found = parsed(strategy="postgres", stratgy="x")
-    assert found.state == "disabled"
-    assert [one.code for one in found.problems] == ["unknown-label", "not-enabled"]
+    part = only(strategy="postgres", stratgy="x")
+    assert not part.enabled
+    assert [problem.code for problem in part.problems] == ["unknown-label", "not-enabled"]
 
 
 @pytest.mark.parametrize(
@@ -96,16 +99,16 @@ def test_a_section_is_no_setting(key: str) -> None:
 def test_other_peoples_names_work_with_a_warning(alias: str, real: str) -> None:
     part = only(enable="true", **{alias: "x"})
     assert values(part) == {real: "x"}
-    assert [(one.code, one.severity) for one in part.problems] == [("renamed-label", "warning")]
+    assert [(problem.code, problem.severity) for problem in part.problems] == [("renamed-label", "warning")]
 
 
 def test_enabled_means_enable() -> None:
-    assert only(enabled="true").state == "enabled"
+    assert only(enabled="true").enabled
 
 
 def test_an_alias_beside_the_real_name_is_a_problem() -> None:
-    assert "duplicate-label" in {one.code for one in only(enable="true", type="a", strategy="b").problems}
-    assert "duplicate-label" in {one.code for one in only(enable="true", enabled="false").problems}
+    assert "duplicate-label" in {problem.code for problem in only(enable="true", type="a", strategy="b").problems}
+    assert "duplicate-label" in {problem.code for problem in only(enable="true", enabled="false").problems}
 
 
 @pytest.mark.parametrize("key", [*OPERATOR_ONLY, "paths.artifacts", "api.token", "orchestrator.url"])
@@ -136,7 +139,7 @@ def test_enormous_labels_are_one_problem() -> None:
 
 def test_labels_of_others_do_not_count_for_the_size() -> None:
     labels = {"other": "x" * 100_000, "backup.enable": "true"}
-    assert parse(labels, "c", strategies=()).parts[0].problems == ()
+    assert parse(labels, "c", strategies=())[0].problems == ()
 
 
 def test_numbered_commands_stand_in_their_order() -> None:
@@ -166,35 +169,34 @@ def test_options_are_kept_beneath_their_strategy() -> None:
 
 
 def test_common_labels_are_the_base_of_each_named_target() -> None:
-    found = parsed(
+    targets = enabled(
         enable="true",
         timeout="2h",
         strategy="postgres",
         **{"targets.files.strategy": "filesystem", "targets.db.timeout": "3h"},
     )
-    assert set(found.targets) == {"db", "files"}
-    assert values(found.targets["db"]) == {"strategy": "postgres", "timeout": "3h"}
-    assert values(found.targets["files"]) == {"strategy": "filesystem", "timeout": "2h"}
-    assert found.targets["db"].layers[1]["timeout",].source == "label backup.targets.db.timeout"
+    assert set(targets) == {"db", "files"}
+    assert values(targets["db"]) == {"strategy": "postgres", "timeout": "3h"}
+    assert values(targets["files"]) == {"strategy": "filesystem", "timeout": "2h"}
+    assert targets["db"].layers[1]["timeout",].source == "label backup.targets.db.timeout"
 
 
 def test_a_named_target_may_opt_out_or_in() -> None:
-    out = parsed(enable="true", **{"targets.a.strategy": "x", "targets.b.enable": "false"})
-    assert set(out.targets) == {"a"}
-    alone = parsed(**{"targets.a.enable": "true", "targets.b.strategy": "x"})
-    assert set(alone.targets) == {"a"}
-    assert [part.state for part in alone.parts] == ["enabled", "disabled"]
+    opted_out = parsed(enable="true", **{"targets.a.strategy": "x", "targets.b.enable": "false"})
+    opted_in = parsed(**{"targets.a.enable": "true", "targets.b.strategy": "x"})
+    for parts in (opted_out, opted_in):
+        assert [(part.name, part.enabled) for part in parts] == [("a", True), ("b", False)]
 
 
 def test_a_bad_label_breaks_its_own_target_only() -> None:
-    found = parsed(enable="true", **{"targets.a.stratgy": "x", "targets.b.strategy": "postgres"})
-    assert [one.code for one in found.targets["a"].problems] == ["unknown-label"]
-    assert found.targets["b"].problems == ()
+    targets = enabled(enable="true", **{"targets.a.stratgy": "x", "targets.b.strategy": "postgres"})
+    assert [problem.code for problem in targets["a"].problems] == ["unknown-label"]
+    assert targets["b"].problems == ()
 
 
 def test_a_bad_common_label_breaks_every_target() -> None:
-    found = parsed(enable="true", stratgy="x", **{"targets.a.timeout": "1h", "targets.b.timeout": "1h"})
-    assert all(part.problems for part in found.parts)
+    targets = enabled(enable="true", stratgy="x", **{"targets.a.timeout": "1h", "targets.b.timeout": "1h"})
+    assert [bool(part.problems) for part in targets.values()] == [True, True]
 
 
 @pytest.mark.parametrize("name", ["../../etc/cron", "%2f", "A", "-a", "a" * 33, "", "a b", "a\n"])
@@ -204,5 +206,5 @@ def test_a_bad_target_name_is_refused_and_seen(name: str) -> None:
 
 
 def test_a_bad_target_name_does_not_stop_the_good_ones() -> None:
-    found = parsed(enable="true", **{"targets.A.strategy": "postgres", "targets.b.strategy": "postgres"})
-    assert [(one.code, one.severity) for one in found.targets["b"].problems] == [("bad-target-name", "warning")]
+    targets = enabled(enable="true", **{"targets.A.strategy": "postgres", "targets.b.strategy": "postgres"})
+    assert [(problem.code, problem.severity) for problem in targets["b"].problems] == [("bad-target-name", "warning")]
