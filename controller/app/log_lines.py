@@ -2,7 +2,7 @@
 
 from loguru import logger
 
-from controller.core.events import RunEnded, TargetChanged
+from controller.core.events import DrillEnded, RestoreEnded, RunEnded, TargetChanged
 
 
 def run_ended(event: RunEnded) -> None:
@@ -17,6 +17,27 @@ def run_ended(event: RunEnded) -> None:
         bound.warning("run succeeded, but it is suspicious: {}. {}", "; ".join(report.suspicious), hint)
     else:
         bound.info("run {}", report.state)
+
+
+def restore_ended(event: RestoreEnded) -> None:
+    """The one line of a finished restore."""
+    report = event.report
+    facts = {"restore": report.id, "run": report.run, "target": str(report.target), "container": report.container}
+    bound = logger.bind(**facts, state=report.state, seconds=report.seconds, compared=report.compared)
+    if report.failure:
+        bound.bind(code=report.failure.code).error("restore failed: {}", report.failure.message)
+    else:
+        bound.info("restore {}", report.state)
+
+
+def drill_ended(event: DrillEnded) -> None:
+    """The one line of a finished drill."""
+    report = event.report
+    bound = logger.bind(target=str(report.target), run=report.run, drill=report.id, seconds=report.seconds)
+    if failure := report.failure:
+        bound.bind(code=failure.code).error("drill {}: {}. {}", report.state, failure.message, failure.hint)
+    else:
+        bound.info("drill {}", report.state)
 
 
 def target_changed(event: TargetChanged) -> None:

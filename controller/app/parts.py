@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import cached_property
+from pathlib import Path
 
 from config.loading import Loaded
 from controller.app.identity import identity
@@ -65,6 +66,10 @@ class Parts:
         """What holds now."""
         return self.reloader.loaded
 
+    @property
+    def workdir(self) -> Path:
+        return self.loaded.settings.paths.workdir
+
     def redact(self, text: str) -> str:
         """Take the secrets that hold now out of a text."""
         return self.loaded.secrets.redact(text)
@@ -75,7 +80,7 @@ class Parts:
 
     @cached_property
     def identity(self) -> str:
-        return identity(self.loaded.settings.paths.workdir)
+        return identity(self.workdir)
 
     @cached_property
     def strategies(self) -> Strategies:
@@ -91,7 +96,7 @@ class Parts:
 
     @cached_property
     def catalog(self) -> Catalog:
-        return opened(self.loaded.settings.paths.workdir / CATALOG)
+        return opened(self.workdir / CATALOG)
 
     # --- targets ------------------------------------------------------------------------------------------------------
 
@@ -144,7 +149,7 @@ class Parts:
 
     @cached_property
     def quiescing(self) -> Quiescing:
-        return Quiescing(self.engine, self.loaded.settings.paths.workdir / "quiesced")
+        return Quiescing(self.engine, self.workdir / "quiesced")
 
     @cached_property
     def orphans(self) -> Orphans:
@@ -193,9 +198,8 @@ class Parts:
 
     @cached_property
     def restores(self) -> Restores:
-        return Restores(
-            self.decider, self.jobs, self.leases, self.catalog, self.loaded.settings.paths.workdir / "restores"
-        )
+        folder = self.workdir / "restores"
+        return Restores(self.decider, self.jobs, self.leases, self.catalog, folder, events=self.events)
 
     @cached_property
     def driller(self) -> Driller:
@@ -215,7 +219,7 @@ class Parts:
     @cached_property
     def drills(self) -> Drills:
         allowed = self.loaded.settings.policy.create_containers
-        return Drills(self.driller, self.catalog, self.store, allowed=allowed)
+        return Drills(self.driller, self.catalog, self.store, self.events, allowed=allowed)
 
     # --- upkeep -------------------------------------------------------------------------------------------------------
 
@@ -229,7 +233,7 @@ class Parts:
             self.targets,
             self.start,
             self.jobs.record,
-            self.loaded.settings.paths.workdir,
+            self.workdir,
             orchestrated=self.is_orchestrated(),
             clock=self.clock,
         )
@@ -245,7 +249,7 @@ class Parts:
             self.catalog,
             self.leases,
             self.targets,
-            self.loaded.settings.paths.workdir,
+            self.workdir,
             safety=lambda: self.loaded.settings.policy.safety,
             clock=self.clock,
         )
@@ -256,7 +260,7 @@ class Parts:
             self.targets,
             self.catalog,
             self.jobs,
-            self.loaded.settings.paths.workdir,
+            self.workdir,
             orchestrated=self.is_orchestrated,
             clock=self.clock,
         )
@@ -267,7 +271,7 @@ class Parts:
             self.store,
             self.catalog,
             self.leases,
-            self.loaded.settings.paths.workdir,
+            self.workdir,
             settings=lambda: self.loaded.settings.verify,
             give_way=self.give_way,
             clock=self.clock,

@@ -14,7 +14,7 @@ from controller.app.parts import Parts
 from controller.app.recovery import recover
 from controller.app.services import Ending, Services
 from controller.app.startup import SOCKET
-from controller.core.events import ConfigReloaded, RunBegan, RunEnded, TargetChanged
+from controller.core.events import ConfigReloaded, DrillEnded, RestoreEnded, RunBegan, RunEnded, TargetChanged
 from controller.core.loop import Loop
 from controller.outbound.heartbeat import Heartbeat
 from controller.outbound.pings import Pings
@@ -40,6 +40,8 @@ class Sidecar(Parts):
         self.events.subscribe(RunBegan, self._pings.run_began)
         self.events.subscribe(TargetChanged, log_lines.target_changed)
         self.events.subscribe(RunEnded, log_lines.run_ended)
+        self.events.subscribe(RestoreEnded, log_lines.restore_ended)
+        self.events.subscribe(DrillEnded, log_lines.drill_ended)
         self.events.subscribe(RunEnded, self.pruner.run_ended)
         self.events.subscribe(RunEnded, self.scheduler.run_ended)
         self.events.subscribe(RunEnded, self._pings.run_ended)

@@ -8,7 +8,9 @@ from typing import Any, TypeVar
 from loguru import logger
 
 from config.problems import Problem
+from controller.core.drill import Drill
 from controller.core.key import Key
+from controller.core.restoration import Restoration
 from controller.core.run import Report
 
 
@@ -26,6 +28,20 @@ class RunEnded:
     report: Report
     cut: bool = False
     """By the end of the sidecar and by nobody else, so that it is still to be done."""
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreEnded:
+    """A restore has ended; what it still owes is another matter."""
+
+    report: Restoration
+
+
+@dataclass(frozen=True, slots=True)
+class DrillEnded:
+    """A drill has ended."""
+
+    report: Drill
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from controller.backup.turns import Turns
 from controller.core.activity import Activities, Activity
 from controller.core.drill import Drill
 from controller.core.errors import Busy, Cancelled, ContainersForbidden, Stopping, StoreError, UnknownRun
+from controller.core.events import Bus, DrillEnded
 from controller.core.failure import Failure
 from controller.core.key import Key
 from controller.core.run import new_run_id
@@ -32,9 +33,9 @@ class Drills:
     """The queue. `execute` does one drill and gives its final report without raising. Safe from several threads."""
 
     def __init__(
-        self, execute: Callable[[Activity[Drill]], Drill], catalog: Catalog, store: Store, *, allowed: bool
+        self, execute: Callable[[Activity[Drill]], Drill], catalog: Catalog, store: Store, events: Bus, *, allowed: bool
     ) -> None:
-        self._execute, self._catalog, self._store, self.allowed = execute, catalog, store, allowed
+        self._execute, self._catalog, self._store, self._events, self.allowed = execute, catalog, store, events, allowed
         self._turns, self._numbers = Turns(1), itertools.count()
         self._lock = threading.Lock()
         self._activities = Activities[Activity[Drill], Drill]()
@@ -112,7 +113,7 @@ class Drills:
             drill = activity.report.model_copy(update=changes)
         self._keep(drill)
         self._activities.finish(activity, drill)
-        tell(drill)
+        self._events.publish(DrillEnded(drill))
 
     def _keep(self, drill: Drill) -> None:
         """In the catalog, and beside the manifest of its run, unless that was deleted meanwhile."""
@@ -122,13 +123,3 @@ class Drills:
                 marks.keep_drill(self._store, drill)
         except StoreError as error:
             logger.bind(drill=drill.id, code=error.code).error("{}", error)
-
-
-def tell(drill: Drill) -> None:
-    """The one line of a finished drill."""
-    bound = logger.bind(target=str(drill.target), run=drill.run, drill=drill.id, seconds=drill.seconds)
-    if drill.failure:
-        failure = drill.failure
-        bound.bind(code=failure.code).error("drill {}: {}. {}", drill.state, failure.message, failure.hint)
-    else:
-        bound.info("drill {}", drill.state)

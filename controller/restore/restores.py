@@ -12,6 +12,7 @@ from loguru import logger
 from controller.backup.jobs import Jobs
 from controller.core.activity import Activities
 from controller.core.errors import NotEmpty, SidecarError, StoreError, UnknownRestore
+from controller.core.events import Bus, RestoreEnded
 from controller.core.key import Key
 from controller.core.restoration import Restoration
 from controller.core.run import new_run_id
@@ -28,8 +29,11 @@ from strategies.base import some
 class Restores:
     """Every restore that the catalog knows. Safe to use from several threads."""
 
-    def __init__(self, decider: Decider, jobs: Jobs, leases: Leases, catalog: Catalog, folder: Path) -> None:
-        self._decider, self._jobs, self._leases, self._catalog, self._folder = decider, jobs, leases, catalog, folder
+    def __init__(
+        self, decider: Decider, jobs: Jobs, leases: Leases, catalog: Catalog, folder: Path, *, events: Bus
+    ) -> None:
+        self._decider, self._jobs, self._leases, self._catalog = decider, jobs, leases, catalog
+        self._folder, self._events = folder, events
         self._activities = Activities[RunningRestore, Restoration]()
         """By id."""
         self._owed = OwedUndos(self._again, folder / "owed")
@@ -134,14 +138,4 @@ class Restores:
         if not (owed and owed.commands):
             self._jobs.release(report.id)
         self._activities.finish(running, report)
-        tell(report)
-
-
-def tell(report: Restoration) -> None:
-    """The one line of a finished restore."""
-    facts = {"restore": report.id, "run": report.run, "target": str(report.target), "container": report.container}
-    bound = logger.bind(**facts, state=report.state, seconds=report.seconds, compared=report.compared)
-    if report.failure:
-        bound.bind(code=report.failure.code).error("restore failed: {}", report.failure.message)
-    else:
-        bound.info("restore {}", report.state)
+        self._events.publish(RestoreEnded(report))

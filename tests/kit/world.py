@@ -53,7 +53,7 @@ class World(Parts):
         self.socket, self.instance, self.version = folder / "sidecar.sock", "test-1", "0.1.0"
         self.engine = Engine(f"unix://{folder}/no-engine.sock")
         self.executor = self.execute
-        self.drills = Drills(self.rehearse, self.catalog, self.store, allowed=True)
+        self.drills = Drills(self.rehearse, self.catalog, self.store, self.events, allowed=True)
         self.due: dict[Key, datetime] = {}
         self.own_address: str | None = "10.9.8.7"
         self.watching = self.alive = True

@@ -48,7 +48,7 @@ def world(tmp_path: Path) -> Any:
 
 
 def drills(world: Any, execute: Rehearsals, *, allowed: bool = True) -> Drills:
-    return Drills(execute, world.catalog, world.store, allowed=allowed)
+    return Drills(execute, world.catalog, world.store, world.events, allowed=allowed)
 
 
 def ended(queue: Drills, drill: Drill) -> Drill:
