@@ -1,4 +1,4 @@
-"""Reads `config.yaml` into plain values with the line of every key; apart because YAML sets traps.
+"""Reads `config.yaml` into plain values with the line of every key.
 
 PyYAML keeps the last of two equal keys in silence, reads `no` as false and `08:30` as 510, and unfolds a kilobyte of
 aliases into gigabytes. So its node graph is walked here: equal keys are a problem, only `true` and `false` are
@@ -13,11 +13,11 @@ from typing import Any
 
 import yaml
 
+from config.files import read_text
 from config.problems import Problem
-from config.wording import dotted, is_unsafe, quoted
+from config.wording import UNSAFE, dotted, is_unsafe, quoted
 
 Path_ = tuple[str | int, ...]
-MOST_BYTES = 1 << 20
 MOST_VALUES = 20_000
 DEEPEST = 30
 
@@ -61,30 +61,6 @@ _CONVERT: Mapping[str, Callable[[str], Any]] = {
 }
 
 
-def read_text(path: Path) -> str | Problem | None:
-    """The text of a small UTF-8 file, with LF line ends and without byte order mark; None if there is no such file."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(MOST_BYTES + 1)
-    except FileNotFoundError:
-        return None
-    except IsADirectoryError:
-        return Problem(
-            "not-a-file", path.name, "is a folder, and a file is wanted", "Mount the folder that holds the file."
-        )
-    except OSError as error:
-        return Problem(
-            "unreadable", path.name, f"cannot be read: {error.strerror}", "Make it readable for the sidecar."
-        )
-    if len(data) > MOST_BYTES:
-        return Problem("too-large", path.name, "is larger than 1 MiB", "Check that it is the right file.")
-    try:
-        return data.decode("utf-8-sig").replace("\r\n", "\n")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        return Problem("not-utf-8", f"{path.name}:{line}", "holds bytes that are not UTF-8", "Save the file as UTF-8.")
-
-
 def read(path: Path) -> Document:
     """Read a file; a missing one is an empty document. Never raises for what is in the file."""
     text = read_text(path)
@@ -98,52 +74,55 @@ def read(path: Path) -> Document:
 def parse(text: str, name: str) -> Document:
     """Read a text; see `read`."""
     reader = _Reader(name)
-    node: yaml.Node | None = None
     try:
         node = yaml.compose(text, Loader=_Loader)
-        values = reader.value(node, ()) if node is not None else None
+        values = reader.whole(node) if node is not None else {}
     # PyYAML lets the number of a character or of a version through that Python has no room for.
     except (yaml.YAMLError, ValueError, OverflowError) as error:
         return Document(name, problems=(_broken(error, text, name),), readable=False)
     except RecursionError:
-        reader.refuse(None, "too-deep", "is nested too deeply", "Flatten it.")
-        values = None
-    except _Refused:
-        values = None
-    if reader.refused:
-        return Document(name, problems=tuple(reader.problems), readable=False)
-    if not isinstance(values, dict | None):
-        reader.add(node, "bad-value", "holds no keys at its top level", "Write `key: value` lines.")
-        return Document(name, problems=tuple(reader.problems), readable=False)
-    return Document(name, values or {}, reader.lines, tuple(reader.problems))
+        problem = Problem("too-deep", name, "is nested too deeply", "Flatten it.")
+        return Document(name, problems=(problem,), readable=False)
+    except _Refused as error:
+        return Document(name, problems=(*reader.problems, error.problem), readable=False)
+    return Document(name, values, reader.lines, tuple(reader.problems))
 
 
 class _Refused(Exception):
-    """The document is hostile or far too large; reading stops."""
+    """The document is hostile, far too large or no mapping; reading stops."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
 
 
 class _Reader:
     """Walks the node graph, gathering lines and problems."""
 
     def __init__(self, name: str) -> None:
-        self.name, self.count, self.refused = name, 0, False
+        self.name, self.count = name, 0
         self.lines: dict[Path_, int] = {}
         self.problems: list[Problem] = []
 
-    def add(self, node: yaml.Node | None, code: str, message: str, hint: str) -> None:
-        place = self.name if node is None else f"{self.name}:{node.start_mark.line + 1}"
-        self.problems.append(Problem(code, place, message, hint))
+    def problem(self, node: yaml.Node, code: str, message: str, hint: str) -> Problem:
+        return Problem(code, f"{self.name}:{node.start_mark.line + 1}", message, hint)
 
-    def refuse(self, node: yaml.Node | None, code: str, message: str, hint: str) -> None:
-        self.refused = True
-        self.add(node, code, message, hint)
+    def add(self, node: yaml.Node, code: str, message: str, hint: str) -> None:
+        self.problems.append(self.problem(node, code, message, hint))
+
+    def whole(self, node: yaml.Node) -> dict[str, Any]:
+        """The value of the document's root; raises `_Refused`."""
+        values = self.value(node, ())
+        if not isinstance(values, dict | None):
+            message = "holds no keys at its top level"
+            raise _Refused(self.problem(node, "bad-value", message, "Write `key: value` lines."))
+        return values or {}
 
     def value(self, node: yaml.Node, path: Path_) -> Any:
         self.count += 1
         if self.count > MOST_VALUES or len(path) > DEEPEST:
             what = "nested too deeply" if len(path) > DEEPEST else f"unfolded to more than {MOST_VALUES} values"
-            self.refuse(node, "too-many-values", f"is {what}, perhaps by aliases", "Write it without aliases.")
-            raise _Refused
+            message = f"is {what}, perhaps by aliases"
+            raise _Refused(self.problem(node, "too-many-values", message, "Write it without aliases."))
         self.lines.setdefault(path, node.start_mark.line + 1)
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path)
@@ -154,9 +133,7 @@ class _Reader:
     def _scalar(self, node: yaml.Node) -> Any:
         text = str(node.value)
         if is_unsafe(text):
-            self.add(
-                node, "bad-characters", "holds control characters or marks that turn the direction", "Remove them."
-            )
+            self.add(node, "bad-characters", f"holds {UNSAFE}", "Remove them.")
             return ""
         kind = node.tag.removeprefix("tag:yaml.org,2002:")
         if kind not in _CONVERT:
@@ -172,9 +149,8 @@ class _Reader:
                 self.add(key, "bad-key", "is not a plain key", "Write `key: value`.")
             elif key.value in seen:
                 lines = f"line {seen[key.value].start_mark.line + 1} and line {key.start_mark.line + 1}"
-                self.add(
-                    key, "duplicate-key", f"the key {quoted(key.value)} stands twice, in {lines}", "Remove one of them."
-                )
+                message = f"the key {quoted(key.value)} stands twice, in {lines}"
+                self.add(key, "duplicate-key", message, "Remove one of them.")
             else:
                 seen[key.value] = key
                 self.lines[*path, key.value] = key.start_mark.line + 1
@@ -191,11 +167,11 @@ class _Reader:
             if key.tag != "tag:yaml.org,2002:merge":
                 continue
             for source in item.value if isinstance(item, yaml.SequenceNode) else [item]:
-                found = self.value(source, path)
-                if not isinstance(found, dict):
+                mapping = self.value(source, path)
+                if not isinstance(mapping, dict):
                     self.add(key, "bad-value", "`<<` takes a mapping or a list of mappings", "Name one with `*alias`.")
                 else:
-                    values = found | values
+                    values = mapping | values
         return values
 
 
@@ -212,10 +188,8 @@ def _broken(error: Exception, text: str, name: str) -> Problem:
     if mark.line < len(lines) and "\t" in re.split(r"[^\s-]", lines[mark.line], maxsplit=1)[0]:
         message = f"is indented with a tab, at column {mark.column + 1}"
         return Problem("broken-yaml", place, message, "Indent with spaces: YAML forbids tabs.")
-    reason = _reason(error)
-    return Problem(
-        "broken-yaml", place, f"is not YAML at column {mark.column + 1}{reason}", "Check quotes and indentation."
-    )
+    message = f"is not YAML at column {mark.column + 1}{_reason(error)}"
+    return Problem("broken-yaml", place, message, "Check quotes and indentation.")
 
 
 _REASONS = {
@@ -232,7 +206,7 @@ _REASONS = {
 
 def _reason(error: Exception) -> str:
     words = f"{getattr(error, 'context', '')} {getattr(error, 'problem', '')}"
-    return next((f": {reason}" for found, reason in _REASONS.items() if found in words), "")
+    return next((f": {reason}" for phrase, reason in _REASONS.items() if phrase in words), "")
 
 
 class Places:

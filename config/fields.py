@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer
 from pydantic_core import PydanticCustomError
 
-from config.wording import MULTI_LINE, is_unsafe, is_variable_name
+from config.wording import MULTI_LINE, UNSAFE, is_unsafe, is_variable_name
 
 
 class Model(BaseModel):
@@ -37,8 +37,7 @@ def invalid(message: str, hint: str, code: str = "bad-value") -> PydanticCustomE
 def readable(text: str, allowed: str = MULTI_LINE) -> str:
     """The text itself; raises for characters that deceive a reader or that no argument of a program can hold."""
     if is_unsafe(text, allowed):
-        message = "holds control characters or marks that turn the direction of reading"
-        raise invalid(message, "Remove them.", "bad-characters")
+        raise invalid(f"holds {UNSAFE}", "Remove them.", "bad-characters")
     return text
 
 

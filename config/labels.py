@@ -19,6 +19,7 @@ from config.layers import Layer, Path, Sourced
 from config.problems import Problem
 from config.settings import Settings
 from config.target import TARGET_NAME, TargetLayer, leaves
+from config.validation import problem_of
 from config.wording import dotted, escaped, is_variable_name, quoted, suggest
 
 MOST_BYTES = 16 << 10
@@ -109,8 +110,7 @@ class _Reader:
         try:
             self._setting(group, rest, value, key)
         except PydanticCustomError as error:
-            context = error.context or {}
-            group.problems.append(Problem(context["code"], self._place(key), context["message"], context["hint"]))
+            group.problems.append(problem_of(error, self._place(key)))
 
     def _place(self, key: str) -> str:
         return f"container {self.container}, label {escaped((self.prefix + key)[:120])}"
@@ -125,14 +125,14 @@ class _Reader:
         if key == "enable":
             self._enable(group, value.strip())
             return
-        path, found = self._path(key, value)
+        path, setting = self._path(key, value)
         source = f"label {self.prefix}{label}"
         if path in group.layer or path[:2] in group.layer:
             raise invalid("sets what another label sets already", "Remove one of the two.", "duplicate-label")
         if path[:2] in _NUMBERED and len(path) == 3:
-            group.numbered[path[:2]][int(path[2])] = Sourced(found, source, "label")
+            group.numbered[path[:2]][int(path[2])] = Sourced(setting, source, "label")
         else:
-            group.layer[path] = Sourced(found, source, "label")
+            group.layer[path] = Sourced(setting, source, "label")
 
     def _enable(self, group: "_Group", value: str) -> None:
         if group.enable is not None:

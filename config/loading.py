@@ -6,31 +6,27 @@ No access check on the store's folders happens here; that needs the machine, and
 import errno
 import hashlib
 import os
-import re
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import SecretStr, ValidationError
+from pydantic import ValidationError
+from pydantic_core import PydanticCustomError
 
 from config import document, overrides, variables
 from config.document import Document, Path_, Places
 from config.layers import COMMAND
+from config.lookup import Lookup
 from config.problems import ConfigurationError, Problem
-from config.secrets import SENSITIVE, SHORTEST, SecretReference, Secrets, read_secret
+from config.secrets import SENSITIVE, SecretReference, Secrets, weakness
 from config.settings import PING_HINT, TOKEN_NAME, DefaultStrategy, OwnTarget, Settings, can_be_pinged
-from config.validation import location, problems_from
+from config.validation import location, problem_of, problems_from
 from config.variables import Variables
 from config.wording import is_variable_name, quoted, suggest
 
 FILE, ENV_FILE = "config.yaml", ".env"
 MISNAMED = ("config.yml", "config.yaml.txt", "config.json")
-SHORTEST_TOKEN = 16
-_DEFAULT_TOKEN = re.compile(
-    r"(?i)(?:change|me|my|your|this|please|replace|insert|here|super|secret|password|token|key|api|example|default|test"
-    r"|admin|backup|sidecar|x{3,}|[\d\W_])+"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +54,14 @@ class Loaded:
 
 def digest(folder: Path) -> str:
     """SHA-256 over the content of both files, hexadecimal; a missing file counts as such."""
-    found = hashlib.sha256()
+    both = hashlib.sha256()
     for name in (FILE, ENV_FILE):
         try:
             data = (folder / name).read_bytes()
         except OSError as error:
             data = str(error.errno).encode()
-        found.update(hashlib.sha256(data).digest())
-    return found.hexdigest()
+        both.update(hashlib.sha256(data).digest())
+    return both.hexdigest()
 
 
 def load(folder: Path, environ: Mapping[str, str], strategies: Collection[str] = ()) -> Loaded:
@@ -109,8 +105,7 @@ class _Loading:
         self.folder, self.known, self.file, self.strategies = folder, known, file, strategies
         self.problems: list[Problem] = [*known.problems, *file.problems]
         self.reported: set[Path_] = set()
-        self.cut_secrets: list[Problem] = []
-        self.shown: list[str] = []
+        self.lookup = Lookup(folder, known, self.add)
         self.places = Places(file, {})
         self.secret_paths = frozenset(_secret_paths(file.values))
 
@@ -121,21 +116,26 @@ class _Loading:
         self.places = Places(self.file, applied)
         settings = self._settings(values)
         self._check_strategies(settings)
-        secrets = self._named(settings.secrets if settings else ())
+        secrets = self.lookup.named(settings.secrets if settings else ())
         token = self._token(settings)
-        key = (
-            self._secret(settings.orchestrator.key, ("orchestrator", "key"))
-            if settings and settings.orchestrator
-            else None
-        )
+        orchestrator = settings.orchestrator if settings else None
+        key = self.lookup.secret(orchestrator.key, ("orchestrator", "key")) if orchestrator else None
         pings = self._pings(settings) if settings else {}
-        everything = Secrets(secrets, [*self.shown, *_sensitive(self.known)])
-        problems = tuple(_redacted(problem, everything) for problem in self.problems)
+        everything = Secrets(secrets, [*self.lookup.shown, *_sensitive(self.known)])
+        problems = tuple(_redacted(problem, everything) for problem in (*self.problems, *self.lookup.problems))
         if settings is None or any(problem.severity == "error" for problem in problems):
             raise ConfigurationError(problems)
-        found = digest(self.folder)
         return Loaded(
-            settings, everything, token or "", key, pings, problems, tuple(self.cut_secrets), values, self.places, found
+            settings,
+            everything,
+            token or "",
+            key,
+            pings,
+            problems,
+            tuple(self.lookup.cut_secrets),
+            values,
+            self.places,
+            digest(self.folder),
         )
 
     def add(self, path: Path_, code: str, message: str, hint: str) -> None:
@@ -163,12 +163,12 @@ class _Loading:
         if not isinstance(value, str):
             return value
         is_secret = path in self.secret_paths
-        found = variables.fill(value, self.known, () if is_secret else secret)
-        if found.code is None:
-            return found.text
-        self.reported.add(path)
-        self.add(path, found.code, found.message, found.hint)
-        return None
+        try:
+            return variables.fill(value, self.known, () if is_secret else secret)
+        except PydanticCustomError as error:
+            self.reported.add(path)
+            self.problems.append(problem_of(error, self.places.of(path)))
+            return None
 
     # --- settings
 
@@ -182,8 +182,8 @@ class _Loading:
         try:
             return Settings.model_validate({**self._without_options(values), "schema": 1}, by_alias=True, by_name=False)
         except ValidationError as error:
-            found = zip(error.errors(), problems_from(error, self.places.of, Settings), strict=True)
-            self.problems += [problem for detail, problem in found if not self._is_reported(location(detail))]
+            details = zip(error.errors(), problems_from(error, self.places.of, Settings), strict=True)
+            self.problems += [problem for detail, problem in details if not self._is_reported(location(detail))]
             return None
 
     def _is_reported(self, path: Path_) -> bool:
@@ -218,44 +218,19 @@ class _Loading:
         named |= {("targets", key, "strategy"): layer.strategy for key, layer in settings.targets.items()}
         for path, name in named.items():
             if name is not None and name not in {COMMAND, *self.strategies}:
-                self.add(
-                    path,
-                    "unknown-strategy",
-                    f"the strategy {quoted(name)} is not known",
-                    suggest(name, self.strategies),
-                )
+                hint = suggest(name, self.strategies)
+                self.add(path, "unknown-strategy", f"the strategy {quoted(name)} is not known", hint)
 
     # --- secrets
 
-    def _named(self, names: tuple[str, ...]) -> dict[str, str]:
-        values = {}
-        for index, name in enumerate(names):
-            if (value := self._look_up(name, ("secrets", index))) is not None:
-                values[name] = value
-                if len(value) < SHORTEST:
-                    message = (
-                        f"the secret {name} has fewer than {SHORTEST} characters, so logs cannot be kept free of it"
-                    )
-                    self.add(("secrets", index), "short-secret", message, "Choose a longer one.")
-        return values
-
     def _token(self, settings: Settings | None) -> str | None:
         given = settings.api.token if settings else self._written_token()
-        token = self._secret(given, ("api", "token")) if given else None
+        token = self.lookup.secret(given, ("api", "token")) if given else None
         if token is None:
             return None
-        hint = "Make one with `openssl rand -hex 32` and put it into `.env`."
-        if _DEFAULT_TOKEN.fullmatch(token) and re.search(r"(?i)[a-z]", token):
-            self.add(("api", "token"), "weak-token", "is a well-known default", hint)
-        elif len(token) < SHORTEST_TOKEN or len(set(token)) < 4:
-            self.add(
-                ("api", "token"),
-                "weak-token",
-                f"has fewer than {SHORTEST_TOKEN} characters, or hardly any different",
-                hint,
-            )
-        elif not re.fullmatch(r"[\x21-\x7e]+", token):
-            self.add(("api", "token"), "weak-token", "holds characters that an HTTP header cannot carry", hint)
+        if (why := weakness(token)) is not None:
+            hint = "Make one with `openssl rand -hex 32` and put it into `.env`."
+            self.add(("api", "token"), "weak-token", why, hint)
         return token
 
     def _written_token(self) -> SecretReference | None:
@@ -271,56 +246,11 @@ class _Loading:
         written: dict[str, Path_] = {"": ("ping", "url")}
         written |= {key: ("targets", key, "ping", "url") for key in settings.targets}
         given = {"": settings.ping.url} | {key: own.ping.url for key, own in settings.targets.items()}
-        found = {key: self._secret(url, written[key]) for key, url in given.items() if url}
-        for key, url in found.items():
-            if url and not can_be_pinged(url):
-                self.add(written[key], "bad-value", "is not the URL of a check", PING_HINT)
-        return {key: url for key, url in found.items() if url}
-
-    def _secret(self, given: SecretReference | SecretStr, path: Path_) -> str | None:
-        value = given.get_secret_value() if isinstance(given, SecretStr) else self._look_up(given.secret, path)
-        if value == "":
-            self.add(path, "missing-secret", "is empty", "Write `{secret: NAME}` and put NAME into `.env`.")
-        self.shown += [value] if value else []
-        return value or None
-
-    def _look_up(self, name: str, path: Path_) -> str | None:
-        """The value of NAME or of the file that NAME_FILE names."""
-        value, file = self.known.get(name), self.known.get(f"{name}_FILE")
-        if value and file:
-            message = f"both {name} and {name}_FILE are set"
-            self.add(path, "ambiguous-secret", message, "Remove one of the two.")
-            return None
-        if file:
-            value = self._read(name, file)
-        elif value is None:
-            if not any(f" {name} " in f"{problem.place} " for problem in self.known.problems):
-                hint = f"Set {name} in `.env` or the environment, or {name}_FILE to the path of a file."
-                self.add(path, "missing-secret", f"the secret {name} is not set", hint)
-            return None
-        if value and value.startswith(variables.BEGIN) and (variables.END not in value or "\n" not in value.strip()):
-            self._add_cut_key(self.known.place(f"{name}_FILE" if file else name), path)
-        return value
-
-    def _add_cut_key(self, place: str, path: Path_) -> None:
-        """One that `.env` has as a line in quotes is wrong only for what gets it."""
-        without_end = variables.key_without_end(place)
-        if without_end not in self.known.problems:
-            self.problems.append(variables.cut_key(place))
-        else:
-            wrong = self.cut_secrets if path[0] == "secrets" else self.problems
-            wrong.append(replace(without_end, severity="error"))
-
-    def _read(self, name: str, file: str) -> str | None:
-        place = self.known.place(f"{name}_FILE")
-        found = read_secret(self.folder / file)
-        if isinstance(found, str):
-            return found
-        code, message = found
-        self.problems.append(
-            Problem(code, place, f"the file that it names {message}", "Name a small file with the secret.")
-        )
-        return None
+        values = {key: self.lookup.secret(url, written[key]) for key, url in given.items() if url}
+        urls = {key: url for key, url in values.items() if url}
+        for key in (key for key, url in urls.items() if not can_be_pinged(url)):
+            self.add(written[key], "bad-value", "is not the URL of a check", PING_HINT)
+        return urls
 
 
 def _secret_paths(values: Mapping[str, Any]) -> Iterator[Path_]:
@@ -331,10 +261,10 @@ def _secret_paths(values: Mapping[str, Any]) -> Iterator[Path_]:
 
 
 def _reference(values: Mapping[str, Any], *path: str | int) -> str | None:
-    found: Any = values
+    value: Any = values
     for key in (*path, "secret"):
-        found = found.get(key) if isinstance(found, dict) else None
-    return found if isinstance(found, str) and is_variable_name(found) else None
+        value = value.get(key) if isinstance(value, dict) else None
+    return value if isinstance(value, str) and is_variable_name(value) else None
 
 
 def _sensitive(known: Variables) -> list[str]:

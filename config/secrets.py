@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote, unquote, urlsplit
 
@@ -12,10 +11,14 @@ from config.fields import invalid
 from config.wording import is_variable_name
 
 REDACTED = "***"
-MOST_BYTES = 64 << 10
 SHORTEST = 4
 """Characters; a shorter value cannot be redacted without spoiling every text."""
 _SHORTEST_LINE = 8
+SHORTEST_TOKEN = 16
+_DEFAULT_TOKEN = re.compile(
+    r"(?i)(?:change|me|my|your|this|please|replace|insert|here|super|secret|password|token|key|api|example|default|test"
+    r"|admin|backup|sidecar|x{3,}|[\d\W_])+"
+)
 SENSITIVE = re.compile(r"PASS|TOKEN|KEY|SECRET", re.IGNORECASE)
 """In the name of a variable: its value is secret, though nobody said so."""
 _PASSWORDS = (
@@ -61,8 +64,8 @@ class Secrets(Mapping[str, str]):
     def __init__(self, values: Mapping[str, str] | None = None, also: Iterable[str] = ()) -> None:
         self._values = dict(values or {})
         self._also = frozenset(also)
-        found = {form for value in (*self._values.values(), *self._also) for form in _forms(value)}
-        self._patterns = tuple(sorted(found, key=len, reverse=True))
+        forms = {form for value in (*self._values.values(), *self._also) for form in _forms(value)}
+        self._patterns = tuple(sorted(forms, key=len, reverse=True))
 
     def __getitem__(self, name: str) -> str:
         return self._values[name]
@@ -103,27 +106,16 @@ def _password(value: str) -> tuple[str, ...]:
     return (password, unquote(password))
 
 
-def read_secret(path: Path) -> str | tuple[str, str]:
-    """The secret in a file, without the line end of a single line; or code and message."""
-    try:
-        with path.open("rb") as stream:
-            data = stream.read(MOST_BYTES + 1)
-        text = data.decode("utf-8-sig")
-    except FileNotFoundError:
-        return "secret-file", "is not there"
-    except IsADirectoryError:
-        return "secret-file", "is a folder"
-    except (OSError, ValueError) as error:
-        return "secret-file", f"cannot be read: {error.strerror}" if isinstance(error, OSError) else "is not UTF-8 text"
-    if len(data) > MOST_BYTES:
-        return "secret-file", "is larger than 64 KiB"
-    if not text.strip():
-        return "secret-file", "is empty"
-    text = text.replace("\r\n", "\n")
-    return text if "\n" in text.strip() else text.strip("\n")
-
-
 def passwords_in(command: str) -> Iterator[str]:
     """The values of an assignment, an option, a URL or mysql's `-p`; a `$VARIABLE` is none."""
     for pattern in _PASSWORDS:
         yield from (match[1] for match in pattern.finditer(command))
+
+
+def weakness(token: str) -> str | None:
+    """Why a token is easily guessed or cannot be sent; None for a good one."""
+    if _DEFAULT_TOKEN.fullmatch(token) and re.search(r"(?i)[a-z]", token):
+        return "is a well-known default"
+    if len(token) < SHORTEST_TOKEN or len(set(token)) < 4:
+        return f"has fewer than {SHORTEST_TOKEN} characters, or hardly any different"
+    return None if re.fullmatch(r"[\x21-\x7e]+", token) else "holds characters that an HTTP header cannot carry"

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from config.problems import Problem
 from config.wording import quoted, suggest
@@ -24,6 +24,12 @@ def problems_from(
     return tuple(_problem(detail, place, model) for detail in details)
 
 
+def problem_of(error: PydanticCustomError, place: str) -> Problem:
+    """The problem of an error that `invalid` made and no model caught."""
+    context = error.context or {}
+    return Problem(context["code"], place, context["message"], context["hint"])
+
+
 def location(detail: ErrorDetails) -> Location:
     """The path of keys, without pydantic's marks for the key of a mapping."""
     return tuple(part for part in detail["loc"] if part != "[key]")
@@ -36,9 +42,8 @@ def _problem(detail: ErrorDetails, place: Callable[[Location], str], model: type
         return Problem(context["code"], where, context["message"], context["hint"])
     if detail["type"] == "extra_forbidden":
         known = _keys(model, path[:-1])
-        return Problem(
-            "unknown-key", where, f"the key {quoted(str(path[-1]))} is not known", suggest(str(path[-1]), known)
-        )
+        key = str(path[-1])
+        return Problem("unknown-key", where, f"the key {quoted(key)} is not known", suggest(key, known))
     if detail["type"] == "missing":
         return Problem("missing-key", where, "is missing, and has no default", "Add it.")
     return Problem("bad-value", where, _message(detail), "Correct the value.")
@@ -72,4 +77,4 @@ def _inner(model: type[BaseModel] | None, part: int | str) -> type[BaseModel] | 
 def _model_in(annotation: Any) -> type[BaseModel] | None:
     if isinstance(annotation, type) and get_origin(annotation) is None:
         return annotation if issubclass(annotation, BaseModel) else None
-    return next((found for inner in get_args(annotation) if (found := _model_in(inner))), None)
+    return next((model for inner in get_args(annotation) if (model := _model_in(inner))), None)

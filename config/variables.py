@@ -12,7 +12,8 @@ from pathlib import Path
 
 from dotenv.parser import Binding, parse_stream
 
-from config.document import read_text
+from config.fields import invalid
+from config.files import read_text
 from config.problems import Problem
 from config.wording import is_variable_name
 
@@ -52,17 +53,16 @@ def read(path: Path, environment: Mapping[str, str]) -> Variables:
         return Variables(environment)
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
-        return Variables(
-            environment, problems=(_problem(line, "bad-characters", "holds NUL", "Save the file as UTF-8."),)
-        )
+        problem = _problem(line, "bad-characters", "holds NUL", "Save the file as UTF-8.")
+        return Variables(environment, problems=(problem,))
     values: dict[str, str] = {}
     lines: dict[str, int] = {}
     problems: list[Problem] = []
-    for line, found in _entries(parse_stream(StringIO(text))):
-        if isinstance(found, Problem):
-            problems.append(found)
+    for line, entry in _entries(parse_stream(StringIO(text))):
+        if isinstance(entry, Problem):
+            problems.append(entry)
             continue
-        name, value = found
+        name, value = entry
         if name in lines:
             message = f"{name} is set in line {lines[name]} already"
             problems.append(_problem(line, "duplicate-variable", message, "Remove one of the two."))
@@ -87,12 +87,8 @@ def _entries(bindings: Iterable[Binding]) -> Iterator[tuple[int, Problem | tuple
         elif binding.key is None or not is_variable_name(binding.key):
             yield line, _problem(line, "bad-variable", "is not of the form NAME=value", "Use letters, digits and `_`.")
         elif binding.value is None:
-            yield (
-                line,
-                _problem(
-                    line, "bad-variable", "has no `=`", 'Write NAME=value; quote values of many lines: NAME="...".'
-                ),
-            )
+            hint = 'Write NAME=value; quote values of many lines: NAME="...".'
+            yield line, _problem(line, "bad-variable", "has no `=`", hint)
         elif binding.value.startswith(BEGIN) and END not in binding.value:
             within_key, place = not _is_quoted_line(text), f".env:{line} {binding.key}"
             yield line, cut_key(place) if within_key else key_without_end(place)
@@ -121,9 +117,8 @@ def key_without_end(place: str) -> Problem:
 def cut_key(place: str) -> Problem:
     """The problem of a key of which only the first line arrived."""
     message = "is a key of many lines that was cut after its first, because it is not in quotes"
-    return Problem(
-        "cut-key", place, message, 'Put the whole key into double quotes: NAME="-----BEGIN ... END ...-----".'
-    )
+    hint = 'Put the whole key into double quotes: NAME="-----BEGIN ... END ...-----".'
+    return Problem("cut-key", place, message, hint)
 
 
 def _unreadable(line: int, text: str) -> Problem:
@@ -143,42 +138,30 @@ def _problem(line: int, code: str, message: str, hint: str) -> Problem:
 _REFERENCE = re.compile(r"\$\$\{|\$\{(?:([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}|)")
 
 
-@dataclass(frozen=True, slots=True)
-class Filled:
-    """A text with its `${VAR}` filled in, or why that cannot be."""
-
-    text: str = field(default="", repr=False)
-    code: str | None = None
-    message: str = ""
-    hint: str = ""
-
-
 _ESCAPE = "To leave it to the shell in the target, write `$${...}`."
 
 
-def fill(text: str, variables: Variables, secret: Iterable[str] = ()) -> Filled:
+def fill(text: str, variables: Variables, secret: Iterable[str] = ()) -> str:
     """Fill `${VAR}` and `${VAR:-default}`; `$${` stays as `${`, and other dollars are left alone.
 
-    A name in `secret` is refused: its value would stand in a text that is shown.
+    Raises what `invalid` makes. A name in `secret` is refused: its value would stand in a text that is shown.
     """
-    parts, position = [], 0
-    for match in _REFERENCE.finditer(text):
-        parts.append(text[position : match.start()])
-        position = match.end()
+
+    def filled(match: re.Match[str]) -> str:
         name = match[1]
         if match[0] == "$${":
-            parts.append("${")
-        elif name is None:
-            return Filled("", "bad-reference", "holds a `${` that is neither `${VAR}` nor `${VAR:-default}`", _ESCAPE)
-        elif name in secret:
+            return "${"
+        if name is None:
+            raise invalid("holds a `${` that is neither `${VAR}` nor `${VAR:-default}`", _ESCAPE, "bad-reference")
+        if name in secret:
             hint = f"Write `${name}` in a command of this file, which gets it as a variable. {_ESCAPE}"
-            return Filled("", "secret-in-text", f"fills in the secret {name}, which would show in logs and argv", hint)
-        elif (value := variables.get(name) or match[2]) is None:
+            raise invalid(f"fills in the secret {name}, which would show in logs and argv", hint, "secret-in-text")
+        if (value := variables.get(name) or match[2]) is None:
             hint = f"Set {name} in `.env` or the environment, or write `${{{name}:-default}}`. {_ESCAPE}"
-            return Filled("", "unset-variable", f"needs the variable {name}, which is not set", hint)
-        elif value.startswith(BEGIN) and END not in value:
+            raise invalid(f"needs the variable {name}, which is not set", hint, "unset-variable")
+        if value.startswith(BEGIN) and END not in value:
             hint = f"Put the whole key into {name}, or remove the reference."
-            return Filled("", "cut-key", f"fills in {name}, a private key without its END line", hint)
-        else:
-            parts.append(value)
-    return Filled("".join([*parts, text[position:]]))
+            raise invalid(f"fills in {name}, a private key without its END line", hint, "cut-key")
+        return value
+
+    return _REFERENCE.sub(filled, text)

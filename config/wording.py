@@ -7,6 +7,7 @@ from collections.abc import Collection
 
 _DIRECTION_MARKS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff")
 MULTI_LINE = "\n\t"
+UNSAFE = "control characters or marks that turn the direction of reading"
 
 
 def is_unsafe(text: str, allowed: str = MULTI_LINE) -> bool:

@@ -1,0 +1,86 @@
+"""Looks up secrets by name: in the environment, in `.env`, or in the file that `NAME_FILE` names."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from config import variables
+from config.document import Path_
+from config.files import read_text
+from config.problems import Problem
+from config.secrets import SHORTEST, SecretReference
+from config.variables import Variables
+
+MOST_BYTES = 64 << 10
+
+
+class Lookup:
+    """Values of secrets; tells what is wrong with one by `add`, where the file names it, or where it is set."""
+
+    def __init__(self, folder: Path, known: Variables, add: Callable[[Path_, str, str, str], None]) -> None:
+        self._folder, self._known, self._add = folder, known, add
+        self.problems: list[Problem] = []
+        """Of the places at which secrets are set."""
+        self.cut_secrets: list[Problem] = []
+        """Errors of whatever gets a private key without its end."""
+        self.shown: list[str] = []
+        """Values that were looked up, but are for no command."""
+
+    def named(self, names: tuple[str, ...]) -> dict[str, str]:
+        """The values of the names in `secrets:`."""
+        values = {}
+        for index, name in enumerate(names):
+            if (value := self._look_up(name, ("secrets", index))) is not None:
+                values[name] = value
+                if len(value) < SHORTEST:
+                    message = (
+                        f"the secret {name} has fewer than {SHORTEST} characters, so logs cannot be kept free of it"
+                    )
+                    self._add(("secrets", index), "short-secret", message, "Choose a longer one.")
+        return values
+
+    def secret(self, given: SecretReference | SecretStr, path: Path_) -> str | None:
+        """The value of a setting."""
+        value = given.get_secret_value() if isinstance(given, SecretStr) else self._look_up(given.secret, path)
+        if value == "":
+            self._add(path, "missing-secret", "is empty", "Write `{secret: NAME}` and put NAME into `.env`.")
+        self.shown += [value] if value else []
+        return value or None
+
+    def _look_up(self, name: str, path: Path_) -> str | None:
+        value, file = self._known.get(name), self._known.get(f"{name}_FILE")
+        if value and file:
+            message = f"both {name} and {name}_FILE are set"
+            self._add(path, "ambiguous-secret", message, "Remove one of the two.")
+            return None
+        if file:
+            value = self._read(name, file)
+        elif value is None:
+            if not any(f" {name} " in f"{problem.place} " for problem in self._known.problems):
+                hint = f"Set {name} in `.env` or the environment, or {name}_FILE to the path of a file."
+                self._add(path, "missing-secret", f"the secret {name} is not set", hint)
+            return None
+        if value and value.startswith(variables.BEGIN) and (variables.END not in value or "\n" not in value.strip()):
+            self._add_cut_key(self._known.place(f"{name}_FILE" if file else name), path)
+        return value
+
+    def _add_cut_key(self, place: str, path: Path_) -> None:
+        """One that `.env` has as a line in quotes is wrong only for what gets it."""
+        without_end = variables.key_without_end(place)
+        if without_end not in self._known.problems:
+            self.problems.append(variables.cut_key(place))
+        else:
+            wrong = self.cut_secrets if path[0] == "secrets" else self.problems
+            wrong.append(replace(without_end, severity="error"))
+
+    def _read(self, name: str, file: str) -> str | None:
+        """The secret in a file, without the line end of a single line."""
+        text = read_text(self._folder / file, MOST_BYTES)
+        if isinstance(text, str) and text.strip():
+            return text if "\n" in text.strip() else text.strip("\n")
+        what = text.message if isinstance(text, Problem) else "is not there" if text is None else "is empty"
+        message, hint = f"the file that it names {what}", "Name a small file with the secret."
+        self.problems.append(Problem("secret-file", self._known.place(f"{name}_FILE"), message, hint))
+        return None
