@@ -1,9 +1,9 @@
 """What goes over every wire, as models: runs, drills, restores, problems and the status."""
 
 from collections.abc import Mapping
-from typing import Any, Literal, Self, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, JsonValue, computed_field
+from pydantic import BaseModel, BeforeValidator, Field, JsonValue, computed_field
 
 from config.problems import Severity
 from controller.core.drill import Drill, DrillState
@@ -12,10 +12,17 @@ from controller.core.records import Record, Time
 from controller.core.redaction import Redact
 from controller.core.restoration import Restoration
 from controller.core.run import Report
-from controller.upkeep.freshness import Freshness, FreshnessState, Status
+from controller.upkeep.freshness import FreshnessState
 
 JsonObject = dict[str, JsonValue]
+KeyText = Annotated[str, BeforeValidator(str)]
+"""A target's key in one piece."""
 Value = TypeVar("Value")
+
+
+def read(attribute: str) -> Any:
+    """A field that is read from an attribute of another name."""
+    return Field(validation_alias=attribute)
 
 
 class View(Record):
@@ -23,7 +30,7 @@ class View(Record):
 
     @classmethod
     def of(cls, shown: Any) -> Self:
-        """From whatever has attributes of these names."""
+        """From whatever has attributes of these names, and so for what these hold."""
         return cls.model_validate(shown, from_attributes=True)
 
 
@@ -57,16 +64,10 @@ class DrillSummary(View):
     run: str
     state: DrillState
     finished: Time | None
-    compared: int
+    compared: Annotated[int, BeforeValidator(len)]
     """How many things were counted at the dump and again after the restore."""
-    code: str | None
+    code: Annotated[str | None, BeforeValidator(lambda failure: failure and failure.code), read("failure")]
     """Why it failed."""
-
-    @classmethod
-    def of(cls, shown: Drill) -> Self:
-        code = shown.failure.code if shown.failure else None
-        facts = shown.model_dump(include={"id", "run", "state", "finished"})
-        return cls(**facts, compared=len(shown.compared), code=code)
 
 
 class ProblemView(View):
@@ -92,7 +93,7 @@ class ErrorView(View):
 class StoredRun(View):
     """A good run in brief."""
 
-    run: str
+    run: Annotated[str, read("id")]
     time: Time
     size: int | None
 
@@ -100,26 +101,20 @@ class StoredRun(View):
 class DamagedRun(View):
     """A stored run whose bytes are not what was written."""
 
-    run: str
-    key: str
-    reason: str
+    run: Annotated[str, read("id")]
+    key: Annotated[KeyText, read("target")]
+    reason: Annotated[str, read("damaged")]
 
 
 class FreshnessView(View):
     """How old a target's last good run is against what was promised."""
 
-    key: str
+    key: KeyText
     state: FreshnessState
     reason: str
-    last_good: StoredRun | None
+    last_good: Annotated[StoredRun | None, read("good")]
     present: bool
     """Whether its container is there."""
-
-    @classmethod
-    def of(cls, shown: Freshness) -> Self:
-        good = shown.good
-        last = StoredRun(run=good.id, time=good.time, size=good.size) if good else None
-        return cls(key=str(shown.key), state=shown.state, reason=shown.reason, last_good=last, present=shown.present)
 
 
 class StatusView(View):
@@ -129,15 +124,6 @@ class StatusView(View):
     verdict: str
     targets: tuple[FreshnessView, ...]
     damaged: tuple[DamagedRun, ...]
-
-    @classmethod
-    def of(cls, shown: Status) -> Self:
-        return cls(
-            safe=shown.safe,
-            verdict=shown.verdict,
-            targets=tuple(map(FreshnessView.of, shown.targets)),
-            damaged=tuple(DamagedRun(run=run.id, key=str(run.target), reason=run.damaged) for run in shown.damaged),
-        )
 
 
 def redacted(value: Value, redact: Redact) -> Value:

@@ -4,8 +4,6 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Self
 
-from pydantic import Field
-
 from config.secrets import SENSITIVE, Secrets
 from config.target import TargetSettings
 from controller.core.key import Key
@@ -16,7 +14,7 @@ from controller.targets.survey import Survey
 from controller.targets.target import Target, TargetState
 from controller.upkeep.expectations import Expectations
 from controller.upkeep.freshness import FreshnessState
-from controller.views.schemas import DrillSummary, JsonObject, ProblemView, RunView, View, redacted
+from controller.views.schemas import DrillSummary, JsonObject, KeyText, ProblemView, RunView, View, redacted
 from strategies.plan import Archive, Exec
 
 
@@ -69,40 +67,31 @@ class PlanView(View):
 class TargetHead(View):
     """A target and whether it can be backed up."""
 
-    key: str
+    key: KeyText
     state: TargetState
     """`pending`: being asked; `problem`: see `problems`; `replica`: of a scaled service; `absent`: not running."""
     strategy: str
     container: ContainerView
     problems: tuple[ProblemView, ...]
 
-    @classmethod
-    def of(cls, shown: Target) -> Self:
-        return cls(
-            key=str(shown.key),
-            state=shown.state,
-            strategy=shown.strategy,
-            container=ContainerView.of(shown.container),
-            problems=tuple(map(ProblemView.of, shown.problems)),
-        )
-
 
 class TargetDescription(TargetHead):
     """A target as labels, file and probes describe it."""
 
-    settings: JsonObject = Field(default_factory=dict)
+    settings: JsonObject
     """By the labels' names; empty where something is wrong with them."""
-    provenance: dict[str, str] = Field(default_factory=dict)
+    provenance: dict[str, str]
     """By setting, where it comes from."""
-    plan: PlanView | None = None
+    plan: PlanView | None
 
     @classmethod
-    def of(cls, shown: Target) -> Self:
-        settings = settings_of(shown.settings) if shown.settings else {}
-        provenance = dict(shown.resolved.provenance) if shown.resolved else {}
-        plan = PlanView.of(shown.survey) if shown.survey else None
-        head = super().of(shown)
-        return head.model_copy(update={"settings": settings, "provenance": provenance, "plan": plan})
+    def of(cls, shown: Any) -> Self:
+        return cls(
+            **dict(TargetHead.of(shown)),
+            settings=settings_of(shown.settings) if shown.settings else {},
+            provenance=dict(shown.resolved.provenance) if shown.resolved else {},
+            plan=PlanView.of(shown.survey) if shown.survey else None,
+        )
 
 
 class FreshnessSummary(View):
