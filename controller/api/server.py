@@ -4,18 +4,19 @@ import asyncio
 import socket
 import threading
 import time
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from pathlib import Path
 
 from starlette.types import ASGIApp
 from uvicorn import Config
 from uvicorn import Server as Uvicorn
 
-from controller.api.application import build
 from controller.api.exports import Exports
 from controller.api.slow_clients import Limited, PatientProtocol
 from controller.api.tokens import Authenticated
 from controller.core.errors import CannotListen
-from controller.views.facade import Sidecar
+from controller.core.redaction import Redact
 
 PEER_TIMEOUT_SECONDS = 25
 """After which a peer that takes nothing, or is silently gone, is cut off."""
@@ -26,12 +27,21 @@ SHUTDOWN_GRACE_SECONDS = 5
 class Server:
     """One thread with one event loop for both sockets."""
 
-    def __init__(self, sidecar: Sidecar) -> None:
-        loaded = sidecar.loaded
-        self.host, self.port, self.socket = loaded.settings.api.host, loaded.settings.api.port, sidecar.socket
-        self._exports = Exports(sidecar.targets, sidecar.start, sidecar.jobs, sidecar.store, sidecar.leases)
-        local = Limited(build(sidecar, self._exports), sidecar.redact)
-        network = Authenticated(local, lambda: sidecar.loaded.api_token, sidecar.redact)
+    def __init__(
+        self,
+        application: ASGIApp,
+        exports: Exports,
+        address: tuple[str, int],
+        socket: Path,
+        *,
+        token: Callable[[], str],
+        redact: Redact,
+    ) -> None:
+        """`address` is the one on the network."""
+        self.host, self.port = address
+        self.socket, self._exports = socket, exports
+        local = Limited(application, redact)
+        network = Authenticated(local, token, redact)
         self._servers = (silent(network), silent(local))
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None

@@ -13,13 +13,12 @@ from typing import Any
 
 from loguru import logger
 
-from controller.core.events import RunEnded
+from config.settings import Orchestrator
+from controller.core.events import Bus, RunEnded
 from controller.core.run import Report
 from controller.outbound.sender import send
 from controller.outbound.signing import signed_headers
 from controller.views.announcement import Announcer, Greeting
-from controller.views.facade import Sidecar
-from controller.views.targets import TargetViews
 
 TIMEOUT_SECONDS, FAREWELL_TIMEOUT_SECONDS = 10.0, 2.0
 """That the orchestrator has for each step of an answer."""
@@ -40,24 +39,9 @@ Json = dict[str, Any]
 class Heartbeat:
     """A thread that announces the sidecar; only for settings that name an orchestrator."""
 
-    def __init__(self, sidecar: Sidecar) -> None:
-        settings, key = sidecar.loaded.settings.orchestrator, sidecar.loaded.orchestrator_key
-        assert settings is not None
-        assert key is not None
-        self._key, self._events = key, sidecar.events
-        self._announcer = Announcer(
-            sidecar.identity,
-            sidecar.instance,
-            sidecar.version,
-            loaded=lambda: sidecar.loaded,
-            own_address=lambda: sidecar.own_address,
-            targets=sidecar.targets,
-            views=TargetViews(lambda: sidecar.loaded.secrets, sidecar.catalog, sidecar.expectations, sidecar.next_due),
-            jobs=sidecar.jobs,
-            expectations=sidecar.expectations,
-            problems=lambda: sidecar.problems,
-        )
-        self._url = f"{settings.url}/v1/sidecars/{sidecar.identity}"
+    def __init__(self, settings: Orchestrator, key: str, announcer: Announcer, events: Bus) -> None:
+        self._key, self._announcer, self._events = key, announcer, events
+        self._url = f"{settings.url}/v1/sidecars/{announcer.identity}"
         self._interval = settings.interval.total_seconds()
         self._backlog: deque[Report] = deque(maxlen=MAX_WAITING_REPORTS)
         self._lock = threading.Lock()

@@ -7,6 +7,7 @@ switch watches over is a backup that counts. Apart from runs, which neither wait
 
 import threading
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
 from time import monotonic
@@ -16,12 +17,15 @@ from uuid import NAMESPACE_OID, uuid5
 
 from loguru import logger
 
+from config.loading import Loaded
 from controller.core.errors import Busy, TargetGone, UnknownTarget
 from controller.core.events import RunBegan, RunEnded
+from controller.core.key import Key
 from controller.core.loop import Loop
 from controller.core.run import SAFETY, Report
 from controller.outbound.sender import Answer, send
-from controller.views.facade import Sidecar
+from controller.targets.target import Target
+from controller.upkeep.expectations import Expectations
 
 EVERY, SOONEST = 300.0, 60.0
 """Seconds between two pings for the sidecar; and at least, where it has something new to say, or was not heard."""
@@ -61,8 +65,17 @@ class Signal:
 class Pings:
     """A thread that pings. `run_began` and `run_ended` may be called from any other, and never wait."""
 
-    def __init__(self, sidecar: Sidecar) -> None:
-        self._sidecar = sidecar
+    def __init__(
+        self,
+        version: str,
+        *,
+        loaded: Callable[[], Loaded],
+        target: Callable[[Key], Target],
+        watching: Callable[[], bool],
+        expectations: Expectations,
+    ) -> None:
+        self._version, self._loaded, self._target = version, loaded, target
+        self._watching, self._expectations = watching, expectations
         self._waiting: dict[tuple[str, Kind], Signal] = {}
         """In their order, one of a kind for each check: a newer one takes the place of one that still waits."""
         self._counts: Counter[tuple[str, str]] = Counter()
@@ -113,7 +126,7 @@ class Pings:
         self._deliver_all()
 
     def _put(self, signal: Signal) -> None:
-        if signal.check not in self._sidecar.loaded.pings:
+        if signal.check not in self._loaded().pings:
             return
         with self._lock:
             self._waiting.pop((signal.check, signal.kind), None)
@@ -129,17 +142,17 @@ class Pings:
 
     def _is_caught_up(self, report: Report) -> bool:
         try:
-            settings = self._sidecar.target(report.target).settings
+            settings = self._target(report.target).settings
         except UnknownTarget:
             return True
         return settings is None or settings.catch_up
 
     def _look_at_verdict(self) -> None:
         """Not before the containers are known: until then every promise looks broken."""
-        url = self._sidecar.loaded.pings.get("")
-        if not url or (self._said_at == -inf and not self._sidecar.watching):
+        url = self._loaded().pings.get("")
+        if not url or (self._said_at == -inf and not self._watching()):
             return
-        status, now = self._sidecar.expectations.status(), monotonic()
+        status, now = self._expectations.status(), monotonic()
         if now - self._said_at < (EVERY if self._told == (url, status.safe) else SOONEST):
             return
         self._told, self._said_at = (url, status.safe), now
@@ -149,7 +162,7 @@ class Pings:
 
     def _deliver_all(self) -> None:
         while signal := self._next():
-            if url := self._sidecar.loaded.pings.get(signal.check):
+            if url := self._loaded().pings.get(signal.check):
                 self._note(signal, refusal(self._deliver(signal, url)))
 
     def _next(self) -> Signal | None:
@@ -165,8 +178,8 @@ class Pings:
         return self._send(signal, url)
 
     def _send(self, signal: Signal, url: str) -> Answer:
-        body = self._sidecar.redact(signal.body).encode()[:MOST_BODY].decode(errors="ignore").encode()
-        headers = {"Content-Type": "text/plain; charset=utf-8", "User-Agent": f"backup-sidecar/{self._sidecar.version}"}
+        body = self._loaded().secrets.redact(signal.body).encode()[:MOST_BODY].decode(errors="ignore").encode()
+        headers = {"Content-Type": "text/plain; charset=utf-8", "User-Agent": f"backup-sidecar/{self._version}"}
         timeout = TIMEOUT_OF_FAREWELL if self._hurried.is_set() else TIMEOUT
         return send("POST", signal.url(url), body, headers, timeout)
 
@@ -181,7 +194,7 @@ class Pings:
         self._lost[signal.check] = lost
         who = signal.check or "the sidecar"
         if lost:
-            reason = self._sidecar.redact(lost)
+            reason = self._loaded().secrets.redact(lost)
             logger.bind(code="ping-lost").warning("the ping of {} was not delivered: {}; backups go on", who, reason)
         elif before:
             logger.info("pings of {} are delivered again", who)

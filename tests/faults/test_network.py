@@ -197,7 +197,10 @@ class Patient(Heartbeat):
     """A heartbeat whose hours of trouble pass at once; `waited` are the seconds that it would have slept."""
 
     def __init__(self, sidecar: World) -> None:
-        super().__init__(sidecar)
+        settings, key = sidecar.loaded.settings.orchestrator, sidecar.loaded.orchestrator_key
+        assert settings
+        assert key
+        super().__init__(settings, key, sidecar.announcer, sidecar.events)
         self.waited: list[float] = []
         self.held: list[int] = []
         """Bytes allocated after an hour and in the end."""

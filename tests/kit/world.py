@@ -2,7 +2,7 @@
 
 import hashlib
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -13,7 +13,7 @@ import httpx
 from config.loading import Loaded, load
 from config.problems import Problem
 from controller.api.server import Server
-from controller.app.parts import Parts
+from controller.app.outward import Outward
 from controller.backup.jobs import Job
 from controller.core.activity import Activity
 from controller.core.drill import Drill
@@ -38,11 +38,15 @@ POSTGRES = {"backup.enable": "true", "backup.strategy": "postgres", "backup.env.
 FILES = {"backup.enable": "true", "backup.strategy": "filesystem", "backup.filesystem.paths": "/data"}
 
 
-class World(Parts):
-    """A `controller.views.facade.Sidecar` whose runs wait for `go`, then publish `content` or end in `failure`."""
+class World(Outward):
+    """A sidecar whose runs wait for `go`, then publish `content` or end in `failure`."""
 
     loaded: Loaded = None
     """As `configure` has read it."""
+    watching = alive = True
+    reconnects = 0
+    own_address: str | None = "10.9.8.7"
+    problems: Sequence[Problem] = ()
 
     def __init__(self, folder: Path, *, config: str = "", services: dict[str, dict[str, str]] | None = None) -> None:
         self.folder = folder
@@ -55,11 +59,6 @@ class World(Parts):
         self.executor = self.execute
         self.drills = Drills(self.rehearse, self.catalog, self.store, self.events, allowed=True)
         self.due: dict[Key, datetime] = {}
-        self.own_address: str | None = "10.9.8.7"
-        self.watching = self.alive = True
-        self.reconnects = 0
-        self.pinged: dict[tuple[str, str], int] = {}
-        self.problems: Sequence[Problem] = ()
         self.services = {"db": POSTGRES} if services is None else services
         self.content: dict[str, bytes] = {"shop.pgdump.zst": b"all rows of the shop" * 5000}
         self.failure: Failure | None = None
@@ -91,9 +90,6 @@ class World(Parts):
 
     def next_due(self, target: Target) -> datetime | None:
         return self.due.get(target.key)
-
-    def ping_counts(self) -> Mapping[tuple[str, str], int]:
-        return self.pinged
 
     def scope(self) -> Scope:
         return Scope(frozenset({"n1"}), None, None)
@@ -183,7 +179,7 @@ def listed(service: str, labels: dict[str, str]) -> Listed:
 @contextmanager
 def serving(world: World, port: int = 0) -> Iterator[Server]:
     """The real server on the loopback, by default on a free port, and on its unix socket."""
-    server = Server(world)
+    server = world.server(lambda: world.alive)
     server.host, server.port = "127.0.0.1", port
     server.start()
     try:

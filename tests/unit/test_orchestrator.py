@@ -20,7 +20,6 @@ import httpx
 import pytest
 
 from controller.core.failure import Failure
-from controller.outbound.heartbeat import Heartbeat
 from controller.outbound.signing import signed_headers
 from tests.kit.world import FILES, KEY, POSTGRES, TOKEN, World, serving
 from tests.unit.outbound.test_heartbeat import listening
@@ -71,7 +70,8 @@ def sidecar(folder: Path, orchestrator: httpx.Client, **services: dict[str, str]
     folder.mkdir()
     world = World(folder, config=config, services=services or None)
     with serving(world, port):
-        heart = Heartbeat(world)
+        heart = world.heartbeat
+        assert heart
         heart.start()
         while not fleet(orchestrator):
             time.sleep(0.02)

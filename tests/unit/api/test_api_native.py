@@ -405,7 +405,7 @@ def test_the_next_due_time_is_shown_where_targets_and_metrics_are(tmp_path: Path
 
 def test_a_taken_port_is_said_so(server: Server, tmp_path: Path) -> None:
     other = World(tmp_path)
-    second = Server(other)
+    second = other.server(lambda: True)
     second.host, second.port = "127.0.0.1", server.port
     with pytest.raises(CannotListen, match="cannot listen"):
         second.start()

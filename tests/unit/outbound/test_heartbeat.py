@@ -103,7 +103,8 @@ def beating(folder: Path, port: int, *, interval: float = 60, config: str = "") 
     url = f"http://127.0.0.1:{port}"
     key = "{secret: ORCHESTRATOR_KEY}"
     world = World(folder, config=f"orchestrator: {{url: '{url}', key: {key}}}\n{config}")
-    heart = Heartbeat(world)
+    heart = world.heartbeat
+    assert heart
     heart._interval = interval
     heart.start()
     try:

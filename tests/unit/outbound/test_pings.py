@@ -9,13 +9,11 @@ from uuid import UUID
 
 import pytest
 
-from controller.api.metrics import Metrics
 from controller.core.events import RunBegan, RunEnded
 from controller.core.failure import Failure
 from controller.core.key import Key
 from controller.core.run import Report
 from controller.outbound import pings as module
-from controller.outbound.heartbeat import Heartbeat
 from controller.outbound.pings import Pings
 from tests.kit.receiver import Receiver, receiving
 from tests.kit.world import POSTGRES, World, client, serving
@@ -36,7 +34,7 @@ def check() -> Iterator[Receiver]:
 @contextmanager
 def pinging(folder: Path, config: str) -> Iterator[tuple[World, Pings]]:
     world = World(folder, config=config)
-    pings = Pings(world)
+    pings = world.pings
     world.events.subscribe(RunBegan, pings.run_began)
     world.events.subscribe(RunEnded, pings.run_ended)
     pings.start()
@@ -347,7 +345,7 @@ def test_the_sidecar_says_nothing_before_it_knows_the_containers(
     monkeypatch.setattr(module, "LOOK_EVERY", 0.02)
     world = World(tmp_path, config=of_sidecar(check))
     world.watching = False
-    pings = Pings(world)
+    pings = world.pings
     pings.start()
     time.sleep(0.2)
     assert check.pings == []
@@ -369,13 +367,13 @@ def test_no_url_is_shown_anywhere(
         orchestrator = f"orchestrator: {{url: 'http://127.0.0.1:{ear.server_port}', key: {{secret: ORCHESTRATOR_KEY}}}}"
         config = "\n".join((of_target(check), of_sidecar(check), orchestrator))
         with pinging(tmp_path, config) as (world, pings), serving(world) as server, client(server) as api:
-            heart = Heartbeat(world)
+            heart = world.heartbeat
+            assert heart
             heart.start()
             world.failure = Failure(code="x", message="no luck")
             run(world)
             wait_for(lambda: pings.counts().get(("shop/db", "lost")) == 2)
             ear.wait(lambda told: told and told[-1].body["ended"])
-            world.pinged = pings.counts()
             shown = [api.get(path).text for path in ("/v1/targets", "/v1/targets/shop/db", "/metrics", "/v1/status")]
             shown += [repr(ear.told[-1].raw), repr(world.loaded), check.pings[-1]["body"], *logged]
             heart.stop()
@@ -388,18 +386,7 @@ def test_pings_are_counted_by_target_and_outcome(check: Receiver, tmp_path: Path
         run(world)
         check.wait(2)
         wait_for(lambda: pings.counts() == {("shop/db", "delivered"): 2})
-        world.pinged = pings.counts()
-        metrics = Metrics(
-            world.targets,
-            world.catalog,
-            world.expectations,
-            world.events,
-            next_due=world.next_due,
-            problems=lambda: world.problems,
-            pings=world.ping_counts,
-            reconnects=lambda: world.reconnects,
-        )
-        text = metrics.text().decode()
+        text = world.metrics.text().decode()
     assert 'backup_pings_total{outcome="delivered",target="shop/db"} 2.0' in text
 
 
