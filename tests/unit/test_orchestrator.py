@@ -139,7 +139,7 @@ def test_a_run_of_several_artifacts_is_kept_as_a_tar(orchestrator: httpx.Client,
 def test_a_backup_that_takes_long_is_asked_for_again(
     orchestrator: httpx.Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("controller.api.application.RETRY_AFTER", "1")
+    monkeypatch.setattr("controller.api.routes.contract.RETRY_AFTER", "1")
     with sidecar(tmp_path / "s", orchestrator) as world:
         world.go.clear()
         address = f"/sidecars/{world.identity}/backup?target=shop/db"
