@@ -277,7 +277,7 @@ def test_at_the_end_what_waits_is_told_and_nobody_is_waited_for(check: Receiver,
 def test_a_server_that_hangs_does_not_keep_the_sidecar_from_stopping(
     check: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("controller.core.loop.LONG", 0.3)
+    monkeypatch.setattr("controller.core.loop.STOP_SECONDS", 0.3)
     check.answer = lambda _: (time.sleep(2) or 200, "OK")
     with pinging(tmp_path, of_target(check)) as (world, pings):
         run(world)
