@@ -14,10 +14,9 @@ from typing import Any
 import yaml
 
 from config.files import read_text
-from config.problems import Problem
+from config.problems import Location, Problem
 from config.wording import UNSAFE, dotted, is_unsafe, quoted
 
-Path_ = tuple[str | int, ...]
 MOST_VALUES = 20_000
 DEEPEST = 30
 
@@ -29,7 +28,7 @@ class Document:
     name: str
     """Name of the file, for messages."""
     values: dict[str, Any] = field(default_factory=dict)
-    lines: dict[Path_, int] = field(default_factory=dict)
+    lines: dict[Location, int] = field(default_factory=dict)
     """Line of each key and list entry, from 1."""
     problems: tuple[Problem, ...] = ()
     readable: bool = True
@@ -100,7 +99,7 @@ class _Reader:
 
     def __init__(self, name: str) -> None:
         self.name, self.count = name, 0
-        self.lines: dict[Path_, int] = {}
+        self.lines: dict[Location, int] = {}
         self.problems: list[Problem] = []
 
     def problem(self, node: yaml.Node, code: str, message: str, hint: str) -> Problem:
@@ -117,7 +116,7 @@ class _Reader:
             raise _Refused(self.problem(node, "bad-value", message, "Write `key: value` lines."))
         return values or {}
 
-    def value(self, node: yaml.Node, path: Path_) -> Any:
+    def value(self, node: yaml.Node, path: Location) -> Any:
         self.count += 1
         if self.count > MOST_VALUES or len(path) > DEEPEST:
             what = "nested too deeply" if len(path) > DEEPEST else f"unfolded to more than {MOST_VALUES} values"
@@ -141,7 +140,7 @@ class _Reader:
             return text
         return _CONVERT[kind](text)
 
-    def _mapping(self, node: yaml.MappingNode, path: Path_) -> dict[str, Any]:
+    def _mapping(self, node: yaml.MappingNode, path: Location) -> dict[str, Any]:
         values: dict[str, Any] = {}
         seen: dict[str, yaml.Node] = {}
         for key, item in self._pairs(node):
@@ -160,7 +159,7 @@ class _Reader:
     def _pairs(self, node: yaml.MappingNode) -> Iterator[tuple[yaml.Node, yaml.Node]]:
         return ((key, item) for key, item in node.value if key.tag != "tag:yaml.org,2002:merge")
 
-    def _merged(self, node: yaml.MappingNode, path: Path_) -> dict[str, Any]:
+    def _merged(self, node: yaml.MappingNode, path: Location) -> dict[str, Any]:
         """What `<<` brings in: the first mapping that has a key wins."""
         values: dict[str, Any] = {}
         for key, item in node.value:
@@ -212,15 +211,15 @@ def _reason(error: Exception) -> str:
 class Places:
     """Says where a setting was written: line of the file, or the variable that overrides it."""
 
-    def __init__(self, document: Document, overrides: Mapping[tuple[str, ...], str]) -> None:
+    def __init__(self, document: Document, overrides: Mapping[Location, str]) -> None:
         self._document, self._overrides = document, overrides
 
-    def of(self, path: Path_) -> str:
+    def of(self, path: Location) -> str:
         """`config.yaml:12 defaults.schedule` or `environment SIDECAR_API_PORT`; for a missing key its section."""
         for length in range(len(path), 0, -1):
             section = path[:length]
             if section in self._overrides:
-                return self._overrides[section]  # type: ignore[index]
+                return self._overrides[section]
             if section in self._document.lines:
                 return f"{self._document.name}:{self._document.lines[section]} {dotted(path)}"
         return f"{self._document.name} {dotted(path)}".rstrip()

@@ -7,7 +7,7 @@ repeat the value: it may be a password that was put in the wrong place. Strategi
 import json
 import re
 from datetime import timedelta
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer
 from pydantic_core import PydanticCustomError
@@ -27,6 +27,13 @@ class Model(BaseModel):
         use_attribute_docstrings=True,
         hide_input_in_errors=True,
     )
+
+
+def model_in(annotation: Any) -> type[Model] | None:
+    """The model of settings in a type, if there is one: `Retention`, `Orchestrator | None`, `dict[str, OwnTarget]`."""
+    if isinstance(annotation, type):
+        return annotation if issubclass(annotation, Model) else None
+    return next((model for inner in get_args(annotation) if (model := model_in(inner))), None)
 
 
 def invalid(message: str, hint: str, code: str = "bad-value") -> PydanticCustomError:

@@ -15,10 +15,10 @@ from pydantic import ValidationError
 from pydantic_core import PydanticCustomError
 
 from config import document, overrides, variables
-from config.document import Document, Path_, Places
+from config.document import Document, Places
 from config.layers import COMMAND
 from config.lookup import Lookup
-from config.problems import ConfigurationError, Problem
+from config.problems import ConfigurationError, Location, Problem
 from config.secrets import SENSITIVE, SecretReference, Secrets, weakness
 from config.settings import PING_HINT, TOKEN_NAME, DefaultStrategy, OwnTarget, Settings, can_be_pinged
 from config.validation import location, problem_of, problems_from
@@ -104,7 +104,7 @@ class _Loading:
     def __init__(self, folder: Path, known: Variables, file: Document, strategies: Collection[str]) -> None:
         self.folder, self.known, self.file, self.strategies = folder, known, file, strategies
         self.problems: list[Problem] = [*known.problems, *file.problems]
-        self.reported: set[Path_] = set()
+        self.reported: set[Location] = set()
         self.lookup = Lookup(folder, known, self.add)
         self.places = Places(file, {})
         self.secret_paths = frozenset(_secret_paths(file.values))
@@ -138,7 +138,7 @@ class _Loading:
             digest(self.folder),
         )
 
-    def add(self, path: Path_, code: str, message: str, hint: str) -> None:
+    def add(self, path: Location, code: str, message: str, hint: str) -> None:
         self.problems.append(Problem(code, self.places.of(path), message, hint))
 
     # --- values
@@ -153,7 +153,7 @@ class _Loading:
             name.strip() for name in [TOKEN_NAME, *listed, *extra, *references] if isinstance(name, str)
         ) - {""}
 
-    def _filled(self, value: Any, path: Path_, secret: frozenset[str]) -> Any:
+    def _filled(self, value: Any, path: Location, secret: frozenset[str]) -> Any:
         """The value with `${VAR}` filled in; empty keys count as absent, and so do those that cannot be filled."""
         if isinstance(value, dict):
             filled = {key: self._filled(item, (*path, key), secret) for key, item in value.items()}
@@ -186,7 +186,7 @@ class _Loading:
             self.problems += [problem for detail, problem in details if not self._is_reported(location(detail))]
             return None
 
-    def _is_reported(self, path: Path_) -> bool:
+    def _is_reported(self, path: Location) -> bool:
         return any(known[: len(path)] == path for known in self.reported)
 
     def _without_options(self, values: dict[str, Any]) -> dict[str, Any]:
@@ -202,7 +202,7 @@ class _Loading:
         return plain
 
     def _section(
-        self, section: dict[str, Any], model: type[DefaultStrategy | OwnTarget], path: Path_
+        self, section: dict[str, Any], model: type[DefaultStrategy | OwnTarget], path: Location
     ) -> dict[str, Any]:
         fields = {field.alias or name for name, field in model.model_fields.items()}
         for key, value in section.items():
@@ -214,7 +214,7 @@ class _Loading:
     def _check_strategies(self, settings: Settings | None) -> None:
         if settings is None or not self.strategies:
             return
-        named: dict[Path_, str | None] = {("strategy", "type"): settings.strategy.type}
+        named: dict[Location, str | None] = {("strategy", "type"): settings.strategy.type}
         named |= {("targets", key, "strategy"): layer.strategy for key, layer in settings.targets.items()}
         for path, name in named.items():
             if name is not None and name not in {COMMAND, *self.strategies}:
@@ -243,7 +243,7 @@ class _Loading:
 
     def _pings(self, settings: Settings) -> dict[str, str]:
         """The URLs of all checks, by key."""
-        written: dict[str, Path_] = {"": ("ping", "url")}
+        written: dict[str, Location] = {"": ("ping", "url")}
         written |= {key: ("targets", key, "ping", "url") for key in settings.targets}
         given = {"": settings.ping.url} | {key: own.ping.url for key, own in settings.targets.items()}
         values = {key: self.lookup.secret(url, written[key]) for key, url in given.items() if url}
@@ -253,7 +253,7 @@ class _Loading:
         return urls
 
 
-def _secret_paths(values: Mapping[str, Any]) -> Iterator[Path_]:
+def _secret_paths(values: Mapping[str, Any]) -> Iterator[Location]:
     """Where the file may hold a secret, or say which."""
     yield from (("api", "token"), ("orchestrator", "key"), ("ping", "url"))
     targets = values.get("targets")

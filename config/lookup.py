@@ -7,9 +7,8 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from config import variables
-from config.document import Path_
 from config.files import read_text
-from config.problems import Problem
+from config.problems import Location, Problem
 from config.secrets import SHORTEST, SecretReference
 from config.variables import Variables
 
@@ -19,7 +18,7 @@ MOST_BYTES = 64 << 10
 class Lookup:
     """Values of secrets; tells what is wrong with one by `add`, where the file names it, or where it is set."""
 
-    def __init__(self, folder: Path, known: Variables, add: Callable[[Path_, str, str, str], None]) -> None:
+    def __init__(self, folder: Path, known: Variables, add: Callable[[Location, str, str, str], None]) -> None:
         self._folder, self._known, self._add = folder, known, add
         self.problems: list[Problem] = []
         """Of the places at which secrets are set."""
@@ -41,7 +40,7 @@ class Lookup:
                     self._add(("secrets", index), "short-secret", message, "Choose a longer one.")
         return values
 
-    def secret(self, given: SecretReference | SecretStr, path: Path_) -> str | None:
+    def secret(self, given: SecretReference | SecretStr, path: Location) -> str | None:
         """The value of a setting."""
         value = given.get_secret_value() if isinstance(given, SecretStr) else self._look_up(given.secret, path)
         if value == "":
@@ -49,7 +48,7 @@ class Lookup:
         self.shown += [value] if value else []
         return value or None
 
-    def _look_up(self, name: str, path: Path_) -> str | None:
+    def _look_up(self, name: str, path: Location) -> str | None:
         value, file = self._known.get(name), self._known.get(f"{name}_FILE")
         if value and file:
             message = f"both {name} and {name}_FILE are set"
@@ -66,7 +65,7 @@ class Lookup:
             self._add_cut_key(self._known.place(f"{name}_FILE" if file else name), path)
         return value
 
-    def _add_cut_key(self, place: str, path: Path_) -> None:
+    def _add_cut_key(self, place: str, path: Location) -> None:
         """One that `.env` has as a line in quotes is wrong only for what gets it."""
         without_end = variables.key_without_end(place)
         if without_end not in self._known.problems:

@@ -2,7 +2,7 @@
 
 from typing import Any, get_origin
 
-from config.problems import Problem
+from config.problems import Location, Problem
 from config.settings import Settings
 from config.target import leaves
 from config.variables import Variables
@@ -19,10 +19,10 @@ def names() -> dict[str, tuple[str, ...]]:
     return {PREFIX + "_".join(path).upper().replace("-", "_"): path for path in plain}
 
 
-def apply(values: dict[str, Any], variables: Variables) -> tuple[dict[tuple[str, ...], str], tuple[Problem, ...]]:
+def apply(values: dict[str, Any], variables: Variables) -> tuple[dict[Location, str], tuple[Problem, ...]]:
     """Write the overrides into the file's values; gives where each came from, and unknown names."""
     known = names()
-    applied: dict[tuple[str, ...], str] = {}
+    applied: dict[Location, str] = {}
     problems = []
     for name in variables.names():
         if not name.startswith(PREFIX) or name in RESERVED:

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 Severity = Literal["error", "warning"]
+Location = tuple[str | int, ...]
+"""The keys and indices that lead to a setting: `("secrets", 0)`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_origin
 
 from pydantic import BaseModel, Field
 from pydantic.fields import FieldInfo
@@ -22,6 +22,7 @@ from config.fields import (
     VariableName,
     VariableValue,
     Workdir,
+    model_in,
 )
 
 TARGET_NAME = r"[a-z0-9][a-z0-9-]{0,31}"
@@ -142,19 +143,12 @@ class TargetSettings(TargetLayer):
     """The strategy's own options as they were written, nested; its model validates them."""
 
 
-def submodel(field: FieldInfo) -> type[BaseModel] | None:
-    """The model that a field holds, if it holds one of this file."""
-    if get_origin(field.annotation) is dict:
-        return None
-    candidates = (field.annotation, *get_args(field.annotation))
-    return next((kind for kind in candidates if isinstance(kind, type) and issubclass(kind, Model)), None)
-
-
 def leaves(model: type[BaseModel]) -> Iterator[tuple[tuple[str, ...], FieldInfo]]:
     """Every setting that is not a section, by the path of its keys: `("retention", "keep-daily")`."""
     for name, field in model.model_fields.items():
         key = field.alias or name
-        if (inner := submodel(field)) is None:
+        # The keys of a mapping are no settings of their own.
+        if get_origin(field.annotation) is dict or (inner := model_in(field.annotation)) is None:
             yield (key,), field
         else:
             yield from (((key, *path), leaf) for path, leaf in leaves(inner))

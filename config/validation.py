@@ -1,15 +1,13 @@
 """Turns pydantic's errors, also of strategies' options, into problems with place and remedy, never with the value."""
 
 from collections.abc import Callable
-from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from config.problems import Problem
+from config.fields import model_in
+from config.problems import Location, Problem
 from config.wording import quoted, suggest
-
-Location = tuple[int | str, ...]
 
 
 def problems_from(
@@ -26,8 +24,7 @@ def problems_from(
 
 def problem_of(error: PydanticCustomError, place: str) -> Problem:
     """The problem of an error that `invalid` made and no model caught."""
-    context = error.context or {}
-    return Problem(context["code"], place, context["message"], context["hint"])
+    return Problem(place=place, **error.context or {})
 
 
 def location(detail: ErrorDetails) -> Location:
@@ -39,10 +36,9 @@ def _problem(detail: ErrorDetails, place: Callable[[Location], str], model: type
     path, context = location(detail), detail.get("ctx", {})
     where = place(path)
     if detail["type"] == "problem":
-        return Problem(context["code"], where, context["message"], context["hint"])
+        return Problem(place=where, **context)
     if detail["type"] == "extra_forbidden":
-        known = _keys(model, path[:-1])
-        key = str(path[-1])
+        key, known = str(path[-1]), _keys(model, path[:-1])
         return Problem("unknown-key", where, f"the key {quoted(key)} is not known", suggest(key, known))
     if detail["type"] == "missing":
         return Problem("missing-key", where, "is missing, and has no default", "Add it.")
@@ -60,21 +56,8 @@ def _message(detail: ErrorDetails) -> str:
 def _keys(model: type[BaseModel] | None, path: Location) -> tuple[str, ...]:
     """The keys that a model knows at a path."""
     for part in path:
-        model = _inner(model, part)
+        fields = model.model_fields.items() if model else ()
+        field = next((field for name, field in fields if part in (field.alias, name)), None)
+        # A part that is no field is the key of a mapping whose model was given instead of the mapping's own.
+        model = model_in(field.annotation) if field else model
     return tuple(field.alias or name for name, field in model.model_fields.items()) if model else ()
-
-
-def _inner(model: type[BaseModel] | None, part: int | str) -> type[BaseModel] | None:
-    if model is None:
-        return None
-    for name, field in model.model_fields.items():
-        if part in (field.alias, name):
-            return _model_in(field.annotation)
-    # A part that is no field is the key of a mapping whose model was given instead of the mapping's own.
-    return model
-
-
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and get_origin(annotation) is None:
-        return annotation if issubclass(annotation, BaseModel) else None
-    return next((model for inner in get_args(annotation) if (model := _model_in(inner))), None)
