@@ -6,7 +6,7 @@ wrote it, because a secret only goes to commands of the file.
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any
@@ -17,7 +17,7 @@ from config.labels import LabelPart
 from config.layers import COMMAND, Author, Layer, Path, Sourced, brings_command, flatten, merge, nest
 from config.loading import Loaded
 from config.minimums import shortfalls
-from config.problems import Problem
+from config.problems import Location, Problem
 from config.secrets import passwords_in
 from config.settings import OwnTarget
 from config.target import Commands, TargetSettings
@@ -47,12 +47,9 @@ class Resolved:
     """Passwords found in the commands, to be redacted like secrets."""
     places: Mapping[Path, str] = field(default_factory=dict, repr=False)
 
-    def place_of_option(self, path: tuple[int | str, ...]) -> str:
+    def place_of_option(self, path: Location) -> str:
         """Where an option of the strategy was written, for `problems_from` with the strategy's model."""
-        key = ("options", *map(str, path))
-        return next(
-            (self.places[key[:end]] for end in range(len(key), 1, -1) if key[:end] in self.places), self.places[()]
-        )
+        return _nearest(self.places, ("options", *path))
 
 
 def resolve(loaded: Loaded, key: str, part: LabelPart, container: str, strategies: Mapping[str, str]) -> Resolved:
@@ -90,7 +87,7 @@ class _Resolving:
         problems = tuple(dict.fromkeys(self.problems))
         if any(problem.severity == "error" for problem in problems):
             settings = None
-        shown = {**self._built_in(), **self._shown(merged, strategy)}
+        shown = self._shown(merged, strategy)
         return Resolved(
             settings,
             {name: source for name, (_, source) in sorted(shown.items())},
@@ -98,7 +95,7 @@ class _Resolving:
             problems,
             {path[1]: merged[path].author for path in merged if path[0] == "commands" and merged[path].value},
             sensitive,
-            {(): self._place_of(()), **{_option(path): self._place(item) for path, item in merged.items()}},
+            self._places(merged),
         )
 
     # --- layers
@@ -135,27 +132,20 @@ class _Resolving:
         policy = self.loaded.settings.policy.labels
         kept = {}
         for path, item in layer.items():
-            name = _name(path)
-            if any(fnmatchcase(name, pattern) for pattern in policy.lock):
-                self._refuse(
-                    item, "locked-label", f"is locked by `policy.labels.lock` in {self._policy('labels', 'lock')}"
-                )
-            elif policy.allow and not any(fnmatchcase(name, pattern) for pattern in policy.allow):
-                self._refuse(
-                    item,
-                    "label-not-allowed",
-                    f"is not allowed by `policy.labels.allow` in {self._policy('labels', 'allow')}",
-                )
+            if _matches(path, policy.lock):
+                code, message = "locked-label", f"is locked by `policy.labels.lock` in {self._policy('labels', 'lock')}"
+            elif policy.allow and not _matches(path, policy.allow):
+                where = self._policy("labels", "allow")
+                code, message = "label-not-allowed", f"is not allowed by `policy.labels.allow` in {where}"
             else:
                 kept[path] = item
+                continue
+            hint = f"Remove the label, or have the operator set it for `targets.{self.key}` in config.yaml."
+            self.problems.append(Problem(code, self._place(item), message, hint))
         return kept
 
     def _policy(self, *key: str) -> str:
         return self.loaded.places.of(("policy", *key)).split(" ")[0]
-
-    def _refuse(self, item: Sourced, code: str, message: str) -> None:
-        hint = f"Remove the label, or have the operator set it for `targets.{self.key}` in config.yaml."
-        self.problems.append(Problem(code, self._place(item), message, hint))
 
     def _canonical(self, layer: Layer) -> Layer:
         """The layer with the strategies' first names."""
@@ -190,7 +180,7 @@ class _Resolving:
 
     def _strategy(self, merged: Layer) -> str | None:
         named = merged.get(("strategy",))
-        known = sorted({*self.canonical})
+        known = sorted(self.canonical)
         if named is None:
             message, hint = "no strategy is set", f"Set one of {', '.join(f'`{name}`' for name in known)}."
             options = {path[1] for path in merged if path[0] == "options"}
@@ -207,24 +197,19 @@ class _Resolving:
             message = "the strategy `command` needs `commands.backup`"
             hint = "Add the command whose standard output is the backup."
             self.problems.append(Problem("no-command", self._place(named), message, hint))
-        self._unused_options(merged, strategy)
+        self.problems += self._unused_options(merged, strategy)
         return strategy
 
-    def _unused_options(self, merged: Layer, strategy: str) -> None:
+    def _unused_options(self, merged: Layer, strategy: str) -> Iterator[Problem]:
         for path, item in merged.items():
             if path[0] != "options" or path[1] == strategy:
                 continue
-            if path[1] not in self.canonical.values():
-                message, hint = (
-                    f"{quoted(path[1])} is neither a setting nor a strategy",
-                    suggest(path[1], self.canonical),
-                )
-                self.problems.append(Problem("unknown-key", self._place(item), message, hint))
-                continue
-            message = f"is an option of the strategy `{path[1]}`, and the target's strategy is `{strategy}`"
-            self.problems.append(
-                Problem("unused-option", self._place(item), message, "Remove it, or set that strategy.")
-            )
+            if path[1] in self.canonical.values():
+                message = f"is an option of the strategy `{path[1]}`, and the target's strategy is `{strategy}`"
+                yield Problem("unused-option", self._place(item), message, "Remove it, or set that strategy.")
+            else:
+                message = f"{quoted(path[1])} is neither a setting nor a strategy"
+                yield Problem("unknown-key", self._place(item), message, suggest(path[1], self.canonical))
 
     def _validated(self, merged: Layer, strategy: str | None) -> TargetSettings | None:
         flat = {path: item.value for path, item in merged.items() if path[0] not in {"options", "strategy", "ping"}}
@@ -235,15 +220,16 @@ class _Resolving:
         try:
             return TargetSettings.model_validate(values, by_alias=True, by_name=False)
         except ValidationError as error:
-            self.problems += problems_from(error, lambda path: self._place_in(merged, path), TargetSettings)
+            places = self._places(merged)
+            self.problems += problems_from(error, lambda path: _nearest(places, path), TargetSettings)
             return None
 
     def _below_policy(self, settings: TargetSettings, merged: Layer) -> Iterator[Problem]:
-        for found in shortfalls(settings, self.loaded.settings.policy):
-            place = next((merged[path] for path in merged if path[: len(found.path)] == found.path), None)
-            message = f"{found.message}, which is `policy.{found.policy}` of {self._policy(found.policy)}"
-            where = self._place(place) if place else self._place_of(found.path)
-            yield Problem("below-minimum", where, message, found.hint)
+        for shortfall in shortfalls(settings, self.loaded.settings.policy):
+            path, policy = shortfall.path, shortfall.policy
+            item = next((merged[key] for key in merged if key[: len(path)] == path), None)
+            message = f"{shortfall.message}, which is `policy.{policy}` of {self._policy(policy)}"
+            yield Problem("below-minimum", self._place(item) if item else self._place_of(path), message, shortfall.hint)
 
     def _cut_secrets(self, merged: Layer) -> Iterator[Problem]:
         """A command of the file gets every secret, so none may be cut."""
@@ -252,10 +238,10 @@ class _Resolving:
             for problem in self.loaded.cut_secrets:
                 yield replace(problem, message=f"{problem.message}, and `{dotted(command)}` would get it")
 
-    def _place_in(self, merged: Layer, path: tuple[int | str, ...]) -> str:
-        key = tuple(map(str, path))
-        found = next((merged[key[:end]] for end in range(len(key), 0, -1) if key[:end] in merged), None)
-        return self._place_of(key) if found is None else self._place(found)
+    def _places(self, merged: Layer) -> dict[Path, str]:
+        """Where each setting was written; an option's path is that of its model, without the strategy's name."""
+        written = {("options", *path[2:]) if path[0] == "options" else path: item for path, item in merged.items()}
+        return {(): self._place_of(())} | {path: self._place(item) for path, item in written.items()}
 
     def _place(self, item: Sourced) -> str:
         return item.source if item.author == "file" else f"container {self.container}, {item.source}"
@@ -265,40 +251,42 @@ class _Resolving:
 
     def _look_at_commands(self, commands: Commands, merged: Layer) -> Iterator[str]:
         """Warn of what a person hardly meant; gives the passwords found."""
-        for name in Commands.model_fields:
-            written = getattr(commands, name)
-            if not written:
-                continue
-            place = self._place(merged["commands", name])
+        for name, written in commands:
             texts = [command if isinstance(command, str) else " ".join(command) for command in written]
+            passwords = [password for text in texts for password in passwords_in(text)]
             if any("$$" in text for text in texts):
-                self._warn("doubled-dollar", place, "holds `$$`, which a shell reads as its process id", _DOLLAR_HINT)
-            found = [password for text in texts for password in passwords_in(text)]
-            if found:
-                self._warn("password-in-command", place, "holds what looks like a password", _VARIABLE_HINT)
-            yield from found
+                message = "holds `$$`, which a shell reads as its process id"
+                self._warn("doubled-dollar", merged["commands", name], message, _DOLLAR_HINT)
+            if passwords:
+                message = "holds what looks like a password"
+                self._warn("password-in-command", merged["commands", name], message, _VARIABLE_HINT)
+            yield from passwords
 
-    def _warn(self, code: str, place: str, message: str, hint: str) -> None:
-        self.problems.append(Problem(code, place, message, hint, "warning"))
+    def _warn(self, code: str, item: Sourced, message: str, hint: str) -> None:
+        self.problems.append(Problem(code, self._place(item), message, hint, "warning"))
 
     # --- what is shown
 
-    def _built_in(self) -> dict[str, tuple[str, str]]:
-        defaults = flatten(TargetSettings().model_dump(mode="json", by_alias=True))
-        return {dotted(path): (_text(value), "built-in") for path, value in defaults}
-
     def _shown(self, merged: Layer, strategy: str | None) -> dict[str, tuple[str, str]]:
+        """Value and source of every setting, by the key of its label."""
+        defaults = flatten(TargetSettings().model_dump(mode="json", by_alias=True))
+        shown = {dotted(path): (_text(value), "built-in") for path, value in defaults}
         used = (item for item in merged.items() if item[0][0] != "options" or item[0][1] == strategy)
-        return {_name(path): (_text(item.value), item.source) for path, item in used}
+        return shown | {_name(path): (_text(item.value), item.source) for path, item in used}
 
 
-def _option(path: Path) -> Path:
-    """An option's path without the strategy's name, as its model knows it."""
-    return ("options", *path[2:]) if path[0] == "options" else path
+def _nearest(places: Mapping[Path, str], path: Location) -> str:
+    """The place of a setting, else of the section that it stands in, else of the whole target."""
+    keys = tuple(map(str, path))
+    return next(places[keys[:end]] for end in range(len(keys), -1, -1) if keys[:end] in places)
 
 
 def _name(path: Path) -> str:
     return dotted(path[1:] if path[0] == "options" else path)
+
+
+def _matches(path: Path, patterns: Iterable[str]) -> bool:
+    return any(fnmatchcase(_name(path), pattern) for pattern in patterns)
 
 
 def _shown_name(value: Any) -> str:
