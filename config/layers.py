@@ -51,14 +51,6 @@ def nest(flat: Mapping[Path, Any]) -> dict[str, Any]:
     return values
 
 
-def names_strategy(layer: Layer) -> str | None:
-    """The strategy that a layer asks for: `command` if it brings a command, whatever else it says."""
-    if brings_command(layer):
-        return COMMAND
-    named = layer.get(("strategy",))
-    return None if named is None else str(named.value)
-
-
 def brings_command(layer: Layer) -> bool:
     """Whether a layer holds `commands.backup` that is not an empty list."""
     command = layer.get(("commands", "backup"))

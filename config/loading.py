@@ -20,7 +20,7 @@ from config.layers import COMMAND
 from config.lookup import Lookup
 from config.problems import ConfigurationError, Location, Problem
 from config.secrets import SENSITIVE, SecretReference, Secrets, weakness
-from config.settings import PING_HINT, TOKEN_NAME, DefaultStrategy, OwnTarget, Settings, can_be_pinged
+from config.settings import PING_HINT, TOKEN_NAME, DefaultStrategy, OwnTarget, Ping, Settings, can_be_pinged
 from config.validation import location, problem_of, problems_from
 from config.variables import Variables
 from config.wording import is_variable_name, quoted, suggest
@@ -69,28 +69,23 @@ def load(folder: Path, environ: Mapping[str, str], strategies: Collection[str] =
 
     `strategies` are the known names: with them a misspelt strategy is found here, else with its targets.
     """
-    names = _names(folder)
+    file = _file(folder)
     known = variables.read(folder / ENV_FILE, environ)
-    file = _file(folder, names)
     if not file.readable:
         secrets = Secrets(also=_sensitive(known))
         raise ConfigurationError(tuple(_redacted(problem, secrets) for problem in (*file.problems, *known.problems)))
     return _Loading(folder, known, file, strategies).run()
 
 
-def _names(folder: Path) -> frozenset[str]:
-    """What lies in the operator's folder; raises `ConfigurationError`."""
+def _file(folder: Path) -> Document:
+    """`config.yaml`; none means that every default holds, unless another name shows that one was meant."""
     try:
-        return frozenset(path.name for path in folder.iterdir())
+        names = {path.name for path in folder.iterdir()}
     except OSError as error:
         reasons = {errno.ENOENT: "is not there", errno.ENOTDIR: "is not a folder"}
         message = reasons.get(error.errno or 0, f"cannot be read by uid {os.getuid()}: {error.strerror}")
         hint = "Mount the folder that holds config.yaml and .env (the folder, not the file)."
         raise ConfigurationError((Problem("no-folder", f"folder {folder}", message, hint),)) from None
-
-
-def _file(folder: Path, names: Collection[str]) -> Document:
-    """`config.yaml`; none means that every default holds, unless another name shows that one was meant."""
     other = next((name for name in MISNAMED if name in names), None)
     if other is None or FILE in names:
         return document.read(folder / FILE)
@@ -149,9 +144,8 @@ class _Loading:
         listed = written.split(",") if isinstance(written, str) else written if isinstance(written, list) else []
         extra = (self.known.get("SIDECAR_SECRETS") or "").split(",")
         references = [_reference(self.file.values, *path) for path in self.secret_paths]
-        return frozenset(
-            name.strip() for name in [TOKEN_NAME, *listed, *extra, *references] if isinstance(name, str)
-        ) - {""}
+        names = [TOKEN_NAME, *listed, *extra, *references]
+        return frozenset(name.strip() for name in names if isinstance(name, str)) - {""}
 
     def _filled(self, value: Any, path: Location, secret: frozenset[str]) -> Any:
         """The value with `${VAR}` filled in; empty keys count as absent, and so do those that cannot be filled."""
@@ -175,9 +169,8 @@ class _Loading:
     def _settings(self, values: dict[str, Any]) -> Settings | None:
         if (schema := values.get("schema", 1)) not in (1, "1"):
             needed = f"it says {schema}, and" if isinstance(schema, int) else ""
-            self.add(
-                ("schema",), "unknown-schema", f"{needed} this version reads schema 1".strip(), "Use a newer sidecar."
-            )
+            message = f"{needed} this version reads schema 1".strip()
+            self.add(("schema",), "unknown-schema", message, "Use a newer sidecar.")
             return None
         try:
             return Settings.model_validate({**self._without_options(values), "schema": 1}, by_alias=True, by_name=False)
@@ -226,11 +219,9 @@ class _Loading:
     def _token(self, settings: Settings | None) -> str | None:
         given = settings.api.token if settings else self._written_token()
         token = self.lookup.secret(given, ("api", "token")) if given else None
-        if token is None:
-            return None
-        if (why := weakness(token)) is not None:
+        if token and (reason := weakness(token)):
             hint = "Make one with `openssl rand -hex 32` and put it into `.env`."
-            self.add(("api", "token"), "weak-token", why, hint)
+            self.add(("api", "token"), "weak-token", reason, hint)
         return token
 
     def _written_token(self) -> SecretReference | None:
@@ -243,13 +234,14 @@ class _Loading:
 
     def _pings(self, settings: Settings) -> dict[str, str]:
         """The URLs of all checks, by key."""
-        written: dict[str, Location] = {"": ("ping", "url")}
-        written |= {key: ("targets", key, "ping", "url") for key in settings.targets}
-        given = {"": settings.ping.url} | {key: own.ping.url for key, own in settings.targets.items()}
-        values = {key: self.lookup.secret(url, written[key]) for key, url in given.items() if url}
-        urls = {key: url for key, url in values.items() if url}
-        for key in (key for key, url in urls.items() if not can_be_pinged(url)):
-            self.add(written[key], "bad-value", "is not the URL of a check", PING_HINT)
+        sections: dict[str, tuple[Ping, Location]] = {"": (settings.ping, ("ping",))}
+        sections |= {key: (target.ping, ("targets", key, "ping")) for key, target in settings.targets.items()}
+        urls = {}
+        for key, (ping, section) in sections.items():
+            if ping.url and (url := self.lookup.secret(ping.url, (*section, "url"))):
+                urls[key] = url
+                if not can_be_pinged(url):
+                    self.add((*section, "url"), "bad-value", "is not the URL of a check", PING_HINT)
         return urls
 
 

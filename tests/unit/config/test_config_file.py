@@ -51,16 +51,18 @@ policy: {labels: {allow: "retention.*, strategy", lock: [user]}, max-concurrent-
 orchestrator: {url: "http://orchestrator:5550/", key: {secret: ORCHESTRATOR_KEY}, interval: 5s}
 defaults:
 """
-    found = loaded(folder, text, {"ORCHESTRATOR_KEY": "k" * 20})
-    settings = found.settings
+    configuration = loaded(folder, text, {"ORCHESTRATOR_KEY": "k" * 20})
+    settings = configuration.settings
     assert settings.strategy.commands.pre == ("sync", ("touch", "/x y"))
     assert settings.paths.artifacts == Path("/backups")
     assert settings.targets["shop/db.main"].timeout.total_seconds() == 7200
     assert settings.policy.labels.allow == ("retention.*", "strategy")
     assert settings.orchestrator is not None
     assert settings.orchestrator.url == "http://orchestrator:5550"
-    assert (found.api_token, found.orchestrator_key) == (TOKEN, "k" * 20)
-    assert found.places.of(("targets", "shop/db.main", "timeout")) == "config.yaml:9 targets.shop/db.main.timeout"
+    assert (configuration.api_token, configuration.orchestrator_key) == (TOKEN, "k" * 20)
+    assert (
+        configuration.places.of(("targets", "shop/db.main", "timeout")) == "config.yaml:9 targets.shop/db.main.timeout"
+    )
 
 
 @pytest.mark.parametrize(
@@ -112,10 +114,10 @@ defaults:
     ],
 )
 def test_a_fault_is_named_with_its_line(folder: Path, text: str, code: str, line: int, words: str) -> None:
-    found = [problem for problem in problems(folder, text) if problem.code == code]
-    assert found, problems(folder, text)
-    assert found[0].place.split(" ")[0] == (f"config.yaml:{line}" if line else "config.yaml")
-    assert words in f"{found[0].message} {found[0].hint}"
+    matching = [problem for problem in problems(folder, text) if problem.code == code]
+    assert matching, problems(folder, text)
+    assert matching[0].place.split(" ")[0] == (f"config.yaml:{line}" if line else "config.yaml")
+    assert words in f"{matching[0].message} {matching[0].hint}"
 
 
 def test_all_faults_come_at_once(folder: Path) -> None:
@@ -213,20 +215,20 @@ def test_variables_override_the_file(folder: Path) -> None:
         "ONE": "first-secret",
         "TWO": "second-secret",
     }
-    found = loaded(folder, "strategy: {type: filesystem}\napi: {port: 80}\n", environ)
-    assert found.settings.strategy.type == "postgres"
-    assert found.settings.api.port == 81
-    assert found.settings.strategy.commands.pre == (("a", "b"),)
-    assert dict(found.secrets) == {"ONE": "first-secret", "TWO": "second-secret"}
-    assert found.places.of(("strategy", "type")) == "environment SIDECAR_STRATEGY_TYPE"
+    configuration = loaded(folder, "strategy: {type: filesystem}\napi: {port: 80}\n", environ)
+    assert configuration.settings.strategy.type == "postgres"
+    assert configuration.settings.api.port == 81
+    assert configuration.settings.strategy.commands.pre == (("a", "b"),)
+    assert dict(configuration.secrets) == {"ONE": "first-secret", "TWO": "second-secret"}
+    assert configuration.places.of(("strategy", "type")) == "environment SIDECAR_STRATEGY_TYPE"
 
 
 def test_the_process_environment_comes_before_the_file(folder: Path) -> None:
     with (folder / ".env").open("a") as file:
         file.write("SIDECAR_API_PORT=82\nSIDECAR_API_HOST=10.0.0.1\n")
-    found = loaded(folder, "", {"SIDECAR_API_PORT": "83"})
-    assert (found.settings.api.port, found.settings.api.host) == (83, "10.0.0.1")
-    assert found.places.of(("api", "host")) == ".env:3 SIDECAR_API_HOST"
+    configuration = loaded(folder, "", {"SIDECAR_API_PORT": "83"})
+    assert (configuration.settings.api.port, configuration.settings.api.host) == (83, "10.0.0.1")
+    assert configuration.places.of(("api", "host")) == ".env:3 SIDECAR_API_HOST"
 
 
 def test_an_unknown_override_gets_a_suggestion(folder: Path) -> None:

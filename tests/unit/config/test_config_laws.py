@@ -50,8 +50,8 @@ def test_an_empty_layer_changes_nothing(layers: list[Layer]) -> None:
 
 
 @given(some.lists(layer, max_size=4), layer, layer)
-def test_layers_may_be_merged_in_any_grouping(layers: list[Layer], one: Layer, other: Layer) -> None:
-    assert merge([merge([*layers, one]), other]) == merge([*layers, one, other])
+def test_layers_may_be_merged_in_any_grouping(layers: list[Layer], first: Layer, second: Layer) -> None:
+    assert merge([merge([*layers, first]), second]) == merge([*layers, first, second])
 
 
 unit = some.sampled_from([("commands", "pre"), ("options", "postgres", "a"), ("options", "mysql", "b")])
@@ -92,12 +92,12 @@ def test_settings_survive_the_way_through_labels(
     }
     (part,) = parse(labels, "c", strategies=KNOWN)
     with TemporaryDirectory() as folder:
-        found = resolve(load(Path(folder), {"BACKUP_API_TOKEN": TOKEN}), "a/b", part, "c", KNOWN)
-    assert found.settings is not None, found.problems
+        resolved = resolve(load(Path(folder), {"BACKUP_API_TOKEN": TOKEN}), "a/b", part, "c", KNOWN)
+    assert resolved.settings is not None, resolved.problems
     assert part.name == name
-    assert found.settings.timeout == timeout
-    assert found.settings.commands.backup == (tuple(argv),)
-    assert found.settings.env == env
+    assert resolved.settings.timeout == timeout
+    assert resolved.settings.commands.backup == (tuple(argv),)
+    assert resolved.settings.env == env
 
 
 anything = some.text(max_size=30)
@@ -110,9 +110,9 @@ key = some.one_of(
 def test_no_labels_break_the_reader_or_the_terminal(labels: dict[str, str]) -> None:
     for part in parse(labels, "c", strategies=KNOWN):
         with TemporaryDirectory() as folder:
-            found = resolve(load(Path(folder), {"BACKUP_API_TOKEN": TOKEN}), "a/b", part, "c", KNOWN)
-        assert (found.settings is None) == any(problem.severity == "error" for problem in found.problems)
-        assert all("\x1b" not in str(problem) and "\n" not in str(problem) for problem in found.problems)
+            resolved = resolve(load(Path(folder), {"BACKUP_API_TOKEN": TOKEN}), "a/b", part, "c", KNOWN)
+        assert (resolved.settings is None) == any(problem.severity == "error" for problem in resolved.problems)
+        assert all("\x1b" not in str(problem) and "\n" not in str(problem) for problem in resolved.problems)
 
 
 # --- what is worse than wrong ---

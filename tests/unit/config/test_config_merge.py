@@ -41,20 +41,20 @@ def only(resolved: Resolved) -> Problem:
 
 
 def test_built_in_settings_hold_when_nobody_says_otherwise(merge: Merge) -> None:
-    found = merge(strategy="postgres")
-    assert settings(found).timeout == timedelta(hours=1)
-    assert settings(found).retention.keep_daily == 7
-    assert found.provenance["timeout"] == "built-in"
-    assert found.values["timeout"] == "1h"
-    assert found.provenance["strategy"] == "label backup.strategy"
+    resolved = merge(strategy="postgres")
+    assert settings(resolved).timeout == timedelta(hours=1)
+    assert settings(resolved).retention.keep_daily == 7
+    assert resolved.provenance["timeout"] == "built-in"
+    assert resolved.values["timeout"] == "1h"
+    assert resolved.provenance["strategy"] == "label backup.strategy"
 
 
 def test_a_check_is_shown_by_its_place_and_is_no_setting_of_a_run(merge: Merge) -> None:
-    found = merge("targets: {shop/db: {ping: {url: {secret: URL}}}}", {"URL": "http://hc/x"}, strategy="postgres")
-    assert found.problems == ()
-    assert found.provenance["ping.url.secret"] == "config.yaml:1 targets.shop/db.ping.url.secret"
-    assert found.values["ping.url.secret"] == "URL"
-    assert not hasattr(settings(found), "ping")
+    resolved = merge("targets: {shop/db: {ping: {url: {secret: URL}}}}", {"URL": "http://hc/x"}, strategy="postgres")
+    assert resolved.problems == ()
+    assert resolved.provenance["ping.url.secret"] == "config.yaml:1 targets.shop/db.ping.url.secret"
+    assert resolved.values["ping.url.secret"] == "URL"
+    assert not hasattr(settings(resolved), "ping")
 
 
 def test_a_cut_secret_keeps_commands_of_the_file_from_running_and_nothing_else(merge: Merge, tmp_path: Path) -> None:
@@ -70,76 +70,76 @@ def test_a_cut_secret_keeps_commands_of_the_file_from_running_and_nothing_else(m
 
 def test_labels_beat_defaults_and_the_files_target_beats_labels(merge: Merge) -> None:
     text = "defaults:\n  timeout: 2h\n  stall-timeout: 2m\n  user: one\ntargets:\n  shop/db:\n    timeout: 4h\n"
-    found = merge(text, strategy="postgres", timeout="3h", **{"stall-timeout": "3m"})
-    assert settings(found).timeout == timedelta(hours=4)
-    assert settings(found).stall_timeout == timedelta(minutes=3)
-    assert settings(found).user == "one"
-    assert found.provenance["timeout"] == "config.yaml:7 targets.shop/db.timeout"
-    assert found.provenance["stall-timeout"] == "label backup.stall-timeout"
-    assert found.provenance["user"] == "config.yaml:4 defaults.user"
+    resolved = merge(text, strategy="postgres", timeout="3h", **{"stall-timeout": "3m"})
+    assert settings(resolved).timeout == timedelta(hours=4)
+    assert settings(resolved).stall_timeout == timedelta(minutes=3)
+    assert settings(resolved).user == "one"
+    assert resolved.provenance["timeout"] == "config.yaml:7 targets.shop/db.timeout"
+    assert resolved.provenance["stall-timeout"] == "label backup.stall-timeout"
+    assert resolved.provenance["user"] == "config.yaml:4 defaults.user"
 
 
 def test_maps_merge_by_key_and_lists_replace(merge: Merge) -> None:
     text = "strategy: {type: postgres, commands: {pre: [a, b], post: [c]}}\ndefaults: {env: {A: 1, B: 2}}\n"
-    found = merge(text, **{"env.B": "3", "commands.pre": "x"})
-    assert settings(found).env == {"A": "1", "B": "3"}
-    assert settings(found).commands.pre == ("x",)
-    assert settings(found).commands.post == ("c",)
-    assert found.origins == {"pre": "label", "post": "file"}
+    resolved = merge(text, **{"env.B": "3", "commands.pre": "x"})
+    assert settings(resolved).env == {"A": "1", "B": "3"}
+    assert settings(resolved).commands.pre == ("x",)
+    assert settings(resolved).commands.post == ("c",)
+    assert resolved.origins == {"pre": "label", "post": "file"}
 
 
 def test_naming_a_strategy_drops_everything_of_the_one_before(merge: Merge) -> None:
     text = "strategy: {type: filesystem, filesystem: {paths: [/data]}, commands: {pre: [a], post: [b]}}\n"
-    found = merge(text, strategy="postgres")
-    assert settings(found).strategy == "postgres"
-    assert settings(found).commands.pre == ()
-    assert settings(found).options == {}
-    assert found.origins == {}
+    resolved = merge(text, strategy="postgres")
+    assert settings(resolved).strategy == "postgres"
+    assert settings(resolved).commands.pre == ()
+    assert settings(resolved).options == {}
+    assert resolved.origins == {}
 
 
 def test_the_files_strategy_holds_for_targets_that_name_none(merge: Merge) -> None:
-    found = merge("strategy:\n  type: filesystem\n  filesystem:\n    paths: [/data]\n")
-    assert settings(found).strategy == "filesystem"
-    assert settings(found).options == {"paths": ["/data"]}
-    assert found.provenance["filesystem.paths"] == "config.yaml:4 strategy.filesystem.paths"
-    assert found.place_of_option(("paths", 0)) == "config.yaml:4 strategy.filesystem.paths"
+    resolved = merge("strategy:\n  type: filesystem\n  filesystem:\n    paths: [/data]\n")
+    assert settings(resolved).strategy == "filesystem"
+    assert settings(resolved).options == {"paths": ["/data"]}
+    assert resolved.provenance["filesystem.paths"] == "config.yaml:4 strategy.filesystem.paths"
+    assert resolved.place_of_option(("paths", 0)) == "config.yaml:4 strategy.filesystem.paths"
 
 
 def test_a_variable_overrides_the_files_strategy(merge: Merge) -> None:
     text = "strategy: {type: filesystem, filesystem: {paths: [/data]}}\n"
-    found = merge(text, {"SIDECAR_STRATEGY_TYPE": "postgres"})
-    assert (settings(found).strategy, settings(found).options) == ("postgres", {})
-    assert found.provenance["strategy"] == "environment SIDECAR_STRATEGY_TYPE"
+    resolved = merge(text, {"SIDECAR_STRATEGY_TYPE": "postgres"})
+    assert (settings(resolved).strategy, settings(resolved).options) == ("postgres", {})
+    assert resolved.provenance["strategy"] == "environment SIDECAR_STRATEGY_TYPE"
 
 
 def test_an_alias_of_a_strategy_becomes_its_name_with_options_of_both(merge: Merge) -> None:
-    found = merge(strategy="mariadb", **{"mariadb.databases": "a", "mysql.events": "true"})
-    assert settings(found).strategy == "mysql"
-    assert settings(found).options == {"databases": "a", "events": "true"}
+    resolved = merge(strategy="mariadb", **{"mariadb.databases": "a", "mysql.events": "true"})
+    assert settings(resolved).strategy == "mysql"
+    assert settings(resolved).options == {"databases": "a", "events": "true"}
 
 
 def test_a_command_alone_is_a_strategy(merge: Merge) -> None:
-    found = merge("strategy: {type: filesystem}\n", **{"commands.backup": "tar c /data"})
-    assert settings(found).strategy == "command"
-    assert settings(found).commands.backup == ("tar c /data",)
-    assert found.problems == ()
+    resolved = merge("strategy: {type: filesystem}\n", **{"commands.backup": "tar c /data"})
+    assert settings(resolved).strategy == "command"
+    assert settings(resolved).commands.backup == ("tar c /data",)
+    assert resolved.problems == ()
 
 
 def test_a_command_beside_a_strategy_replaces_it_with_a_warning(merge: Merge) -> None:
-    found = merge(strategy="postgres", **{"commands.backup": "pg_dumpall", "postgres.databases": "shop"})
-    assert settings(found).strategy == "command"
-    assert settings(found).options == {}
-    assert (only(found).code, only(found).severity) == ("strategy-replaced", "warning")
+    resolved = merge(strategy="postgres", **{"commands.backup": "pg_dumpall", "postgres.databases": "shop"})
+    assert settings(resolved).strategy == "command"
+    assert settings(resolved).options == {}
+    assert (only(resolved).code, only(resolved).severity) == ("strategy-replaced", "warning")
 
 
 def test_an_empty_list_of_commands_is_no_command(merge: Merge) -> None:
-    found = merge("strategy: {type: postgres, commands: {pre: [], backup: [], post: []}}\n")
-    assert (settings(found).strategy, found.origins, found.problems) == ("postgres", {}, ())
+    resolved = merge("strategy: {type: postgres, commands: {pre: [], backup: [], post: []}}\n")
+    assert (settings(resolved).strategy, resolved.origins, resolved.problems) == ("postgres", {}, ())
 
 
 def test_commands_of_the_environment_count_as_the_files(merge: Merge) -> None:
-    found = merge("", {"SIDECAR_STRATEGY_COMMANDS_BACKUP": "dump $DATABASE_URL"})
-    assert found.origins == {"backup": "file"}
+    resolved = merge("", {"SIDECAR_STRATEGY_COMMANDS_BACKUP": "dump $DATABASE_URL"})
+    assert resolved.origins == {"backup": "file"}
 
 
 @pytest.mark.parametrize(
@@ -161,9 +161,9 @@ def test_commands_of_the_environment_count_as_the_files(merge: Merge) -> None:
     ],
 )
 def test_a_problem_names_label_and_remedy(merge: Merge, labels: dict[str, str], code: str, words: str) -> None:
-    found = merge(**labels)
-    problem = only(found)
-    assert found.settings is None
+    resolved = merge(**labels)
+    problem = only(resolved)
+    assert resolved.settings is None
     assert problem.code == code
     assert words in problem.hint
     assert problem.place.startswith("container shop-db-1, ")
@@ -177,16 +177,16 @@ def test_a_misspelt_strategy_section_of_the_file_is_the_targets_problem(merge: M
 
 def test_a_drill_that_may_create_no_container_is_warned_of_and_backups_go_on(merge: Merge) -> None:
     label = {"drill.check": "test -s /data/shop.db"}
-    found = merge(strategy="postgres", **label)
-    assert [(problem.code, problem.severity) for problem in found.problems] == [("containers-forbidden", "warning")]
-    assert "policy.create-containers" in found.problems[0].hint
-    assert settings(found).drill.check == "test -s /data/shop.db"
+    resolved = merge(strategy="postgres", **label)
+    assert [(problem.code, problem.severity) for problem in resolved.problems] == [("containers-forbidden", "warning")]
+    assert "policy.create-containers" in resolved.problems[0].hint
+    assert settings(resolved).drill.check == "test -s /data/shop.db"
     assert merge("policy: {create-containers: true}\n", strategy="postgres", **label).problems == ()
 
 
 def test_what_is_there_already_is_not_refused(merge: Merge) -> None:
-    found = merge(strategy="postgres", quiesce="none", **{"expect.min-size": "1MiB", "expect.max-age": "1d"})
-    assert settings(found).expect.min_size == 1 << 20
+    resolved = merge(strategy="postgres", quiesce="none", **{"expect.min-size": "1MiB", "expect.max-age": "1d"})
+    assert settings(resolved).expect.min_size == 1 << 20
 
 
 def test_the_operator_locks_labels(merge: Merge) -> None:
@@ -224,10 +224,10 @@ def test_a_doubled_dollar_is_warned_about(merge: Merge) -> None:
     ],
 )
 def test_a_password_in_a_command_is_warned_about_and_redacted(merge: Merge, command: str) -> None:
-    found = merge(**{"commands.backup": command})
-    assert only(found).code == "password-in-command"
-    assert found.sensitive == ("hunter22",)
-    assert "hunter22" not in f"{found.problems} {found.provenance}"
+    resolved = merge(**{"commands.backup": command})
+    assert only(resolved).code == "password-in-command"
+    assert resolved.sensitive == ("hunter22",)
+    assert "hunter22" not in f"{resolved.problems} {resolved.provenance}"
 
 
 @pytest.mark.parametrize(

@@ -54,9 +54,9 @@ def test_no_two_runs_are_closer_than_the_shortest_interval(minute: int, step: in
     ],
 )
 def test_what_is_below_the_policy_is_named(settings: dict, policy: dict, path: tuple[str, ...]) -> None:  # type: ignore[type-arg]
-    (found,) = shortfalls(TargetSettings.model_validate(settings), Policy.model_validate(policy))
-    assert found.path == path
-    assert found.hint
+    (shortfall,) = shortfalls(TargetSettings.model_validate(settings), Policy.model_validate(policy))
+    assert shortfall.path == path
+    assert shortfall.hint
 
 
 def test_the_defaults_are_above_the_minimums() -> None:

@@ -45,8 +45,8 @@ def test_an_unquoted_key_of_many_lines_is_one_problem_with_the_remedy(tmp_path: 
 
 
 def test_what_follows_a_cut_key_is_still_looked_at(tmp_path: Path) -> None:
-    found = problems(tmp_path, f"SSH_PRIVATE_KEY={KEY}\nBROKEN\n", "SSH_PRIVATE_KEY")
-    assert [(problem.code, problem.place) for problem in found] == [
+    refusals = problems(tmp_path, f"SSH_PRIVATE_KEY={KEY}\nBROKEN\n", "SSH_PRIVATE_KEY")
+    assert [(problem.code, problem.place) for problem in refusals] == [
         ("cut-key", ".env:1 SSH_PRIVATE_KEY"),
         ("bad-variable", ".env:6"),
     ]
@@ -63,19 +63,19 @@ PLACEHOLDER = '"-----BEGIN OPENSSH PRIVATE KEY-----..."'
 
 
 def test_a_quoted_line_of_a_key_is_a_warning_and_hides_no_line_behind_it(tmp_path: Path) -> None:
-    found = loaded(tmp_path, f"A=1\nSSH_PRIVATE_KEY={PLACEHOLDER}\nPASSWORD=correct horse\n", "PASSWORD")
-    (problem,) = found.problems
+    configuration = loaded(tmp_path, f"A=1\nSSH_PRIVATE_KEY={PLACEHOLDER}\nPASSWORD=correct horse\n", "PASSWORD")
+    (problem,) = configuration.problems
     assert (problem.code, problem.severity, problem.place) == ("cut-key", "warning", ".env:2 SSH_PRIVATE_KEY")
     assert "END line" in problem.message
     assert "the whole key between the quotes" in problem.hint
-    assert found.secrets["PASSWORD"] == "correct horse"
-    assert found.cut_secrets == ()
+    assert configuration.secrets["PASSWORD"] == "correct horse"
+    assert configuration.cut_secrets == ()
     assert PLACEHOLDER.strip('"') not in str(problem)
 
 
 def test_a_quoted_line_of_a_key_that_is_listed_is_wrong_only_for_what_gets_it(tmp_path: Path) -> None:
-    found = loaded(tmp_path, f"SSH_PRIVATE_KEY={PLACEHOLDER}\n", "SSH_PRIVATE_KEY")
-    (warning,), (error,) = found.problems, found.cut_secrets
+    configuration = loaded(tmp_path, f"SSH_PRIVATE_KEY={PLACEHOLDER}\n", "SSH_PRIVATE_KEY")
+    (warning,), (error,) = configuration.problems, configuration.cut_secrets
     assert (warning.severity, error.severity) == ("warning", "error")
     assert warning.place == error.place == ".env:1 SSH_PRIVATE_KEY"
 
@@ -100,9 +100,9 @@ def test_a_quoted_key_of_another_form_stays_an_error(tmp_path: Path, value: str)
 
 def test_the_environment_goes_before_a_quoted_line_of_a_key(tmp_path: Path) -> None:
     environ = {"BACKUP_API_TOKEN": TOKEN, "SSH_PRIVATE_KEY": KEY}
-    found = loaded(tmp_path, f"SSH_PRIVATE_KEY={PLACEHOLDER}\n", "SSH_PRIVATE_KEY", environ)
-    assert found.secrets["SSH_PRIVATE_KEY"] == KEY
-    assert found.cut_secrets == ()
+    configuration = loaded(tmp_path, f"SSH_PRIVATE_KEY={PLACEHOLDER}\n", "SSH_PRIVATE_KEY", environ)
+    assert configuration.secrets["SSH_PRIVATE_KEY"] == KEY
+    assert configuration.cut_secrets == ()
 
 
 @pytest.mark.parametrize(
@@ -123,9 +123,9 @@ def test_the_environment_goes_before_a_quoted_line_of_a_key(tmp_path: Path) -> N
 def test_a_fault_of_the_env_file_is_named_with_its_line(
     tmp_path: Path, env: str | bytes, code: str, line: int | None
 ) -> None:
-    found = problems(tmp_path, env)
-    assert found[0].code == code
-    assert found[0].place == (".env" if line is None else f".env:{line}")
+    refusals = problems(tmp_path, env)
+    assert refusals[0].code == code
+    assert refusals[0].place == (".env" if line is None else f".env:{line}")
 
 
 def test_byte_order_mark_comments_export_and_dollars_are_read(tmp_path: Path) -> None:
@@ -137,9 +137,9 @@ def test_a_secret_comes_from_the_file_that_its_variable_names(tmp_path: Path) ->
     (tmp_path / "key").write_text(KEY + "\n")
     (tmp_path / "password").write_text("correct horse\n")
     env = f"SSH_PRIVATE_KEY_FILE={tmp_path}/key\nPASSWORD_FILE=password\n"
-    found = loaded(tmp_path, env, "SSH_PRIVATE_KEY, PASSWORD").secrets
-    assert found["SSH_PRIVATE_KEY"] == KEY + "\n"
-    assert found["PASSWORD"] == "correct horse"
+    secrets = loaded(tmp_path, env, "SSH_PRIVATE_KEY, PASSWORD").secrets
+    assert secrets["SSH_PRIVATE_KEY"] == KEY + "\n"
+    assert secrets["PASSWORD"] == "correct horse"
 
 
 @pytest.mark.parametrize(
@@ -196,16 +196,16 @@ def test_a_token_that_anyone_could_guess_is_refused(tmp_path: Path, token: str, 
 
 def test_the_token_may_stand_in_a_file_and_no_command_gets_it(tmp_path: Path) -> None:
     (tmp_path / "token").write_text(TOKEN + "\n")
-    found = loaded(tmp_path, "", environ={"BACKUP_API_TOKEN_FILE": str(tmp_path / "token")})
-    assert found.api_token == TOKEN
-    assert dict(found.secrets) == {}
-    assert found.secrets.redact(f"Bearer {TOKEN}") == "Bearer ***"
+    configuration = loaded(tmp_path, "", environ={"BACKUP_API_TOKEN_FILE": str(tmp_path / "token")})
+    assert configuration.api_token == TOKEN
+    assert dict(configuration.secrets) == {}
+    assert configuration.secrets.redact(f"Bearer {TOKEN}") == "Bearer ***"
 
 
 def test_nothing_that_is_printed_shows_a_secret(tmp_path: Path) -> None:
-    found = loaded(tmp_path, "PASSWORD=hunter2hunter2\n", "PASSWORD")
-    assert "hunter2" not in f"{found!r} {found.secrets} {found.settings!r}"
-    assert TOKEN not in repr(found)
+    configuration = loaded(tmp_path, "PASSWORD=hunter2hunter2\n", "PASSWORD")
+    assert "hunter2" not in f"{configuration!r} {configuration.secrets} {configuration.settings!r}"
+    assert TOKEN not in repr(configuration)
 
 
 PING = "https://hc.example/ping/5bf66975-d4c7-4bf5-bcc8-b8d8a82ea278"
@@ -218,10 +218,10 @@ def pinged(folder: Path, text: str, environ: Mapping[str, str]) -> Loaded:
 
 def test_the_urls_of_checks_are_secrets_by_target_and_for_the_sidecar(tmp_path: Path) -> None:
     text = "ping: {url: {secret: OWN}}\ntargets:\n  shop/db: {ping: {url: '${HOST}/db'}}\n  shop/web: {timeout: 2h}\n"
-    found = pinged(tmp_path, text, {"OWN": f"{PING}?create=1", "HOST": "http://hc"})
-    assert found.pings == {"": f"{PING}?create=1", "shop/db": "http://hc/db"}
-    assert "hc" not in repr(found)
-    assert found.secrets.redact(f"no {PING}?create=1 and no http://hc/db") == "no *** and no ***"
+    configuration = pinged(tmp_path, text, {"OWN": f"{PING}?create=1", "HOST": "http://hc"})
+    assert configuration.pings == {"": f"{PING}?create=1", "shop/db": "http://hc/db"}
+    assert "hc" not in repr(configuration)
+    assert configuration.secrets.redact(f"no {PING}?create=1 and no http://hc/db") == "no *** and no ***"
     assert pinged(tmp_path, "", {"SIDECAR_PING_URL": PING}).pings == {"": PING}
     assert pinged(tmp_path, "", {}).pings == {}
 

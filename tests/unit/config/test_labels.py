@@ -18,8 +18,8 @@ def only(**labels: str) -> LabelPart:
 
 
 def problem(**labels: str) -> Problem:
-    (found,) = only(**labels).problems
-    return found
+    (refusal,) = only(**labels).problems
+    return refusal
 
 
 def enabled(**labels: str) -> dict[str | None, LabelPart]:
@@ -58,10 +58,10 @@ def test_enable_says_no_and_silences_the_rest(value: str) -> None:
 
 @pytest.mark.parametrize("value", ["yse", "", "2"])
 def test_enable_that_says_neither_is_seen(value: str) -> None:
-    found = problem(enable=value)
-    assert found.code == "bad-enable"
-    assert found.place == "container shop-db-1, label backup.enable"
-    assert f"`{value}`" in found.message
+    refusal = problem(enable=value)
+    assert refusal.code == "bad-enable"
+    assert refusal.place == "container shop-db-1, label backup.enable"
+    assert f"`{value}`" in refusal.message
 
 
 def test_labels_without_enable_are_disabled_and_say_so() -> None:
@@ -83,8 +83,8 @@ def test_labels_without_enable_are_disabled_and_say_so() -> None:
     ],
 )
 def test_an_unknown_key_gets_a_suggestion(key: str, meant: str) -> None:
-    found = problem(enable="true", **{key: "x"})
-    assert (found.code, found.hint) == ("unknown-label", f"Did you mean `{meant}`?")
+    refusal = problem(enable="true", **{key: "x"})
+    assert (refusal.code, refusal.hint) == ("unknown-label", f"Did you mean `{meant}`?")
 
 
 @pytest.mark.parametrize(
@@ -113,9 +113,9 @@ def test_an_alias_beside_the_real_name_is_a_problem() -> None:
 
 @pytest.mark.parametrize("key", [*OPERATOR_ONLY, "paths.artifacts", "api.token", "orchestrator.url"])
 def test_what_belongs_to_the_operator_names_the_files_key(key: str) -> None:
-    found = problem(enable="true", **{key: "x"})
-    assert found.code == "operator-only"
-    assert f"`{OPERATOR_ONLY[key.partition('.')[0]]}`" in found.hint
+    refusal = problem(enable="true", **{key: "x"})
+    assert refusal.code == "operator-only"
+    assert f"`{OPERATOR_ONLY[key.partition('.')[0]]}`" in refusal.hint
 
 
 @pytest.mark.parametrize("key", sorted(NEVER))
@@ -125,16 +125,16 @@ def test_what_no_container_may_ask_for(key: str) -> None:
 
 @pytest.mark.parametrize("text", ["a\x00b", "a\x1b[31mb", "a\u202eb", "a\x7fb", "a\u2028b", "a\ud800b", "a\rb"])
 def test_characters_that_deceive_are_refused_and_not_repeated(text: str) -> None:
-    for found in (problem(enable="true", user=text), problem(enable="true", **{text: "x"})):
-        assert found.code == "bad-characters"
-        assert text not in str(found)
-        assert str(found).isprintable()
+    for refusal in (problem(enable="true", user=text), problem(enable="true", **{text: "x"})):
+        assert refusal.code == "bad-characters"
+        assert text not in str(refusal)
+        assert str(refusal).isprintable()
 
 
 def test_enormous_labels_are_one_problem() -> None:
-    found = problem(enable="true", strategy="x" * (1 << 20))
-    assert found.code == "labels-too-large"
-    assert len(str(found)) < 500
+    refusal = problem(enable="true", strategy="x" * (1 << 20))
+    assert refusal.code == "labels-too-large"
+    assert len(str(refusal)) < 500
 
 
 def test_labels_of_others_do_not_count_for_the_size() -> None:
@@ -201,8 +201,8 @@ def test_a_bad_common_label_breaks_every_target() -> None:
 
 @pytest.mark.parametrize("name", ["../../etc/cron", "%2f", "A", "-a", "a" * 33, "", "a b", "a\n"])
 def test_a_bad_target_name_is_refused_and_seen(name: str) -> None:
-    found = problem(enable="true", **{f"targets.{name}.strategy": "postgres"})
-    assert (found.code, found.severity) == ("bad-target-name", "error")
+    refusal = problem(enable="true", **{f"targets.{name}.strategy": "postgres"})
+    assert (refusal.code, refusal.severity) == ("bad-target-name", "error")
 
 
 def test_a_bad_target_name_does_not_stop_the_good_ones() -> None:
