@@ -24,14 +24,14 @@ def unusable(folder: Path) -> str | None:
     try:
         while not there.exists():
             there = there.parent
-        found = there.stat()
+        status = there.stat()
     except OSError as error:
         return f"uid {os.getuid()} cannot reach {folder}: {error.strerror}"
-    if not stat.S_ISDIR(found.st_mode):
+    if not stat.S_ISDIR(status.st_mode):
         return f"{there} is not a folder"
     if os.access(there, os.W_OK | os.X_OK):
         return None
     missing = f"{folder} is not there, and " if there != folder else ""
     readonly = ", on a read-only file system" if os.statvfs(there).f_flag & os.ST_RDONLY else ""
-    mode = f"{stat.S_IMODE(found.st_mode):04o}"
-    return f"{missing}uid {os.getuid()} may not write to {there} (mode {mode}, uid {found.st_uid}{readonly})"
+    mode = f"{stat.S_IMODE(status.st_mode):04o}"
+    return f"{missing}uid {os.getuid()} may not write to {there} (mode {mode}, uid {status.st_uid}{readonly})"

@@ -18,17 +18,17 @@ def configure(level: str, form: str, redact: Redact) -> None:
     """Send everything from `level` on to standard error; `form` is `auto`, `json` or `text`."""
     as_json = form == "json" or (form == "auto" and not sys.stderr.isatty())
 
-    def write(message: "Message") -> None:
+    def sink(message: "Message") -> None:
         sys.stderr.write(structured(message.record, redact) + "\n" if as_json else redact(str(message)))
 
     logger.remove()
     template = "{time:HH:mm:ss} {level: <7} {message} {extra}\n{exception}"
-    logger.add(write, level=level.upper(), format=template, backtrace=False, diagnose=False)
+    logger.add(sink, level=level.upper(), format=template, backtrace=False, diagnose=False)
 
 
-def problem(found: Problem) -> None:
+def write(problem: Problem) -> None:
     """The line of a problem, by its severity."""
-    logger.bind(code=found.code).log(found.severity.upper(), "{}", found)
+    logger.bind(code=problem.code).log(problem.severity.upper(), "{}", problem)
 
 
 def structured(record: "Record", redact: Redact) -> str:

@@ -62,7 +62,7 @@ class Reloader:
         self._events.publish(ConfigReloaded())
         logger.info("the changed configuration holds")
         for problem in (*problems, *self._unread):
-            log.problem(problem)
+            log.write(problem)
 
     def _refuse(self, error: ConfigurationError) -> None:
         count = sum(problem.severity == "error" for problem in error.problems)
@@ -71,7 +71,7 @@ class Reloader:
         refusal = Problem("reload-refused", f"folder {self._folder}", message, hint)
         self._refused = (refusal, *error.problems)
         for problem in self._refused:
-            log.problem(problem)
+            log.write(problem)
 
 
 def needs_restart(old: Loaded, new: Loaded) -> Iterator[Problem]:

@@ -24,14 +24,14 @@ def serve(stop: threading.Event) -> int:
     log.configure(loaded.settings.log.level, loaded.settings.log.format, loaded.secrets.redact)
     problems = (*loaded.problems, *folders.problems(loaded), *privileges.problems())
     for problem in problems:
-        log.problem(problem)
+        log.write(problem)
     if any(problem.severity == "error" for problem in problems):
         return CONFIGURATION
     try:
         sidecar = Sidecar(loaded)
         for problem in sidecar.problems:
             if problem not in problems:
-                log.problem(problem)
+                log.write(problem)
         sidecar.open()
     except SidecarError as error:
         logger.bind(code=error.code).error("{}", error)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from http.client import HTTPException
 
-MOST_ANSWER = 64 << 10
+ANSWER_BYTES = 64 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ def send(method: str, url: str, body: bytes, headers: Mapping[str, str], timeout
     try:
         request = urllib.request.Request(url, body, dict(headers), method=method)  # noqa: S310  # http or https: checked.
         with urllib.request.urlopen(request, timeout=timeout) as response:  # noqa: S310
-            return Answer(response.status, response.read(MOST_ANSWER))
+            return Answer(response.status, response.read(ANSWER_BYTES))
     except urllib.error.HTTPError as error:
         with error:
             return Answer(error.code, reason=error.reason)

@@ -40,7 +40,7 @@ def find(
     """Every target in scope by key; `of_container` may remember what it has made of the same container before."""
     prefix, of_container = loaded.settings.label_prefix, of_container or targets_of
     targets: dict[str, Target] = {}
-    for container in sorted((one for one in listed if in_scope(one, scope, prefix)), key=precedence):
+    for container in sorted((each for each in listed if in_scope(each, scope, prefix)), key=precedence):
         for target in of_container(loaded, container, strategies):
             first = targets.get(str(target.key))
             if first is None:

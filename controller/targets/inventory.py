@@ -50,12 +50,12 @@ class Inventory:
         for key in before.keys() - now.keys():
             self._events.publish(TargetChanged(before[key].key, "gone", before[key].container.name))
 
-    def enter(self, asked: Target, answer: Target) -> bool:
-        """Put what a target answered in its place; False where it is not what was asked any more."""
-        key = str(asked.key)
+    def enter(self, pending: Target, answer: Target) -> bool:
+        """Put what a target answered in its place; False where that is not the pending one any more."""
+        key = str(pending.key)
         with self._lock:
             current = self._targets.get(key)
-            if current is None or current.state == "absent" or not is_same(current, asked):
+            if current is None or current.state == "absent" or not is_same(current, pending):
                 return False
             self._targets = {**self._targets, key: answer}
         self._publish(current, answer)
@@ -84,6 +84,6 @@ def carry_over(old: Target | None, new: Target) -> Target:
     return replace(new, state=old.state, problems=old.problems, survey=old.survey)
 
 
-def is_same(one: Target, other: Target) -> bool:
-    """Whether an answer of the one holds for the other."""
-    return (one.container.id, one.resolved) == (other.container.id, other.resolved)
+def is_same(old: Target, new: Target) -> bool:
+    """Whether what the old one answered holds for the new one."""
+    return (old.container.id, old.resolved) == (new.container.id, new.resolved)

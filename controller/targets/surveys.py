@@ -46,20 +46,22 @@ class Surveys:
     def look(self) -> None:
         """Ask what is pending, and again what is due."""
         now = time.monotonic()
-        open_ones = {ticket(one): one for one in self._inventory.targets() if one.state in ("pending", "problem")}
+        unknown = {
+            question(target): target for target in self._inventory.targets() if target.state in ("pending", "problem")
+        }
         with self._lock:
-            new = {asked: Retry(now) for asked, target in open_ones.items() if target.state == "pending"}
-            self._retries = new | {asked: retry for asked, retry in self._retries.items() if asked in open_ones}
-            due = {asked: retry for asked, retry in self._retries.items() if retry.due <= now}
-            self._retries |= {asked: replace(retry, due=NEVER) for asked, retry in due.items()}
-        for asked, retry in due.items():
-            self._pool.submit(self._ask, open_ones[asked], retry.count)
+            new = {name: Retry(now) for name, target in unknown.items() if target.state == "pending"}
+            self._retries = new | {name: retry for name, retry in self._retries.items() if name in unknown}
+            due = {name: retry for name, retry in self._retries.items() if retry.due <= now}
+            self._retries |= {name: replace(retry, due=NEVER) for name, retry in due.items()}
+        for name, retry in due.items():
+            self._pool.submit(self._ask, unknown[name], retry.count)
 
     def hurry(self) -> None:
         """Ask at once those that wait to be asked again."""
         with self._lock:
-            waiting = {asked: retry for asked, retry in self._retries.items() if retry.due != NEVER}
-            self._retries |= {asked: replace(retry, due=0.0) for asked, retry in waiting.items()}
+            waiting = {name: retry for name, retry in self._retries.items() if retry.due != NEVER}
+            self._retries |= {name: replace(retry, due=0.0) for name, retry in waiting.items()}
 
     def _ask(self, target: Target, count: int) -> None:
         retry: Retry | None = None
@@ -73,12 +75,12 @@ class Surveys:
             answer = target.with_problem(defect(target.container, "it could not be asked", error))
         is_current = self._inventory.enter(target, answer)  # Else the target is asked anew at the next look.
         with self._lock:
-            self._retries.pop(ticket(target), None)
+            self._retries.pop(question(target), None)
             if retry and is_current:
-                self._retries[ticket(target)] = retry
+                self._retries[question(target)] = retry
 
 
-def ticket(target: Target) -> tuple[str, str]:
+def question(target: Target) -> tuple[str, str]:
     """Names a question: the same target in another container has to be asked anew."""
     return (str(target.key), target.container.id)
 

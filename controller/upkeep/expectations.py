@@ -1,4 +1,4 @@
-"""What was promised for each target, kept beyond its container and the process.
+"""Keeps what was promised for each target, beyond its container and the process.
 
 The shell around `freshness`. A target is let go when it says so itself (`backup.enable=false`), or when no good run of
 it is stored any more.
@@ -26,7 +26,7 @@ from controller.upkeep.freshness import Freshness, Promise, Status, judge
 from controller.upkeep.schedule import Rule
 
 FILE = "promises.json"
-NONE_OF_OURS = ("disabled", "replica")
+NOT_PROMISED = ("disabled", "replica")
 
 
 Seconds = Annotated[float, Field(ge=0, le=100 * 365 * 86_400, allow_inf_nan=False)]
@@ -103,10 +103,10 @@ class Expectations:
         present = {str(target.key): target for target in self._targets()}
         with self._lock:
             known = dict(self._known)
-        wanted = {key for key, target in present.items() if target.state not in NONE_OF_OURS}
+        promised = {key for key, target in present.items() if target.state not in NOT_PROMISED}
         vanished = {key for key in known.keys() - present.keys() if self._catalog.last_good(Key.parse(key))}
-        found = [self._judged(key, known.get(key), present.get(key)) for key in sorted(wanted | vanished)]
-        return Status(tuple(found), tuple(self._catalog.damaged()))
+        verdicts = [self._judged(key, known.get(key), present.get(key)) for key in sorted(promised | vanished)]
+        return Status(tuple(verdicts), tuple(self._catalog.damaged()))
 
     def of(self, target: Target) -> Freshness:
         """The verdict on one target."""

@@ -1,8 +1,9 @@
-"""How old a target's last good run is against what was promised, and the one answer for all of them; pure.
+"""Judges how old a target's last good run is against what was promised, and gives one answer for all; pure.
 
-Apart from liveness, of which it says nothing, and which says nothing of it.
+It says nothing of liveness, nor liveness of it.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,7 +20,7 @@ from controller.upkeep.schedule import GRACE, Rule, rule_of
 FreshnessState = Literal["fresh", "late", "stale", "never", "unknown"]
 """`late`: a due time has passed without a good run; `stale`: two have, or the last good run is older than `max-age`;
 `never`: there is no good run; `unknown`: nothing was promised, or the clock is wrong. Only `fresh` is good."""
-AHEAD = timedelta(hours=1)
+CLOCK_TOLERANCE = timedelta(hours=1)
 """How far beyond now a run may have begun, by clocks that are set a little, before nothing can be said."""
 
 
@@ -61,16 +62,16 @@ class Status:
     @property
     def safe(self) -> bool:
         """Every target is fresh, there is at least one, and no stored run is damaged."""
-        return bool(self.targets) and not self.damaged and all(one.state == "fresh" for one in self.targets)
+        return bool(self.targets) and not self.damaged and all(verdict.state == "fresh" for verdict in self.targets)
 
     @property
     def verdict(self) -> str:
         if self.safe:
             return f"safe: every target is fresh ({len(self.targets)})"
-        counts = [(state, [one for one in self.targets if one.state == state]) for state in ORDER]
-        told = [f"{len(found)} {state}" for state, found in counts if found]
-        told += [f"{len(self.damaged)} damaged {'run' if len(self.damaged) == 1 else 'runs'}"] if self.damaged else []
-        return f"not safe: {', '.join(told) or 'there is nothing to back up'}"
+        counts = Counter(verdict.state for verdict in self.targets)
+        parts = [f"{counts[state]} {state}" for state in ORDER if counts[state]]
+        parts += [f"{len(self.damaged)} damaged {'run' if len(self.damaged) == 1 else 'runs'}"] if self.damaged else []
+        return f"not safe: {', '.join(parts) or 'there is nothing to back up'}"
 
 
 ORDER: Sequence[FreshnessState] = ("stale", "never", "late", "unknown", "fresh")
@@ -83,7 +84,7 @@ def judge(
     if good is None:
         return "never", "there is no good run"
     age = now - good.time
-    if age < -AHEAD:
+    if age < -CLOCK_TOLERANCE:
         return "unknown", f"the last good run is of {rfc3339(good.time)}, which is to come: a clock is wrong"
     old = f"the last good run is {ago(age)} old"
     if promise is None or (promise.rule is None and promise.max_age is None):

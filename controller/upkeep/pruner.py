@@ -1,4 +1,4 @@
-"""Deletes what the policy does not keep; apart from `retention`, which only decides, and from the store, which obeys.
+"""Deletes what the policy does not keep: `retention` decides, the store obeys.
 
 First the catalog says that a run is pruned, then its folder goes, manifest first. A crash in between leaves a folder
 that the next start takes away; there is never a run that is listed and not whole. The report stays as history, without
@@ -30,7 +30,7 @@ from controller.upkeep.clock import Trust
 from controller.upkeep.retention import FUTURE, UNTRUSTED, Verdict, decide
 
 FILE = "clock.json"
-DAILY = timedelta(days=1)
+SWEEP_INTERVAL = timedelta(days=1)
 """How often every target is looked at, whether it has had a run or not."""
 
 
@@ -61,7 +61,7 @@ class Pruner:
         self._store, self._catalog, self._leases = store, catalog, leases
         self._targets, self._safety, self._clock, self._path = targets, safety, clock, folder / FILE
         self._deleting, self._lock = threading.Lock(), threading.Lock()
-        self._wanted: set[str] = set()
+        self._pushing_out: set[str] = set()
         self._swept: datetime | None = None
         self._trust: Trust | None = None
 
@@ -69,7 +69,7 @@ class Pruner:
         """What the run pushes out goes at the next look."""
         if event.report.state == "succeeded":
             with self._lock:
-                self._wanted.add(str(event.report.target))
+                self._pushing_out.add(str(event.report.target))
 
     def look(self) -> None:
         """Prune the targets that have had a run, once a day all of them; never raises `SidecarError`."""
@@ -77,10 +77,10 @@ class Pruner:
         with self._deleting:
             self._watched(now)  # Seen, also on days without anything to prune.
         with self._lock:
-            wanted, self._wanted = self._wanted, set()
-        is_daily = self._swept is None or not timedelta(0) <= now - self._swept < DAILY
+            keys, self._pushing_out = self._pushing_out, set()
+        is_daily = self._swept is None or not timedelta(0) <= now - self._swept < SWEEP_INTERVAL
         for target in self._targets():
-            if is_daily or str(target.key) in wanted:
+            if is_daily or str(target.key) in keys:
                 try:
                     self.prune(target)
                 except SidecarError as error:
@@ -164,8 +164,8 @@ class Pruner:
         before = self._trust or journal.read(self._path, Trust)
         after = before.look(now) if before else Trust(seen=now, since=now)
         if before and after.since != before.since:
-            told = rfc3339(before.seen)
-            logger.warning("the clock has jumped since {}, or nobody looked: nothing goes by its age for a day", told)
+            seen = rfc3339(before.seen)
+            logger.warning("the clock has jumped since {}, or nobody looked: nothing goes by its age for a day", seen)
         if after is not before:
             with suppress(StoreError):  # Then it is noted the next time.
                 journal.write(self._path, after)

@@ -1,4 +1,4 @@
-"""Which runs stay, and why; pure, so that its laws can be tested.
+"""Decides which runs stay, and why; pure, so that its laws can be tested.
 
 The words are restic's: each `keep-` rule walks from the newest run to the oldest and wants the newest of each of its
 periods until it has had its number of them; a run stays if any rule wants it. Periods are those of the target's zone,
@@ -67,18 +67,18 @@ def decide(
     stored = sorted((run for run in runs if run.stored), key=lambda run: run.id, reverse=True)
     if not stored or stored[0].time > now:
         return [Verdict(run, (FUTURE,)) for run in stored]
-    wanted: dict[str, list[str]] = {run.id: [] for run in stored}
+    keeping: dict[str, list[str]] = {run.id: [] for run in stored}
     series: dict[Series, list[Report]] = {"good": [], "safety": [], "suspicious": [], "damaged": []}
     for run in stored:
         series[series_of(run)].append(run)
-    best = next(one[0] for one in series.values() if one)
-    for one in filter(None, series.values()):
-        for rule, run in claims(policy, one, best, zone):
-            wanted[run.id].append(rule)
-    wanted[best.id].append(f"newest {series_of(best)} run")
+    best = next(runs[0] for runs in series.values() if runs)
+    for members in filter(None, series.values()):
+        for rule, run in claims(policy, members, best, zone):
+            keeping[run.id].append(rule)
+    keeping[best.id].append(f"newest {series_of(best)} run")
 
     def verdict(run: Report) -> Verdict:
-        rules, age, limit = tuple(wanted[run.id]), now - run.time, policy.max_age
+        rules, age, limit = tuple(keeping[run.id]), now - run.time, policy.max_age
         if run.trigger == SAFETY:
             own = f"safety {written(safety)}"
             rules = (own, *rules) if age <= safety else rules
@@ -123,6 +123,6 @@ def newest_of_each(
     """The newest run of each period, of runs that are the newest first."""
     last: object = None
     for run, time in zip(runs, times, strict=True):
-        if (found := period(time)) != last:
+        if (current := period(time)) != last:
             yield run
-        last = found
+        last = current

@@ -1,4 +1,4 @@
-"""When a target is due, and what becomes of due times that went by; pure, the moment is always given.
+"""Says when a target is due, and what becomes of due times that went by; pure, the moment is always given.
 
 Cron expressions are read as Debian's cron does (cronsim): when the clocks change, a job at a fixed time runs once, for
 one in the gap at the gap's end, for one in the doubled hour the first time; what repeats by `*` follows real time.
@@ -18,13 +18,13 @@ from config.target import CommonSettings
 from controller.core.key import Key
 from controller.core.records import Time
 
-NIGHT = 5 * 60
+NIGHT_MINUTES = 5 * 60
 """Minutes after midnight over which targets without a schedule are spread."""
 GRACE = timedelta(minutes=1)
 """How late a run may begin and still be on time: a restart across its due time is no outage."""
-MOST_MISSED = 31
+MISSED_LIMIT = 31
 """Due times of one outage that are recorded, the newest."""
-LOOK_BACK = (timedelta(days=1), timedelta(days=31), timedelta(days=3650))
+SEARCH_SPANS = (timedelta(days=1), timedelta(days=31), timedelta(days=3650))
 """Spans that are searched for them, the shortest first, so that `* * * * *` costs no half a million steps."""
 
 
@@ -38,8 +38,8 @@ class Rule:
     def after(self, moment: datetime) -> Iterator[datetime]:
         """Every due time later than `moment`, in UTC and in order; none where there is none within 50 years."""
         for due in CronSim(self.cron, moment.astimezone(ZoneInfo(self.zone))):
-            if (found := due.astimezone(UTC)) > moment:  # In a doubled hour cronsim starts from its first time.
-                yield found
+            if (due := due.astimezone(UTC)) > moment:  # In a doubled hour cronsim starts from its first time.
+                yield due
 
     def next(self, moment: datetime) -> datetime | None:
         """The first due time later than `moment`."""
@@ -53,7 +53,7 @@ def rule_of(key: Key, settings: CommonSettings, *, orchestrated: bool) -> Rule |
     """What holds for a target, None for never; where `orchestrated` and unset, the orchestrator says when."""
     spread = int.from_bytes(sha256(str(key).encode()).digest()[:8])
     if settings.schedule is None:
-        at = spread % NIGHT
+        at = spread % NIGHT_MINUTES
         return None if orchestrated else Rule(f"{at % 60} {at // 60} * * *", settings.timezone)
     if settings.schedule == "none":
         return None
@@ -108,15 +108,15 @@ def decide(rule: Rule, known: Standing | None, now: datetime, *, catch_up: bool)
     else:
         missed, due = passed, None
         standing = replace(standing, owed=newest if catch_up else None)
-    missed = [one for one in missed if known.before is None or one > known.before]
-    return Decision(standing, due, tuple(missed[-MOST_MISSED:]), len(missed) > MOST_MISSED)
+    missed = [due for due in missed if known.before is None or due > known.before]
+    return Decision(standing, due, tuple(missed[-MISSED_LIMIT:]), len(missed) > MISSED_LIMIT)
 
 
 def between(rule: Rule, since: datetime, now: datetime) -> list[datetime]:
     """Due times later than `since` and not later than `now`; after a long time only the last of them."""
-    found: list[datetime] = []
-    for span in LOOK_BACK:
-        found = list(takewhile(lambda due: due <= now, rule.after(max(since, now - span))))
-        if len(found) > MOST_MISSED + 1 or now - span <= since:
+    dues: list[datetime] = []
+    for span in SEARCH_SPANS:
+        dues = list(takewhile(lambda due: due <= now, rule.after(max(since, now - span))))
+        if len(dues) > MISSED_LIMIT + 1 or now - span <= since:
             break
-    return found
+    return dues

@@ -22,12 +22,12 @@ from controller.core.records import Versioned, rfc3339
 from controller.core.run import Report
 from controller.storage import journal
 from controller.targets.target import Target
-from controller.upkeep.schedule import MOST_MISSED, Decision, Rule, Standing, decide, rule_of
+from controller.upkeep.schedule import MISSED_LIMIT, Decision, Rule, Standing, decide, rule_of
 
 FILE = "schedule.json"
-FORGET = timedelta(days=90)
+FORGET_AFTER = timedelta(days=90)
 """A target that is not listed for so long counts as new when it comes back."""
-AWAY = "the sidecar or its host was down, or the target was not there"
+WHY_MISSED = "the sidecar or its host was down, or the target was not there"
 
 
 class Standings(Versioned):
@@ -92,7 +92,9 @@ class Scheduler:
                 self._standings[key] = standing
                 self._upcoming[key] = (standing, rule.next(max(now, standing.decided)))
         self._upcoming = {key: known for key, known in self._upcoming.items() if key in rules}
-        gone = [key for key in self._standings.keys() - rules.keys() if now - self._standings[key].decided > FORGET]
+        gone = [
+            key for key in self._standings.keys() - rules.keys() if now - self._standings[key].decided > FORGET_AFTER
+        ]
         for key in gone:
             del self._standings[key]
         if self._standings != before or not self._written:
@@ -155,8 +157,8 @@ class Scheduler:
 def unattended(target: Target, decision: Decision, now: datetime) -> Iterator[Report]:
     """Reports of the due times at which nobody was there, oldest first."""
     for number, due in enumerate(decision.missed):
-        earlier = f" More than {MOST_MISSED} were missed; the earlier ones are not listed." if decision.more else ""
-        message = f"nobody started it: {AWAY}.{earlier if number == 0 else ''}".rstrip(".")
+        earlier = f" More than {MISSED_LIMIT} were missed; the earlier ones are not listed." if decision.more else ""
+        message = f"nobody started it: {WHY_MISSED}.{earlier if number == 0 else ''}".rstrip(".")
         hint = "The last of them is caught up once." if decision.due is None and decision.standing.owed else ""
         yield missed(target, due, now, Failure(code="missed", message=message, hint=hint))
 

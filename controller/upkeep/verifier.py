@@ -1,7 +1,6 @@
 """Reads what is stored again and compares it with what was written: on demand, and all of it little by little.
 
-Apart from the pipeline, which compares one file; here is what follows: a run whose bytes have changed is `damaged`, and
-one whose bytes are right again is not.
+A run whose bytes have changed is `damaged`, and one whose bytes are right again is not.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -23,11 +22,10 @@ from controller.storage.leases import Leases
 from controller.storage.store import Store
 
 FILE = "scrub.json"
-DAY = timedelta(days=1)
 REMEDY = (
     "Do not trust this run: make a new one, look at the store's disk, and restore the file from a copy if there is one."
 )
-CHUNK = 1 << 20
+CHUNK_BYTES = 1 << 20
 
 Yield = Callable[[], None]
 """Is called after each chunk; may wait, and raise to give up."""
@@ -82,7 +80,7 @@ class Verifier:
                 return
             self._give_way()
             self.verify(report, self._give_way)
-            rest = DAY * ((report.size or 0) / settings.budget)
+            rest = timedelta(days=1) * ((report.size or 0) / settings.budget)
             journal.write(self._path, Rest(written=now, until=self._clock() + rest))
         except Stopping:
             return
@@ -116,21 +114,21 @@ class Verifier:
                 yield error.message
 
     def _damaged(self, report: Report, damage: str) -> Report:
-        found = report.model_copy(update={"damaged": damage})
-        self._mark(found, lambda: marks.write(self._store, found.target, found.id, "damaged", damaged=damage))
-        bound = logger.bind(target=str(found.target), run=found.id, code=Damaged.code)
-        bound.error("run {} is damaged: {}. {}", found.id, damage, REMEDY)
-        return found
+        changed = report.model_copy(update={"damaged": damage})
+        self._mark(changed, lambda: marks.write(self._store, changed.target, changed.id, "damaged", damaged=damage))
+        bound = logger.bind(target=str(changed.target), run=changed.id, code=Damaged.code)
+        bound.error("run {} is damaged: {}. {}", changed.id, damage, REMEDY)
+        return changed
 
     def _proved(self, report: Report) -> Report:
         now = self._clock()
-        found = report.model_copy(update={"damaged": "", "verified": now})
+        changed = report.model_copy(update={"damaged": "", "verified": now})
         if report.damaged:
-            self._mark(found, lambda: marks.remove(self._store, found.target, found.id, "damaged"))
-            bound = logger.bind(target=str(found.target), run=found.id)
-            bound.warning("run {} is healed: its bytes are again what was written", found.id)
-        self._mark(found, lambda: marks.write(self._store, found.target, found.id, "verified", verified=now))
-        return found
+            self._mark(changed, lambda: marks.remove(self._store, changed.target, changed.id, "damaged"))
+            bound = logger.bind(target=str(changed.target), run=changed.id)
+            bound.warning("run {} is healed: its bytes are again what was written", changed.id)
+        self._mark(changed, lambda: marks.write(self._store, changed.target, changed.id, "verified", verified=now))
+        return changed
 
     def _mark(self, report: Report, write: Callable[[], None]) -> None:
         """In the store and in the catalog; where the disk takes neither, at least this process knows."""
@@ -149,7 +147,7 @@ def reading(give_way: Yield) -> capture.Consume:
     """Reads a stream to its end."""
 
     def consume(stream: BinaryIO) -> Sequence[str]:
-        while stream.read(CHUNK):
+        while stream.read(CHUNK_BYTES):
             give_way()
         return ()
 

@@ -13,7 +13,7 @@ from controller.core.key import Key
 from controller.core.run import Report
 from controller.storage import marks
 from controller.storage.leases import Leases
-from controller.upkeep.clock import JUMP, SETTLES, Trust
+from controller.upkeep.clock import LONGEST_GAP, SETTLING_TIME, Trust
 from controller.upkeep.pruner import FILE, Pruner
 from controller.upkeep.retention import FUTURE, UNTRUSTED
 from tests.kit.world import POSTGRES, World, client, is_problem, local, serving
@@ -230,10 +230,15 @@ def test_a_clock_that_nobody_has_watched_is_not_trusted(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("later", "trusted"),
-    [(timedelta(0), True), (JUMP, True), (JUMP + timedelta(seconds=1), False), (timedelta(seconds=-1), False)],
+    [
+        (timedelta(0), True),
+        (LONGEST_GAP, True),
+        (LONGEST_GAP + timedelta(seconds=1), False),
+        (timedelta(seconds=-1), False),
+    ],
 )
 def test_the_clock_is_trusted_unless_it_goes_back_or_jumps(later: timedelta, *, trusted: bool) -> None:
-    seen = Trust(seen=NOW, since=NOW - 2 * SETTLES)
+    seen = Trust(seen=NOW, since=NOW - 2 * SETTLING_TIME)
     assert seen.look(NOW + later).is_trusted(NOW + later) is trusted
 
 
