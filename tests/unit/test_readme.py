@@ -15,7 +15,7 @@ from strategies import discover
 
 REPOSITORY = DOCS.parent
 ENGLISH, SPANISH = READMES = (REPOSITORY / "README.md", REPOSITORY / "README.es.md")
-PAGES = (*READMES, *sorted(DOCS.glob("*.md")))
+PAGES = (*READMES, REPOSITORY / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md")))
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LONGEST = 250
 """Lines of a README, which then takes about ten minutes."""
@@ -92,6 +92,13 @@ def test_the_table_has_each_command(readme: Path) -> None:
 def test_each_link_leads_somewhere(page: Path) -> None:
     links = [link for link in re.findall(r"\]\(([^)\s]+)", prose(page)) if "://" not in link]
     assert [link for link in links if not leads_somewhere(page, *link.partition("#")[::2])] == []
+
+
+def test_each_folder_that_contributors_are_told_of_exists() -> None:
+    named = re.findall(r"`([a-z_/]+/)`", (REPOSITORY / "CONTRIBUTING.md").read_text())
+    rooms = {f"{room.relative_to(REPOSITORY)}/" for room in (REPOSITORY / "controller").glob("[a-z]*/")}
+    assert [folder for folder in named if not (REPOSITORY / folder).is_dir()] == []
+    assert rooms <= set(named)
 
 
 def leads_somewhere(page: Path, path: str, section: str) -> bool:
