@@ -1,6 +1,7 @@
 """What README and docs tell people to type, to copy and to open is there; the READMEs agree in both languages."""
 
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,18 @@ def test_each_folder_that_contributors_are_told_of_exists() -> None:
     rooms = {f"{room.relative_to(REPOSITORY)}/" for room in (REPOSITORY / "controller").glob("[a-z]*/")}
     assert [folder for folder in named if not (REPOSITORY / folder).is_dir()] == []
     assert rooms <= set(named)
+
+
+def test_the_architecture_names_each_rung_in_its_order_and_only_files_that_exist() -> None:
+    text = (REPOSITORY / "docs" / "architecture.md").read_text()
+    contracts = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    rungs = next(contract["layers"] for contract in contracts if contract.get("containers") == ["controller"])
+    drawn = [re.findall(r"(?:^|\| )([a-z_]+) {2,}", line) for line in text.split("```")[1].splitlines()[1:]]
+    assert drawn == [rung.split(" | ") for rung in rungs]
+    files = re.findall(r"`([a-z_]+/[a-z_/]+\.py)`", text)
+    roots = (REPOSITORY, REPOSITORY / "controller")
+    assert len(files) > 15
+    assert [file for file in files if not any((root / file).is_file() for root in roots)] == []
 
 
 def leads_somewhere(page: Path, path: str, section: str) -> bool:
