@@ -8,9 +8,9 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
 from config.loading import load
-from config.reference import config_table, label_table
 from config.settings import Settings
 from config.target import leaves
+from scripts.reference import config_table, label_table
 
 TOKEN = "gK4c0nT2vQ8yZp1LrX6w"
 
