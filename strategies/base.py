@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Generic, Literal, TypeVar
 
 from config.fields import Model
-from strategies.plan import Argv, Command, Plan, Restore, Wanted
+from strategies.plan import Argv, Command, Plan, Restore, RestoreRequest
 
 Shell = Literal["bash", "sh-pipefail", "sh"]
 """What the target offers: bash; a `sh` that knows `pipefail`; a `sh` that does not."""
@@ -47,13 +47,10 @@ class Container:
     name: str
     image: str
     """Image reference as the user wrote it."""
-    user: str = ""
-    """User of the target's execs (`backup.user`, else the image's); empty for root."""
-    workdir: str = "/"
     mounts: tuple[str, ...] = ()
     """Absolute paths in the container at which volumes and binds are mounted, without tmpfs; sorted."""
     tmpfs: tuple[str, ...] = ()
-    held: bool = False
+    quiesced: bool = False
     """It is paused or stopped while it is read (`backup.quiesce`), so that nothing can be run in it then."""
 
 
@@ -100,7 +97,7 @@ class Strategy(ABC, Generic[OptionsType]):
     reads_paused: ClassVar[bool] = False
     """Whether it can read a container that is paused or stopped, so that `backup.quiesce` makes sense."""
     into_folders: ClassVar[bool] = False
-    """Whether a restore goes into a folder, so that `Wanted.into` and `Wanted.in_place` make sense."""
+    """Whether a restore goes into a folder, so that `RestoreRequest.into` and `RestoreRequest.in_place` make sense."""
     serves: ClassVar[bool] = True
     """Whether the data is behind a program of the target, which a drill has to start before it can restore."""
     passwords: ClassVar[tuple[str, ...]] = ()
@@ -118,7 +115,7 @@ class Strategy(ABC, Generic[OptionsType]):
         remedy.
         """
 
-    def restore(self, container: Container, facts: Facts, options: OptionsType, wanted: Wanted) -> Restore:
+    def restore(self, container: Container, facts: Facts, options: OptionsType, request: RestoreRequest) -> Restore:
         """Decide what a restore into this container does; the probes were asked in it. Pure. Raises `Unsuitable`.
 
         The container may be a fresh one, in which nothing is that `plan` would look for.

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pydantic import Field
 
 from strategies.base import Container, Facts, Options, Strategy, Unsuitable, script
-from strategies.plan import Argv, Command, Dump, Exec, Feed, Plan, Restore, Wanted
+from strategies.plan import Argv, Command, Dump, Exec, Feed, Plan, Restore, RestoreRequest
 
 RESTORE = "cat # your own format: give it to the program that reads what your command wrote"
 NO_PIPEFAIL = "no-pipefail: the target's shell does not tell of a failure in a pipe, unless its last command fails"
@@ -39,11 +39,11 @@ class CommandStrategy(Strategy[CommandOptions]):
         blind = facts.shell == "sh" and any(isinstance(command, str) for command in options.commands)
         return Plan((dump,), (NO_PIPEFAIL,) if blind else ())
 
-    def restore(self, container: Container, facts: Facts, options: CommandOptions, wanted: Wanted) -> Restore:
+    def restore(self, container: Container, facts: Facts, options: CommandOptions, request: RestoreRequest) -> Restore:
         """Nothing is known of the data, so nothing is asked before and nothing compared afterwards."""
         if not options.restore:
             hint = "Set commands.restore, or write the backup to a file with --to-file and load that by hand."
             raise Unsuitable("commands.restore is not set", hint, "no-restore")
         argv = script(options.restore, facts.shell)
-        steps = tuple(Feed(stored.name, argv) for stored in wanted.artifacts)
+        steps = tuple(Feed(stored.name, argv) for stored in request.artifacts)
         return Restore("wherever commands.restore puts it", steps=steps, warnings=(NOT_COMPARED,))

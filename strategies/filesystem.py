@@ -20,22 +20,22 @@ from strategies.plan import (
     Plan,
     Put,
     Restore,
+    RestoreRequest,
     Run,
     Step,
-    Stored,
-    Wanted,
+    StoredDump,
     file_name,
 )
 
 Tar = Literal["gnu", "other"]
-KERNEL = ("/proc", "/sys")
+KERNEL_FOLDERS = ("/proc", "/sys")
 NO_UNDO = "no-undo: without tar in the container a restore that fails leaves what it has put"
-BESIDE = "not-compared: what was there before and is not in the backup lies beside it now"
-TARRED = "files.tar"
+OLD_FILES_STAY = "not-compared: what was there before and is not in the backup lies beside it now"
+TAR_NAME = "files.tar"
 """The one artifact of a target with a tar of its own."""
 
 # One line for each path: `there`, `missing`, or `link` and where it leads.
-LOOK = """
+PATH_STATES = """
 for path; do
     if [ -L "$path" ]; then echo "link $(readlink -f "$path" | tr '\\n' ' ')"
     elif [ -e "$path" ]; then echo there
@@ -82,7 +82,7 @@ class Filesystem(Strategy[FilesystemOptions]):
         return {
             "tar": ("tar", "--version"),
             "exclude": ("tar", "-c", "-f", "/dev/null", "--exclude=null", "-C", "/dev", "null"),
-            "paths": ("sh", "-c", LOOK, "sh", *options.paths),
+            "paths": ("sh", "-c", PATH_STATES, "sh", *options.paths),
         }
 
     def plan(self, container: Container, facts: Facts, options: FilesystemOptions) -> Plan:
@@ -90,32 +90,34 @@ class Filesystem(Strategy[FilesystemOptions]):
         if not paths:
             hint = "Name what to back up: backup.filesystem.paths=/srv/data."
             raise Unsuitable("nothing is mounted into the container, and no paths are named", hint, "no-paths")
-        _look(options.paths, facts)
-        if container.held:
-            return _still(paths, container, options)
+        _demand_paths(options.paths, facts)
+        if container.quiesced:
+            return _quiesced(paths, container, options)
         tar = _which_tar(facts)
         if options.exclude and not facts.answers["exclude"].ok:
             hint = "Use an image with GNU tar, or name the paths so that nothing has to be left out."
             raise Unsuitable("the target has no tar that can exclude files", hint, "no-exclude")
         return _archived(paths, container) if tar is None else _tarred(tar, paths, options.exclude)
 
-    def restore(self, container: Container, facts: Facts, options: FilesystemOptions, wanted: Wanted) -> Restore:
-        folder, tar = _destination(wanted), _which_tar(facts)
-        parts = [_part(stored, folder) for stored in wanted.artifacts]
-        there = tuple(path for part in parts for path in part.paths) if wanted.in_place else (folder,)
+    def restore(
+        self, container: Container, facts: Facts, options: FilesystemOptions, request: RestoreRequest
+    ) -> Restore:
+        folder, tar = _destination(request), _which_tar(facts)
+        parts = [_part(stored, folder) for stored in request.artifacts]
+        there = tuple(path for part in parts for path in part.paths) if request.in_place else (folder,)
         # Unless something may have been there before, a folder goes again when the restore fails.
-        undo = None if wanted.replace or wanted.in_place else ("rm", "-rf", folder)
-        steps: list[Step] = [] if tar is None or wanted.in_place else [Run(("mkdir", "-p", folder), undo)]
+        undo = None if request.replace or request.in_place else ("rm", "-rf", folder)
+        steps: list[Step] = [] if tar is None or request.in_place else [Run(("mkdir", "-p", folder), undo)]
         for part in parts:
             steps += [Put(part.name, part.folder)] if tar is None else _unpacked(tar, part, undo)
-        counting = [] if wanted.replace else [part for part in parts if tar or len(part.members) == 1]
+        counting = [] if request.replace else [part for part in parts if tar or len(part.members) == 1]
         return Restore(
-            where=f"the {'paths' if wanted.in_place else 'folder'} {' '.join(there)}",
+            where=f"the {'paths' if request.in_place else 'folder'} {' '.join(there)}",
             guards={part.name: safe_tar_without_holes if tar == "other" else safe_tar for part in parts},
             occupied=tuple(map(Archive, there)) if tar is None else (Exec(("sh", "-c", OCCUPIED, "sh", *there)),),
             steps=tuple(steps),
             counts={part.name: _counted(tar, part) for part in counting},
-            warnings=((NO_UNDO,) if tar is None else ()) + ((BESIDE,) if wanted.replace else ()),
+            warnings=((NO_UNDO,) if tar is None else ()) + ((OLD_FILES_STAY,) if request.replace else ()),
         )
 
 
@@ -125,10 +127,10 @@ def _tarred(tar: Tar, paths: Iterable[str], exclude: Iterable[str]) -> Plan:
     count = Count(source, count_tar)
     if tar == "other":
         restore = "tar -x -p -f - -C /"
-        return Plan((Dump(TARRED, "tar", source, restore, whole_tar, subject=subject, count=count),))
+        return Plan((Dump(TAR_NAME, "tar", source, restore, whole_tar, subject=subject, count=count),))
     restore = f"env TAR_OPTIONS= tar --extract --file=- --directory=/ {shlex.join(GNU_EXTRACT)}"
     changed = {1: "files changed or vanished while they were read"}
-    dump = Dump(TARRED, "tar", source, restore, whole_tar, changed, subject=subject, count=count)
+    dump = Dump(TAR_NAME, "tar", source, restore, whole_tar, changed, subject=subject, count=count)
     return Plan((dump,))
 
 
@@ -155,7 +157,7 @@ GNU_CREATE = (
 GNU_EXTRACT = ("--preserve-permissions", "--numeric-owner", "--acls", "--xattrs", "--xattrs-include=*")
 
 
-def _still(paths: Iterable[str], container: Container, options: FilesystemOptions) -> Plan:
+def _quiesced(paths: Iterable[str], container: Container, options: FilesystemOptions) -> Plan:
     """Nothing can be run in a container that is paused or stopped; refuse what only a tar in it could do."""
     if options.exclude:
         hint = "Remove backup.quiesce, or name the paths so that nothing has to be left out."
@@ -193,30 +195,32 @@ class _Part(NamedTuple):
         return tuple(posixpath.normpath(posixpath.join(self.folder, member)) for member in self.members)
 
 
-def _part(stored: Stored, folder: str) -> _Part:
+def _part(stored: StoredDump, folder: str) -> _Part:
     """The target's own tar names members from `/` on, the engine's archive from the last part of the path on."""
     paths = shlex.split(stored.subject)
-    if stored.name == TARRED:
+    if stored.name == TAR_NAME:
         return _Part(stored.name, folder, tuple(f".{path}" for path in paths))
     above, name = posixpath.split(paths[0])
     return _Part(stored.name, posixpath.join(folder, above.lstrip("/")) if above != "/" else folder, (f"./{name}",))
 
 
-def _destination(wanted: Wanted) -> str:
+def _destination(request: RestoreRequest) -> str:
     """The folder that is unpacked in; raises `Unsuitable` for a bad `into`, and for a run of an older release."""
-    if not all(stored.subject for stored in wanted.artifacts):
+    if not all(stored.subject for stored in request.artifacts):
         hint = "Write the dump to a file with --to-file, and follow the line `restore` of its manifest."
         raise Unsuitable("the run does not tell of which paths it is", hint, "no-subject")
-    if wanted.in_place:
+    if request.in_place:
         return "/"
     try:
-        return _normal(wanted.into or f"/restore-{wanted.run}")
+        return _normal(request.into or f"/restore-{request.run}")
     except ValueError as error:
-        raise Unsuitable(f"cannot restore into {wanted.into}: {error}", "Name another folder.", "bad-folder") from error
+        raise Unsuitable(
+            f"cannot restore into {request.into}: {error}", "Name another folder.", "bad-folder"
+        ) from error
 
 
 def _unpacked(tar: Tar, part: _Part, undo: Argv | None) -> Iterable[Step]:
-    if part.name != TARRED:
+    if part.name != TAR_NAME:
         yield Run(("mkdir", "-p", part.folder), undo)
     if tar == "other":
         yield Feed(part.name, ("tar", "-x", "-p", "-f", "-", "-C", part.folder), undo)
@@ -239,7 +243,7 @@ def _which_tar(facts: Facts) -> Tar | None:
     return "gnu" if "GNU tar" in answer.stdout else "other"
 
 
-def _look(paths: tuple[str, ...], facts: Facts) -> None:
+def _demand_paths(paths: tuple[str, ...], facts: Facts) -> None:
     """Refuse a path that is not there, and a symbolic link, of which tar would store only the link."""
     answer = facts.answers["paths"]
     if not answer.ok:
@@ -255,7 +259,7 @@ def _look(paths: tuple[str, ...], facts: Facts) -> None:
 
 def _normal(path: str) -> str:
     path = "/" + posixpath.normpath(absolute(path)).lstrip("/")
-    if path == "/" or any(_within(path, folder) for folder in KERNEL):
+    if path == "/" or any(_within(path, folder) for folder in KERNEL_FOLDERS):
         raise invalid("is the whole container, or lies under /proc or /sys", "Name the folders with data.")
     return path
 

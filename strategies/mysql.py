@@ -12,7 +12,7 @@ from config.fields import CommaList
 from strategies.base import Answer, Container, Facts, Options, Strategy, Unsuitable, some
 from strategies.checks import counted
 from strategies.mysql_dump import rows, whole_dump, whole_users
-from strategies.plan import Argv, Count, Dump, Exec, Feed, Plan, Restore, Run, Step, Wanted, file_name
+from strategies.plan import Argv, Count, Dump, Exec, Feed, Plan, Restore, RestoreRequest, Run, Step, file_name
 from strategies.servers import choose, databases_in, no_client, not_ready, refused
 
 # The variables of the official images; `password` is the name of the one that was found.
@@ -83,14 +83,14 @@ select routine_name from information_schema.routines where routine_schema = cast
 select event_name from information_schema.events where event_schema = cast({0} as binary) limit 20"""
 
 # Who is there already keeps the password, which the container's own environment may tell.
-KEEP = (
+KEEP_PASSWORDS = (
     r"/^GRANT /s/ IDENTIFIED BY PASSWORD '[^']*'//; /^GRANT /s/ IDENTIFIED VIA [a-z0-9_]*\( USING '[^']*'\)\{0,1\}"
     r"\( OR [a-z0-9_]*\( USING '[^']*'\)\{0,1\}\)*//"
 )
-LOAD_USERS = f"{CONNECT}sed {shlex.quote(KEEP)} | {CLIENT} --binary-mode >/dev/null"
+LOAD_USERS = f"{CONNECT}sed {shlex.quote(KEEP_PASSWORDS)} | {CLIENT} --binary-mode >/dev/null"
 USERS_FORMAT = "mysql_users"
 
-PRESET = (
+DUMP_FLAGS = (
     "--single-transaction",
     "--routines",
     "--events",
@@ -143,7 +143,7 @@ class Mysql(Strategy[MysqlOptions]):
         why = facts.answers["users"].complaint if facts.answers["system"].ok else "only newer clients of MariaDB can"
         return Plan(tuple(dumps), (f"no-users: users and grants are not part of this backup, only databases: {why}",))
 
-    def restore(self, container: Container, facts: Facts, options: MysqlOptions, wanted: Wanted) -> Restore:
+    def restore(self, container: Container, facts: Facts, options: MysqlOptions, request: RestoreRequest) -> Restore:
         """Each database from nothing, then the users.
 
         A database that fails is left empty, as it was, unless it was replaced: DDL knows no transaction here, and a
@@ -152,9 +152,9 @@ class Mysql(Strategy[MysqlOptions]):
         _client(container, facts)
         if not facts.answers["databases"].ok:
             raise _refused(facts.answers["databases"])
-        databases = databases_in(wanted, "mysql", ".sql")
-        users = [stored.name for stored in wanted.artifacts if stored.format == USERS_FORMAT]
-        steps = [step for artifact, name in databases.items() for step in _loading(artifact, name, wanted)]
+        databases = databases_in(request, "mysql", ".sql")
+        users = [stored.name for stored in request.artifacts if stored.format == USERS_FORMAT]
+        steps = [step for artifact, name in databases.items() for step in _loading(artifact, name, request)]
         return Restore(
             where=f"databases {', '.join(databases.values())}",
             occupied=tuple(map(_occupied, databases.values())),
@@ -173,7 +173,7 @@ class Client(NamedTuple):
 
 
 def _dump(name: str, client: Client, restore: str) -> Dump:
-    argv = ("sh", "-c", DUMP, client.dump, *PRESET, *client.flags, "--databases", "--", name)
+    argv = ("sh", "-c", DUMP, client.dump, *DUMP_FLAGS, *client.flags, "--databases", "--", name)
     objects = {"objects": _query(OBJECTS, name)}
     kind = ("mysql", Exec(argv), restore, whole_dump)
     return Dump(file_name(name, ".sql"), *kind, witnesses=objects, subject=name, count=_count(name))
@@ -182,7 +182,7 @@ def _dump(name: str, client: Client, restore: str) -> Dump:
 def _users(client: Client, restore: str) -> Dump:
     """Users, roles and grants as SQL; its name ends as no database's does."""
     argv = ("sh", "-c", DUMP, client.dump, "--system=users", "--insert-ignore", "--comments")
-    kind = (USERS_FORMAT, Exec(argv), f"sed {shlex.quote(KEEP)} | {restore}", whole_users)
+    kind = (USERS_FORMAT, Exec(argv), f"sed {shlex.quote(KEEP_PASSWORDS)} | {restore}", whole_users)
     return Dump("users.grants", *kind, witnesses={"users": _query(USERS, "information_schema")}, count=_counted_users())
 
 
@@ -199,12 +199,12 @@ def _occupied(name: str) -> Exec:
     return Exec(_query(OCCUPIED.format(f"x'{name.encode().hex()}'"), "information_schema"))
 
 
-def _loading(artifact: str, name: str, wanted: Wanted) -> Iterator[Step]:
+def _loading(artifact: str, name: str, request: RestoreRequest) -> Iterator[Step]:
     quoted = "`" + name.replace("`", "``") + "`"
     drop = f"drop database if exists {quoted}"
-    if wanted.replace:
+    if request.replace:
         yield Run(_query(drop, "information_schema"))
-    undo = None if wanted.replace else _query(f"{drop}; create database {quoted}", "information_schema")
+    undo = None if request.replace else _query(f"{drop}; create database {quoted}", "information_schema")
     yield Feed(artifact, ("sh", "-c", LOAD), undo)
 
 

@@ -8,7 +8,7 @@ from strategies.base import some
 from strategies.checks import CHUNK
 from strategies.plan import Incomplete
 
-SEEN = re.compile(
+OBJECT = re.compile(
     rb"\n(?:DELIMITER (;;?)(?=\n)|(?:CREATE (TABLE|SEQUENCE) "
     rb"|/\*!50\d\d\d DROP (PROCEDURE|FUNCTION|PACKAGE BODY|PACKAGE|TRIGGER|EVENT) IF EXISTS "
     rb"|/\*!50\d\d\d (VIEW) )`((?:[^`]|``){1,256})`(?=[^`]))"
@@ -16,10 +16,10 @@ SEEN = re.compile(
 """What begins an object in a dump, at the start of a line; and what begins and ends a routine's text, which may look
 like anything. Data never starts a line: the client writes a line break as `\\n`."""
 
-LONGEST = 4096
-"""Bytes of overlap between two looks, more than `SEEN` can match."""
+OVERLAP = 4096
+"""Bytes of overlap between two looks, more than `OBJECT` can match."""
 
-CREATED = re.compile(rb"\nCREATE USER (?:IF NOT EXISTS )?`((?:[^`]|``)*)`@`((?:[^`]|``)*)`")
+CREATE_USER = re.compile(rb"\nCREATE USER (?:IF NOT EXISTS )?`((?:[^`]|``)*)`@`((?:[^`]|``)*)`")
 
 TRANSACTIONAL = {"InnoDB", "ROCKSDB", "TokuDB"}
 
@@ -42,7 +42,7 @@ def whole_users(stream: BinaryIO, witnesses: Mapping[str, str]) -> tuple[str, ..
     content = b"\n" + b"".join(iter(lambda: stream.read(CHUNK), b""))
     if not content.rstrip().rpartition(b"\n")[2].startswith(b"-- Dump completed"):
         raise Incomplete("the dump ends without 'Dump completed'")
-    seen = {tuple(part.replace(b"``", b"`").decode() for part in found) for found in CREATED.findall(content)}
+    seen = {tuple(part.replace(b"``", b"`").decode() for part in found) for found in CREATE_USER.findall(content)}
     if missing := [f"{user}@{host}" for user, host in rows(witnesses["users"]) if (user, host) not in seen]:
         raise Incomplete(f"the server lists, but the dump lacks: user {some(missing)}")
     return ()
@@ -53,9 +53,9 @@ def objects_in(stream: BinaryIO) -> tuple[set[tuple[str, str]], bytes]:
     seen: set[tuple[str, str]] = set()
     window, in_routine = b"\n", False
     while chunk := stream.read(CHUNK):
-        old = window[-LONGEST:]
+        old = window[-OVERLAP:]
         window = old + chunk
-        for found in SEEN.finditer(window):
+        for found in OBJECT.finditer(window):
             delimiter, table, routine, view, name = found.groups()
             if found.end() < len(old):
                 continue

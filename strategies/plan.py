@@ -24,7 +24,6 @@ class Exec:
     """A command in the target whose standard output is the stream."""
 
     argv: Argv
-    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +102,7 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredDump:
     """What a strategy may know of an artifact that is to be restored."""
 
     name: str
@@ -113,12 +112,12 @@ class Stored:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class RestoreRequest:
     """A restore as somebody asked for it."""
 
     run: str
     """Id of the run that is restored; a good part of a name for what must not be there yet."""
-    artifacts: tuple[Stored, ...]
+    artifacts: tuple[StoredDump, ...]
     replace: bool = False
     """What is there may go; the caller backs it up before."""
     in_place: bool = False
@@ -141,7 +140,7 @@ class Feed:
     """The plain stream of an artifact goes to the standard input of a command in the container."""
 
     artifact: str
-    """The dump's name, as `Stored` has it."""
+    """The dump's name, as `StoredDump` has it."""
     argv: Argv
     undo: Argv | None = None
     """As `Run.undo`."""

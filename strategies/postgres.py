@@ -24,9 +24,8 @@ from strategies.plan import (
     Incomplete,
     Plan,
     Restore,
+    RestoreRequest,
     Run,
-    Step,
-    Wanted,
     file_name,
 )
 from strategies.servers import choose, databases_in, no_client, not_ready, refused
@@ -41,6 +40,7 @@ file() { [ -z "$1" ] || cat "$1"; }
 export PGUSER PGPASSWORD
 exec "$@"
 """
+CONNECTED = ("sh", "-c", CONNECT, "sh")
 
 # Invalid databases (limit -2) are what an interrupted DROP DATABASE leaves; nobody can connect to them.
 SERVER = """select json_build_object(
@@ -53,7 +53,7 @@ SERVER = """select json_build_object(
 IF_NOT_EXISTS = r"s/^CREATE ROLE .*;$/DO $x$BEGIN & EXCEPTION WHEN duplicate_object THEN NULL; END$x$;/"
 
 # What belongs to nobody's extension, in schemas that are not the server's own.
-OWN = """
+OWN_OBJECTS = """
 own as (select oid from pg_catalog.pg_namespace where nspname <> 'information_schema' and nspname !~ '^pg_'),
 extra as (select classid, objid from pg_catalog.pg_depend where deptype = 'e'),
 relation as (select c.* from pg_catalog.pg_class c where relnamespace in (select oid from own)
@@ -62,7 +62,7 @@ routine as (select p.* from pg_catalog.pg_proc p where pronamespace in (select o
     and ('pg_proc'::regclass, p.oid) not in (select classid, objid from extra))"""
 
 # Rows of each table by a real count, in one statement and so in one snapshot; of the rest, how many there are.
-COUNTS = f"""with {OWN}, name as (
+COUNTS = f"""with {OWN_OBJECTS}, name as (
     select oid, relkind, relispopulated, format('%I.%I', relnamespace::regnamespace, relname) as at from relation)
 select substring(query_to_xml('select count(*) as n from only ' || at, false, true, '')::text from '<n>([0-9]+)</n>'),
     'rows of ' || translate(at, E'\\n\\t', '  ') from name where relkind in ('r', 'm') and relispopulated
@@ -77,11 +77,11 @@ union all select count(*)::text, 'extensions' from pg_catalog.pg_extension
 union all select count(*)::text, 'large objects' from pg_catalog.pg_largeobject_metadata"""  # noqa: S608  # All of it is ours.
 
 # Whatever writes to the server gets a transaction id, and no other transaction does (PostgreSQL, 67.1).
-STILL = "select txid_current_snapshot()"
+SNAPSHOT = "select txid_current_snapshot()"
 
 ROLES = "select 1, 'role ' || translate(rolname, E'\\n\\t', '  ') from pg_catalog.pg_roles where rolname !~ '^pg_'"
 
-OBJECTS = f"""with {OWN}
+OBJECTS = f"""with {OWN_OBJECTS}
 select format('%I.%I', relnamespace::regnamespace, relname) from relation where relkind in ('r','v','m','p','f','S')
 union all select format('%I.%I()', pronamespace::regnamespace, proname) from routine
 union all select 'large object ' || oid from pg_catalog.pg_largeobject_metadata limit 20"""  # noqa: S608  # All of it is ours.
@@ -92,12 +92,12 @@ found=$(eval "$1") || exit
 [ -z "$found" ] || eval "$2"
 """
 
-ASKING = (
+QUERY_FLAGS = (
     *("--no-psqlrc", "--no-password", "--quiet", "--set=ON_ERROR_STOP=1"),
     *("--tuples-only", "--no-align", "--field-separator=\t"),
 )
 
-COUNTING = "50s"
+COUNT_TIMEOUT = "50s"
 """After this long the server gives up a count, which then stands in no manifest."""
 
 
@@ -138,22 +138,22 @@ class Postgres(Strategy[PostgresOptions]):
         warning = f"no-role-passwords: {server['user']} may not read them; only a superuser may (backup.postgres.user)"
         return Plan((*dumps, _globals(server["user"], options, "--no-role-passwords")), (warning,))
 
-    def restore(self, container: Container, facts: Facts, options: PostgresOptions, wanted: Wanted) -> Restore:
+    def restore(self, container: Container, facts: Facts, options: PostgresOptions, request: RestoreRequest) -> Restore:
         """Roles first; then each database into a new one of its name, with what had the name set aside until the end.
 
         So a restore that fails leaves every database as it was; roles stay.
         """
         _server(container, facts)
-        databases = databases_in(wanted, "pg_custom", ".pgdump")
-        others = [stored.name for stored in wanted.artifacts if stored.name not in databases]
-        aside = {artifact: f"before-{wanted.run}-{number}" for number, artifact in enumerate(databases)}
-        steps: list[Step] = [Feed(artifact, _loading_globals(options)) for artifact in others]
-        for artifact, name in databases.items():
-            steps += _loading(artifact, name, aside[artifact], options)
+        databases = databases_in(request, "pg_custom", ".pgdump")
+        others = [stored.name for stored in request.artifacts if stored.name not in databases]
+        aside = {artifact: f"before-{request.run}-{number}" for number, artifact in enumerate(databases)}
+        steps = [
+            step for artifact, name in databases.items() for step in _loading(artifact, name, aside[artifact], options)
+        ]
         return Restore(
             where=f"databases {', '.join(databases.values())}",
             occupied=tuple(_occupied(name, options) for name in databases.values()),
-            steps=tuple(steps),
+            steps=(*(Feed(artifact, _loading_globals(options)) for artifact in others), *steps),
             counts={artifact: _count(name, options) for artifact, name in databases.items()}
             | {artifact: _count_roles(options) for artifact in others},
             finish=tuple(
@@ -178,8 +178,8 @@ def _globals(user: str, options: PostgresOptions, *flags: str) -> Dump:
 
 
 def _count(name: str, options: PostgresOptions) -> Count:
-    source = Exec(_psql(options, name, COUNTS, options=f"-c statement_timeout={COUNTING}"))
-    return Count(source, counted, still=_psql(options, name, STILL))
+    source = Exec(_psql(options, name, COUNTS, options=f"-c statement_timeout={COUNT_TIMEOUT}"))
+    return Count(source, counted, still=_psql(options, name, SNAPSHOT))
 
 
 def _count_roles(options: PostgresOptions) -> Count:
@@ -188,14 +188,11 @@ def _count_roles(options: PostgresOptions) -> Count:
 
 def _occupied(name: str, options: PostgresOptions) -> Exec:
     there = f"select 1 from pg_catalog.pg_database where datname = {literal(name)}"  # noqa: S608  # quoted
-    asked = [
-        shlex.join(("psql", *_account(options), *ASKING, f"--command={sql}", _database(place, client_encoding="UTF8")))
-        for sql, place in ((there, "template1"), (OBJECTS, name))
-    ]
-    return Exec(("sh", "-c", CONNECT, "sh", "sh", "-c", OCCUPIED, "sh", *asked))
+    queries = (_query(options, "template1", there), _query(options, name, OBJECTS))
+    return Exec((*CONNECTED, "sh", "-c", OCCUPIED, "sh", *map(shlex.join, queries)))
 
 
-def _loading(artifact: str, name: str, aside: str, options: PostgresOptions) -> Iterator[Step]:
+def _loading(artifact: str, name: str, aside: str, options: PostgresOptions) -> Iterator[Run | Feed]:
     """What has the name is renamed, which also keeps everybody out, and comes back when something fails.
 
     Nothing is ever restored to, or dropped from, `template1`.
@@ -213,8 +210,8 @@ def _loading(artifact: str, name: str, aside: str, options: PostgresOptions) -> 
 
 
 def _loading_globals(options: PostgresOptions) -> Argv:
-    psql = ("psql", *_account(options), *ASKING, _database("postgres"))
-    return ("sh", "-c", CONNECT, "sh", "sh", "-c", f'sed {shlex.quote(IF_NOT_EXISTS)} | "$@" >/dev/null', "sh", *psql)
+    load = f'sed {shlex.quote(IF_NOT_EXISTS)} | "$@" >/dev/null'
+    return (*CONNECTED, "sh", "-c", load, "sh", *_query(options, "postgres"))
 
 
 def _where(database: str, statement: str) -> str:
@@ -251,13 +248,18 @@ def whole_globals(stream: BinaryIO, witnesses: Mapping[str, str]) -> tuple[str, 
 
 
 def _psql(options: PostgresOptions, database: str, /, *statements: str, **settings: str) -> Argv:
-    """Each statement in a transaction of its own."""
+    return (*CONNECTED, *_query(options, database, *statements, **settings))
+
+
+def _query(options: PostgresOptions, database: str, /, *statements: str, **settings: str) -> Argv:
+    """Each statement in a transaction of its own; to be run under `CONNECTED`."""
     commands = (f"--command={statement}" for statement in statements)
-    return _connected("psql", options, *ASKING, *commands, _database(database, client_encoding="UTF8", **settings))
+    place = _database(database, client_encoding="UTF8", **settings)
+    return ("psql", *_account(options), *QUERY_FLAGS, *commands, place)
 
 
 def _connected(tool: str, options: PostgresOptions, *arguments: str) -> Argv:
-    return ("sh", "-c", CONNECT, "sh", tool, *_account(options), *arguments)
+    return (*CONNECTED, tool, *_account(options), *arguments)
 
 
 def _account(options: PostgresOptions) -> Argv:
@@ -281,13 +283,13 @@ def _server(container: Container, facts: Facts) -> Any:
     if not server.ok:
         hint = "Check POSTGRES_USER and POSTGRES_PASSWORD of the container, or set backup.postgres.user."
         raise refused(server.complaint, hint)
-    said = json.loads(server.stdout)
-    if said["version"] // 10000 > _major(client):
+    settings = json.loads(server.stdout)
+    if settings["version"] // 10000 > _major(client):
         hint = "Use an image whose client is as new as its server."
-        raise Unsuitable(f"{client.stdout.strip()} cannot dump a server {said['name']}", hint, "client-too-old")
-    return said
+        raise Unsuitable(f"{client.stdout.strip()} cannot dump a server {settings['name']}", hint, "client-too-old")
+    return settings
 
 
 def _major(client: Answer) -> int:
-    found = re.search(r"\) (\d+)", client.stdout)
-    return int(found[1]) if found else 0
+    version = re.search(r"\) (\d+)", client.stdout)
+    return int(version[1]) if version else 0

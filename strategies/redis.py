@@ -13,7 +13,7 @@ from pydantic import Field
 
 from strategies.base import Answer, Container, Facts, Options, Strategy, Unsuitable
 from strategies.checks import CHUNK, counted
-from strategies.plan import Argv, Count, Dump, Exec, ExecCheck, Feed, Incomplete, Plan, Restore, Wanted
+from strategies.plan import Argv, Count, Dump, Exec, ExecCheck, Feed, Incomplete, Plan, Restore, RestoreRequest
 from strategies.servers import no_client, not_ready, refused
 
 # The client's own variable, then those of Bitnami's images and of many compose files, then the usual configurations.
@@ -26,7 +26,7 @@ file() { [ -z "$1" ] || cat "$1"; }
 if [ -n "$REDISCLI_AUTH" ]; then export REDISCLI_AUTH; else unset REDISCLI_AUTH; fi
 """
 CONNECT = f"""{ACCOUNT}exec "$(command -v redis-cli || command -v valkey-cli)" "$@\""""
-FIND = 'command -v "redis-$0" || command -v "valkey-$0"'
+FIND_PROGRAM = 'command -v "redis-$0" || command -v "valkey-$0"'
 
 KEYSPACE = rf"""{ACCOUNT}
 answer=$("$(command -v redis-cli || command -v valkey-cli)" "$@" INFO keyspace | tr -d '\r')
@@ -38,7 +38,7 @@ echo "$answer" | sed -n 's/^\(db[0-9]*\):keys=\([0-9]*\).*/\1 (\2 keys)/p'
 "$(command -v redis-cli || command -v valkey-cli)" "$@" FUNCTION LIST 2>/dev/null |
     sed -n '/^library_name$/{{n;s/^/the functions of /p;}}'
 """
-EMPTY = f"""{ACCOUNT}
+FLUSH = f"""{ACCOUNT}
 client=$(command -v redis-cli || command -v valkey-cli)
 answer=$("$client" "$@" FLUSHALL)
 [ "$answer" = OK ] || {{ echo "$answer" >&2; exit 1; }}
@@ -77,15 +77,15 @@ until first INFO replication | grep -q '^master_link_status:up'; do sleep 0.1; d
 [ "$(first REPLICAOF NO ONE)" = OK ]
 """
 
-FOLLOWS = re.compile(rf"^role:slave\b(?!.*^master_port:{PORT}\b)", re.MULTILINE | re.DOTALL)
+REPLICA = re.compile(rf"^role:slave\b(?!.*^master_port:{PORT}\b)", re.MULTILINE | re.DOTALL)
 """A replica of somebody else than our second server, as which a restore that was cut may have left it."""
-MARK = re.compile(rb"[0-9a-f]{40}\Z")
+END_MARK = re.compile(rb"[0-9a-f]{40}\Z")
 """By which a stream without a length ends; the client leaves it in what it writes to standard output (redis-cli 8.0).
 Servers ignore what follows the checksum."""
 HEAD = re.compile(rb"REDIS\d{4}|VALKEY\d{3}")
 """Valkey's own name stands there since its release 9."""
 END = b"\xff"
-LOOKS_BACK = 64
+TAIL_SIZE = 64
 """Bytes, more than end, checksum and mark together."""
 
 
@@ -108,30 +108,30 @@ class Redis(Strategy[RedisOptions]):
 
     def probes(self, options: RedisOptions) -> Mapping[str, Argv]:
         return {
-            "client": ("sh", "-c", FIND, "cli"),
-            "checker": ("sh", "-c", FIND, "check-rdb"),
-            "program": ("sh", "-c", FIND, "server"),
+            "client": ("sh", "-c", FIND_PROGRAM, "cli"),
+            "checker": ("sh", "-c", FIND_PROGRAM, "check-rdb"),
+            "program": ("sh", "-c", FIND_PROGRAM, "server"),
             "server": _connected(options, "INFO"),
         }
 
     def plan(self, container: Container, facts: Facts, options: RedisOptions) -> Plan:
-        warnings = _look(container, facts)
+        warnings = _server_warnings(container, facts)
         checker = facts.answers["checker"]
         check = ExecCheck((checker.stdout.strip(), "/dev/stdin")) if checker.ok else whole_rdb
         source, restore = Exec(_connected(options, "--rdb", "-")), shlex.join(_script(LOAD, options))
         return Plan((Dump("dump.rdb", "rdb", source, restore, check, count=_count(options)),), warnings)
 
-    def restore(self, container: Container, facts: Facts, options: RedisOptions, wanted: Wanted) -> Restore:
-        _look(container, facts)
+    def restore(self, container: Container, facts: Facts, options: RedisOptions, request: RestoreRequest) -> Restore:
+        _server_warnings(container, facts)
         if not facts.answers["program"].ok:
             hint = "Restore into the container that runs the server."
             raise Unsuitable(f"{container.image} lacks redis-server and valkey-server", hint, "no-server")
-        if FOLLOWS.search(facts.answers["server"].stdout):
+        if REPLICA.search(facts.answers["server"].stdout):
             hint = "Restore into its master, which it follows."
             raise Unsuitable("the server is a replica, which a restore would cut from its master", hint, "replica")
-        undo = None if wanted.replace else _script(EMPTY, options)
-        steps = tuple(Feed(stored.name, _script(LOAD, options), undo) for stored in wanted.artifacts)
-        counts = {stored.name: _count(options) for stored in wanted.artifacts}
+        undo = None if request.replace else _script(FLUSH, options)
+        steps = tuple(Feed(stored.name, _script(LOAD, options), undo) for stored in request.artifacts)
+        counts = {stored.name: _count(options) for stored in request.artifacts}
         occupied = (Exec(_script(OCCUPIED, options)),)
         return Restore("the whole server", occupied=occupied, steps=steps, counts=counts)
 
@@ -143,9 +143,9 @@ def whole_rdb(stream: BinaryIO, witnesses: Mapping[str, str]) -> tuple[str, ...]
         raise Incomplete("it does not begin as an RDB does")
     while chunk := stream.read(CHUNK):
         held += chunk
-        crc.update(held[:-LOOKS_BACK])
-        held = held[-LOOKS_BACK:]
-    end = MARK.sub(b"", held)
+        crc.update(held[:-TAIL_SIZE])
+        held = held[-TAIL_SIZE:]
+    end = END_MARK.sub(b"", held)
     body, checksum = end[:-8], int.from_bytes(end[-8:], "little")
     if not body.endswith(END):
         raise Incomplete("it does not end as an RDB does")
@@ -220,7 +220,7 @@ def _count(options: RedisOptions) -> Count:
     return Count(Exec(_script(COUNT, options)), counted)
 
 
-def _look(container: Container, facts: Facts) -> tuple[str, ...]:
+def _server_warnings(container: Container, facts: Facts) -> tuple[str, ...]:
     """Warnings; raises `Unsuitable` when one of the probes found a reason against a dump."""
     client, server = facts.answers["client"], facts.answers["server"]
     if facts.shell is None or not client.ok:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from urllib.parse import unquote
 
 from strategies.base import Container, Unsuitable, some
-from strategies.plan import Wanted
+from strategies.plan import RestoreRequest
 
 
 def choose(named: Sequence[str], there: Sequence[str]) -> tuple[str, ...]:
@@ -15,11 +15,11 @@ def choose(named: Sequence[str], there: Sequence[str]) -> tuple[str, ...]:
     return tuple(sorted(set(named) or set(there)))
 
 
-def databases_in(wanted: Wanted, kind: str, suffix: str) -> dict[str, str]:
+def databases_in(request: RestoreRequest, kind: str, suffix: str) -> dict[str, str]:
     """The artifacts of a format by name, with their databases, which a run of an older release tells only thereby."""
     return {
         stored.name: stored.subject or unquote(stored.name.removesuffix(suffix))
-        for stored in wanted.artifacts
+        for stored in request.artifacts
         if stored.format == kind
     }
 

@@ -13,11 +13,11 @@ from urllib.parse import quote
 from config.fields import AbsolutePaths
 from strategies.base import Container, Facts, NeedsHelper, Options, Strategy, Unsuitable, some
 from strategies.checks import CHUNK, counted
-from strategies.plan import Argv, Count, Dump, Exec, Feed, Incomplete, Plan, Restore, Wanted, file_name
+from strategies.plan import Argv, Count, Dump, Exec, Feed, Incomplete, Plan, Restore, RestoreRequest, file_name
 
 # A line for each path: `database`, `missing`, `folder` or `other`, and the path. Without paths
 # everything is looked through that is mounted, but for the kernel's file systems and what the engine mounts itself.
-LOOK = r"""
+FIND_DATABASES = r"""
 head() { dd if="$1" bs=15 count=1 2>/dev/null; }
 look() {
     if [ ! -e "$1" ]; then echo "missing $1"
@@ -85,7 +85,7 @@ cat >"$1" && rm -f "$1-wal" "$1-shm" "$1-journal"
 """
 
 MAGIC = b"SQLite format 3\0"
-HEADER = 100
+HEADER_SIZE = 100
 
 
 class SqliteOptions(Options):
@@ -104,7 +104,7 @@ class Sqlite(Strategy[SqliteOptions]):
     serves = False
 
     def probes(self, options: SqliteOptions) -> Mapping[str, Argv]:
-        return {"client": ("sqlite3", "--version"), "databases": ("sh", "-c", LOOK, "sh", *options.paths)}
+        return {"client": ("sqlite3", "--version"), "databases": ("sh", "-c", FIND_DATABASES, "sh", *options.paths)}
 
     def plan(self, container: Container, facts: Facts, options: SqliteOptions) -> Plan:
         if facts.helper:
@@ -113,15 +113,15 @@ class Sqlite(Strategy[SqliteOptions]):
             _demand_client(container, facts)
         return Plan(tuple(_dump(path, container, facts) for path in _databases(facts)))
 
-    def restore(self, container: Container, facts: Facts, options: SqliteOptions, wanted: Wanted) -> Restore:
+    def restore(self, container: Container, facts: Facts, options: SqliteOptions, request: RestoreRequest) -> Restore:
         if not (facts.helper or _has_client(facts)):
             hint = "Restore --to a container that has them, or write the dump --to-file and follow its line `restore`."
             raise Unsuitable(f"{container.image} lacks sh or sqlite3", hint, "no-client")
-        paths = {stored.name: stored.subject for stored in wanted.artifacts}
+        paths = {stored.name: stored.subject for stored in request.artifacts}
         return Restore(
             f"the databases {some(sorted(paths.values()))}",
             occupied=(Exec(("sh", "-c", OCCUPIED, "sh", *paths.values())),),
-            steps=tuple(Feed(name, _load(path, facts), _undo(path, wanted)) for name, path in paths.items()),
+            steps=tuple(Feed(name, _load(path, facts), _undo(path, request)) for name, path in paths.items()),
             counts={name: _count(path, facts) for name, path in paths.items()},
         )
 
@@ -130,7 +130,7 @@ def _dump(path: str, container: Container, facts: Facts) -> Dump:
     source = Exec((*READER, "copy", path) if facts.helper else ("sh", "-c", DUMP, "sh", _url(path)))
     restore = _by_hand(path, container) if facts.helper else shlex.join(_load(path, facts))
     name, count = file_name(path.strip("/"), ".sqlite"), _count(path, facts)
-    return Dump(name, "sqlite", source, restore, whole_database, min_size=HEADER, subject=path, count=count)
+    return Dump(name, "sqlite", source, restore, whole_database, min_size=HEADER_SIZE, subject=path, count=count)
 
 
 def _by_hand(path: str, container: Container) -> str:
@@ -155,22 +155,22 @@ def _url(path: str) -> str:
 
 def whole_database(stream: BinaryIO, witnesses: Mapping[str, str]) -> tuple[str, ...]:
     """Demand as many bytes as the header tells (SQLite's file format, 1.3: page size at 16, pages at 28)."""
-    header = stream.read(HEADER)
-    if not header.startswith(MAGIC) or len(header) < HEADER:
+    header = stream.read(HEADER_SIZE)
+    if not header.startswith(MAGIC) or len(header) < HEADER_SIZE:
         raise Incomplete("it does not begin as a SQLite database does")
     size = len(header)
     while chunk := stream.read(CHUNK):
         size += len(chunk)
     page, pages = int.from_bytes(header[16:18]), int.from_bytes(header[28:32])
-    wanted = (65536 if page == 1 else page) * pages
-    if size != wanted:
-        raise Incomplete(f"it has {size} bytes, its header tells of {wanted}")
+    expected = (65536 if page == 1 else page) * pages
+    if size != expected:
+        raise Incomplete(f"it has {size} bytes, its header tells of {expected}")
     return ()
 
 
-def _undo(path: str, wanted: Wanted) -> Argv | None:
+def _undo(path: str, request: RestoreRequest) -> Argv | None:
     """A database that was not there before goes away again."""
-    return None if wanted.replace else ("rm", "-f", path, f"{path}-wal", f"{path}-shm", f"{path}-journal")
+    return None if request.replace else ("rm", "-f", path, f"{path}-wal", f"{path}-shm", f"{path}-journal")
 
 
 def _has_client(facts: Facts) -> bool:
@@ -188,7 +188,7 @@ def _demand_seen(container: Container, facts: Facts) -> None:
     if not (look := facts.answers["databases"]).ok:
         hint = "Use an image that has sqlite3."
         raise Unsuitable(f"the helper container could not look: {look.complaint}", hint, "no-helper")
-    for _, path in _looked(facts):
+    for _, path in _found_paths(facts):
         if path in container.mounts:
             message = f"of {path} only the file itself is mounted, and not what may lie beside it"
             raise Unsuitable(message, "Mount its folder, or use an image that has sqlite3.", "not-mounted")
@@ -197,7 +197,7 @@ def _demand_seen(container: Container, facts: Facts) -> None:
             raise Unsuitable(f"{path} is on no volume, so that no helper container sees it", hint, "not-mounted")
 
 
-def _looked(facts: Facts) -> Iterator[tuple[str, str]]:
+def _found_paths(facts: Facts) -> Iterator[tuple[str, str]]:
     for line in facts.answers["databases"].stdout.splitlines():
         kind, _, path = line.partition(" ")
         yield kind, path
@@ -206,7 +206,7 @@ def _looked(facts: Facts) -> Iterator[tuple[str, str]]:
 def _databases(facts: Facts) -> Iterable[str]:
     """Paths, sorted; raises `Unsuitable` for a named one that is none, and where there is none at all."""
     found: list[str] = []
-    for kind, path in _looked(facts):
+    for kind, path in _found_paths(facts):
         if kind == "missing":
             hint = "Check backup.sqlite.paths, and what backup.user may see."
             raise Unsuitable(f"{path} is not there", hint, "missing-path")

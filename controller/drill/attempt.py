@@ -40,7 +40,7 @@ from controller.targets.session import Session
 from controller.targets.survey import Surveyor, restoring, suitable
 from controller.targets.target import Target
 from strategies.base import Strategy, Unsuitable, script
-from strategies.plan import Argv, Wanted
+from strategies.plan import Argv, RestoreRequest
 
 READY_WITHIN_SECONDS = 300.0
 """After which a throw-away container that is not ready is given up."""
@@ -237,7 +237,7 @@ class DrillAttempt:
         folder = self.parts.store.folder(manifest.target, manifest.run)
         sources = [Source(artifact, folder / artifact.name) for artifact in manifest.artifacts]
         stored = tuple(source.stored for source in sources)
-        wanted = Wanted(manifest.run, stored, replace=rehearsal.strategy.serves)
+        wanted = RestoreRequest(manifest.run, stored, replace=rehearsal.strategy.serves)
         with suitable():
             facts = replace(probed.facts, helper=rehearsal.by_helper)
             restore = rehearsal.strategy.restore(probed.container, facts, target.options, wanted)

@@ -37,10 +37,6 @@ class ExecContext:
         deadline = time.monotonic() + seconds
         return replace(self, deadline=deadline if self.deadline is None else min(self.deadline, deadline))
 
-    def with_environment(self, environment: Mapping[str, str]) -> "ExecContext":
-        """The same, with further variables, which win."""
-        return replace(self, environment={**self.environment, **environment})
-
     @property
     def variables(self) -> dict[str, str]:
         """The environment of an exec: with the marker, which the seal's wrapper prints."""

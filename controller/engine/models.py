@@ -101,8 +101,6 @@ class Inspected:
     """RFC 3339; changes with each start."""
     pid: int
     """Process 1 as the host numbers it; 0 when not running."""
-    user: str
-    workdir: str
     env: Mapping[str, str] = field(repr=False)
     """Environment of the container's own process; holds its secrets, for redaction only."""
     mounts: tuple[Mount, ...] = ()
@@ -129,8 +127,6 @@ class Inspected:
             oom=bool(state.get("OOMKilled")),
             started_at=state.get("StartedAt") or "",
             pid=int(state.get("Pid") or 0),
-            user=config.get("User") or "",
-            workdir=config.get("WorkingDir") or "/",
             env=dict(line.partition("=")[::2] for line in config.get("Env") or ()),
             mounts=mounts,
             tmpfs=tuple(sorted(tmpfs)),

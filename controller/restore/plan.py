@@ -22,7 +22,7 @@ from controller.targets.session import Session
 from controller.targets.survey import Probed, Surveyor, restoring, suitable
 from controller.targets.target import LIVE, Target
 from strategies.base import Strategy
-from strategies.plan import Restore, Wanted
+from strategies.plan import Restore, RestoreRequest
 
 DEADLINE_SECONDS = 24 * 3600.0
 """After which a restore is given up; one that goes on is seen, and can be cancelled, all the time."""
@@ -102,7 +102,7 @@ class Decider:
         folder = self._store.folder(manifest.target, manifest.run)
         found = [Source(artifact, folder / artifact.name) for artifact in manifest.artifacts]
         probed, session = self._probe(destination, name)
-        wanted = Wanted(
+        wanted = RestoreRequest(
             run=manifest.run,
             artifacts=tuple(source.stored for source in found),
             in_place=asked.in_place,

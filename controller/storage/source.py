@@ -7,7 +7,7 @@ from config.fields import Compression
 from controller.core.manifest import Artifact
 from controller.storage import capture
 from controller.storage.codecs import SUFFIX
-from strategies.plan import Stored
+from strategies.plan import StoredDump
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,10 +18,10 @@ class Source:
     path: Path
 
     @property
-    def stored(self) -> Stored:
+    def stored(self) -> StoredDump:
         """What the strategy may know of it."""
         name = self.artifact.name.removesuffix(SUFFIX[self.artifact.compression])
-        return Stored(name, self.artifact.format, self.artifact.subject)
+        return StoredDump(name, self.artifact.format, self.artifact.subject)
 
     @property
     def compression(self) -> Compression:

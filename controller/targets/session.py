@@ -60,7 +60,7 @@ class Session:
         """What a source gives, not yet opened."""
         if isinstance(source, Archive):
             return self.engine.archive(self.context, source.path)
-        return self.engine.exec(self.context.with_environment(source.environment), source.argv)
+        return self.engine.exec(self.context, source.argv)
 
     def in_the_way(self, question: Exec | Archive) -> list[str]:
         """What a question of `Restore.occupied` names."""

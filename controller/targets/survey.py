@@ -192,9 +192,7 @@ def described(inspected: Inspected, settings: TargetSettings) -> Container:
         id=inspected.id,
         name=inspected.name,
         image=inspected.image,
-        user=settings.user or inspected.user,
-        workdir=settings.workdir or inspected.workdir or "/",
         mounts=tuple(sorted(mount.path for mount in inspected.mounts if mount.kind != "tmpfs")),
         tmpfs=inspected.tmpfs,
-        held=settings.quiesce != "none",
+        quiesced=settings.quiesce != "none",
     )

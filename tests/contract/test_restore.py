@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 
 from strategies.base import Container, Facts, Options, Strategy, Unsuitable
-from strategies.plan import Archive, Argv, Exec, Feed, Plan, Put, Restore, Run, Stored, Wanted
+from strategies.plan import Archive, Argv, Exec, Feed, Plan, Put, Restore, RestoreRequest, Run, StoredDump
 from tests.contract.test_strategies import ALL, every, is_argv, plan_of, sample_of
 
 RUN = "20260301T030000Z-1a2b3c4d"
 
 
-def wanted_of(strategy: Strategy[Any], **changes: Any) -> Wanted:
-    stored = tuple(Stored(dump.name, dump.format, dump.subject) for dump in plan_of(strategy).dumps)
-    return Wanted(RUN, stored, **changes)
+def wanted_of(strategy: Strategy[Any], **changes: Any) -> RestoreRequest:
+    stored = tuple(StoredDump(dump.name, dump.format, dump.subject) for dump in plan_of(strategy).dumps)
+    return RestoreRequest(RUN, stored, **changes)
 
 
 def restore_of(strategy: Strategy[Any], **changes: Any) -> Restore:
@@ -88,6 +88,6 @@ class Plain(Strategy[Options]):
 
 def test_a_strategy_without_a_restore_says_how_to_do_it_by_hand():
     with pytest.raises(Unsuitable) as error:
-        Plain().restore(sample_of(ALL[0]).container, Facts("sh"), Options(), Wanted(RUN, ()))
+        Plain().restore(sample_of(ALL[0]).container, Facts("sh"), Options(), RestoreRequest(RUN, ()))
     assert error.value.code == "no-restore"
     assert "--to-file" in error.value.hint

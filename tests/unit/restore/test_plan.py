@@ -22,19 +22,19 @@ from strategies.base import Answer, Container, Facts, Unsuitable
 from strategies.checks import count_tar, safe_tar, safe_tar_without_holes
 from strategies.filesystem import OCCUPIED, Filesystem, FilesystemOptions
 from strategies.mysql import Mysql, MysqlOptions
-from strategies.plan import Archive, Exec, Feed, Put, Run, Stored, Unsafe, Wanted
+from strategies.plan import Archive, Exec, Feed, Put, RestoreRequest, Run, StoredDump, Unsafe
 from strategies.postgres import Postgres, PostgresOptions, identifier, literal
 
 RUN = "20260301T030000Z-1a2b3c4d"
 BOX = Container("1f", "shop-app-1", "shop:1")
 GNU, BUSYBOX, NONE = Answer(0, "tar (GNU tar) 1.35\n"), Answer(0, "tar (busybox) 1.37.0\n"), Answer(127)
-FILES = (Stored("files.tar", "tar", "/data '/srv/a b'"),)
-ARCHIVES = (Stored("srv%2Fdata.tar", "tar", "/srv/data"), Stored("data.tar", "tar", "/data"))
+FILES = (StoredDump("files.tar", "tar", "/data '/srv/a b'"),)
+ARCHIVES = (StoredDump("srv%2Fdata.tar", "tar", "/srv/data"), StoredDump("data.tar", "tar", "/data"))
 
 
 def of_files(tar=GNU, artifacts=FILES, **wanted):
     facts = Facts(None if tar is NONE else "sh", {"tar": tar})
-    return Filesystem().restore(BOX, facts, FilesystemOptions(), Wanted(RUN, artifacts, **wanted))
+    return Filesystem().restore(BOX, facts, FilesystemOptions(), RestoreRequest(RUN, artifacts, **wanted))
 
 
 def archive(*members, **options):
@@ -100,7 +100,7 @@ def test_a_folder_that_means_trouble_is_refused(folder):
 
 def test_a_run_that_does_not_tell_its_paths_is_refused():
     with pytest.raises(Unsuitable) as error:
-        of_files(artifacts=(Stored("files.tar", "tar", ""),))
+        of_files(artifacts=(StoredDump("files.tar", "tar", ""),))
     assert "--to-file" in error.value.hint
 
 
@@ -210,17 +210,17 @@ POSTGRES = Facts(
 
 
 def of_postgres(*artifacts, **wanted):
-    return Postgres().restore(BOX, POSTGRES, PostgresOptions(), Wanted(RUN, artifacts, **wanted))
+    return Postgres().restore(BOX, POSTGRES, PostgresOptions(), RestoreRequest(RUN, artifacts, **wanted))
 
 
 def test_roles_come_before_the_databases_whose_owners_they_are():
-    restore = of_postgres(Stored("shop.pgdump", "pg_custom", "shop"), Stored("globals.sql", "pg_globals", ""))
+    restore = of_postgres(StoredDump("shop.pgdump", "pg_custom", "shop"), StoredDump("globals.sql", "pg_globals", ""))
     fed = [step.artifact for step in restore.steps if isinstance(step, Feed)]
     assert fed == ["globals.sql", "shop.pgdump"]
 
 
 def test_a_database_is_set_aside_before_and_dropped_after_and_comes_back_otherwise():
-    restore = of_postgres(Stored("shop.pgdump", "pg_custom", "shop"))
+    restore = of_postgres(StoredDump("shop.pgdump", "pg_custom", "shop"))
     aside, fed = restore.steps
     assert any(f'rename to "before-{RUN}-0"' in word for word in aside.argv)
     assert any('rename to "shop"' in word for word in aside.undo)
@@ -241,17 +241,17 @@ def test_any_name_is_one_identifier_and_one_literal(name):
 
 def of_mysql(*artifacts, **wanted):
     facts = Facts("sh", {"mariadb-dump": Answer(0), "mysqldump": Answer(127), "databases": Answer(0, "")})
-    return Mysql().restore(BOX, facts, MysqlOptions(), Wanted(RUN, artifacts, **wanted))
+    return Mysql().restore(BOX, facts, MysqlOptions(), RestoreRequest(RUN, artifacts, **wanted))
 
 
 def test_mariadbs_users_come_after_its_databases_into_a_server_that_may_have_none():
-    restore = of_mysql(Stored("users.grants", "mysql_users", ""), Stored("a%60b.sql", "mysql", "a`b"))
+    restore = of_mysql(StoredDump("users.grants", "mysql_users", ""), StoredDump("a%60b.sql", "mysql", "a`b"))
     assert [step.artifact for step in restore.steps] == ["a%60b.sql", "users.grants"]
     assert restore.steps[0].undo[-1] == "drop database if exists `a``b`; create database `a``b`"
 
 
 def test_a_database_of_mariadb_is_dropped_first_only_when_it_may_be_replaced():
-    shop = Stored("shop.sql", "mysql", "shop")
+    shop = StoredDump("shop.sql", "mysql", "shop")
     assert [type(step) for step in of_mysql(shop).steps] == [Feed]
     dropped, fed = of_mysql(shop, replace=True).steps
     assert dropped.argv[-1] == "drop database if exists `shop`"
@@ -259,12 +259,12 @@ def test_a_database_of_mariadb_is_dropped_first_only_when_it_may_be_replaced():
 
 
 def test_a_run_of_an_older_release_tells_its_database_by_the_artifacts_name():
-    assert of_mysql(Stored("a%60b.sql", "mysql", "")).where == "databases a`b"
-    assert of_postgres(Stored("a%20b.pgdump", "pg_custom", "")).where == "databases a b"
+    assert of_mysql(StoredDump("a%60b.sql", "mysql", "")).where == "databases a`b"
+    assert of_postgres(StoredDump("a%20b.pgdump", "pg_custom", "")).where == "databases a b"
 
 
 def test_questions_about_what_is_there_are_asked_of_every_database():
-    restore = of_postgres(Stored("a.pgdump", "pg_custom", "a"), Stored("b.pgdump", "pg_custom", "b"))
+    restore = of_postgres(StoredDump("a.pgdump", "pg_custom", "a"), StoredDump("b.pgdump", "pg_custom", "b"))
     assert len(restore.occupied) == 2
     assert all(isinstance(question, Exec) for question in restore.occupied)
 

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from strategies.base import Answer, Container, Facts, Unsuitable
 from strategies.checks import whole_tar
-from strategies.filesystem import LOOK, Filesystem, FilesystemOptions
+from strategies.filesystem import PATH_STATES, Filesystem, FilesystemOptions
 from strategies.plan import Archive, Exec, Incomplete
 
 GNU, BUSYBOX, NONE = Answer(0, "tar (GNU tar) 1.35\n"), Answer(0, "tar (busybox) 1.37.0\n"), Answer(126)
@@ -110,7 +110,7 @@ def test_a_missing_path_and_a_symbolic_link_are_told_apart(tmp_path):
     folder.mkdir()
     link.symlink_to(folder)
     paths = [str(path) for path in (folder, link, missing)]
-    said = subprocess.run(["sh", "-c", LOOK, "sh", *paths], capture_output=True, text=True, check=True).stdout
+    said = subprocess.run(["sh", "-c", PATH_STATES, "sh", *paths], capture_output=True, text=True, check=True).stdout
     assert said.splitlines() == ["there", f"link {folder} ", "missing"]
     with pytest.raises(Unsuitable) as error:
         plan(look=said, paths=paths)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from strategies.base import Answer, Container, Facts, Unsuitable
 from strategies.checks import CHUNK
-from strategies.mysql import ACCOUNT, DATABASES, DUMP, KEEP, QUERY, Mysql, MysqlOptions
+from strategies.mysql import ACCOUNT, DATABASES, DUMP, KEEP_PASSWORDS, QUERY, Mysql, MysqlOptions
 from strategies.mysql_dump import rows, whole_dump, whole_users
 from strategies.plan import Exec, Incomplete
 
@@ -253,7 +253,7 @@ def test_a_user_that_the_server_lists_and_the_dump_lacks_is_named():
 
 
 def test_grants_of_a_restore_change_nobodys_password():
-    done = subprocess.run(["sed", KEEP], input=ACCOUNTS, capture_output=True, check=True).stdout.decode()
+    done = subprocess.run(["sed", KEEP_PASSWORDS], input=ACCOUNTS, capture_output=True, check=True).stdout.decode()
     grants = [line for line in done.splitlines() if line.startswith("GRANT ")]
     assert "GRANT ALL PRIVILEGES ON *.* TO `root`@`%` WITH GRANT OPTION;" in grants
     assert "GRANT USAGE ON *.* TO `u2`@`localhost` REQUIRE SSL WITH MAX_QUERIES_PER_HOUR 9;" in grants

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from strategies.base import Answer, Container, Facts, Unsuitable
-from strategies.plan import Exec, ExecCheck, Incomplete, Wanted
+from strategies.plan import Exec, ExecCheck, Incomplete, RestoreRequest
 from strategies.redis import CONNECT, Crc64, Redis, RedisOptions, whole_rdb
 
 CONTAINER = Container("1f", "shop-cache-1", "redis:8")
@@ -169,4 +169,4 @@ def test_a_replica_is_not_cut_from_its_master(port, refused):
     server = Answer(0, f"{INFO.stdout}role:slave\r\nmaster_host:127.0.0.1\r\nmaster_port:{port}\r\n")
     facts = Facts("sh", {"client": CLIENT, "checker": CHECKER, "program": CLIENT, "server": server})
     with pytest.raises(Unsuitable, match="is a replica") if refused else contextlib.nullcontext():
-        Redis().restore(CONTAINER, facts, RedisOptions(), Wanted("r", ()))
+        Redis().restore(CONTAINER, facts, RedisOptions(), RestoreRequest("r", ()))

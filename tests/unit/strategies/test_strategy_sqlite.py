@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from strategies.base import Answer, Container, Facts, NeedsHelper, Unsuitable
 from strategies.plan import Exec, Incomplete
-from strategies.sqlite import LOOK, Sqlite, SqliteOptions, whole_database
+from strategies.sqlite import FIND_DATABASES, Sqlite, SqliteOptions, whole_database
 
 CONTAINER = Container("1f", "shop-app-1", "shop:1", mounts=("/data", "/etc/one.db"))
 CLIENT = Answer(0, "3.46.1 2024-08-13\n")
@@ -31,7 +31,7 @@ def database(path, pages=4, page_size=512):
 
 
 def looked(*paths):
-    return subprocess.run(["sh", "-c", LOOK, "sh", *paths], capture_output=True, text=True, check=True).stdout
+    return subprocess.run(["sh", "-c", FIND_DATABASES, "sh", *paths], capture_output=True, text=True, check=True).stdout
 
 
 def test_each_database_is_a_dump_whose_path_is_no_option_and_no_url():
