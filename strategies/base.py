@@ -146,6 +146,6 @@ def script(commands: Sequence[Command], shell: Shell | None) -> Argv:
     return ("bash" if shell == "bash" else "sh", "-c", f"{pipefail}{lines}")
 
 
-def some(names: Sequence[str]) -> str:
+def shortened(names: Sequence[str]) -> str:
     """For a message: the first ten, and how many more."""
     return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")

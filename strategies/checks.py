@@ -34,13 +34,13 @@ def ends(stream: BinaryIO, size: int = 4096) -> tuple[bytes, bytes]:
     return head, tail
 
 
-def counted(stream: BinaryIO) -> Mapping[str, int]:
+def read_counts(stream: BinaryIO) -> Mapping[str, int]:
     """The numbers that a question printed, a line for each thing: `<number><TAB><what>`.
 
     What is printed twice is added up. Raises `Incomplete` for anything else.
     """
     counts: dict[str, int] = {}
-    answer = b"".join(iter(lambda: stream.read(1 << 20), b""))
+    answer = b"".join(iter(lambda: stream.read(CHUNK), b""))
     for line in answer.decode(errors="backslashreplace").split("\n"):
         number, tab, what = line.partition("\t")
         if line and not (tab and number.isdecimal()):

@@ -109,37 +109,38 @@ class Filesystem(Strategy[FilesystemOptions]):
         undo = None if request.replace or request.in_place else ("rm", "-rf", folder)
         steps: list[Step] = [] if tar is None or request.in_place else [Run(("mkdir", "-p", folder), undo)]
         for part in parts:
-            steps += [Put(part.name, part.folder)] if tar is None else _unpacked(tar, part, undo)
+            steps += [Put(part.name, part.folder)] if tar is None else _unpack_steps(tar, part, undo)
         counting = [] if request.replace else [part for part in parts if tar or len(part.members) == 1]
         return Restore(
             where=f"the {'paths' if request.in_place else 'folder'} {' '.join(there)}",
             guards={part.name: safe_tar_without_holes if tar == "other" else safe_tar for part in parts},
             occupied=tuple(map(Archive, there)) if tar is None else (Exec(("sh", "-c", OCCUPIED, "sh", *there)),),
             steps=tuple(steps),
-            counts={part.name: _counted(tar, part) for part in counting},
+            counts={part.name: _count(tar, part) for part in counting},
             warnings=((NO_UNDO,) if tar is None else ()) + ((OLD_FILES_STAY,) if request.replace else ()),
         )
 
 
 def _tarred(tar: Tar, paths: Iterable[str], exclude: Iterable[str]) -> Plan:
-    source = Exec(_creating(tar, "/", [f".{path}" for path in paths], exclude))
-    subject = shlex.join(paths)
-    count = Count(source, count_tar)
-    if tar == "other":
-        restore = "tar -x -p -f - -C /"
-        return Plan((Dump(TAR_NAME, "tar", source, restore, whole_tar, subject=subject, count=count),))
-    restore = f"env TAR_OPTIONS= tar --extract --file=- --directory=/ {shlex.join(GNU_EXTRACT)}"
-    changed = {1: "files changed or vanished while they were read"}
-    dump = Dump(TAR_NAME, "tar", source, restore, whole_tar, changed, subject=subject, count=count)
-    return Plan((dump,))
+    source = Exec(_create(tar, "/", [f".{path}" for path in paths], exclude))
+    restore, codes, count = shlex.join(_extract(tar, "/")), {}, Count(source, count_tar)
+    if tar == "gnu":
+        restore, codes = f"env TAR_OPTIONS= {restore}", {1: "files changed or vanished while they were read"}
+    return Plan((Dump(TAR_NAME, "tar", source, restore, whole_tar, codes, subject=shlex.join(paths), count=count),))
 
 
-def _creating(tar: Tar, folder: str, names: Iterable[str], exclude: Iterable[str]) -> Argv:
+def _create(tar: Tar, folder: str, names: Iterable[str], exclude: Iterable[str]) -> Argv:
     """Names and patterns are relative to the folder, which is written into the archive nowhere."""
     patterns = [f"--exclude={'.' if pattern.startswith('/') else ''}{pattern}" for pattern in exclude]
     if tar == "other":
         return ("tar", "-c", "-f", "-", "-C", folder, *patterns, *names)
     return ("tar", "--create", "--file=-", f"--directory={folder}", *GNU_CREATE, *patterns, *names)
+
+
+def _extract(tar: Tar, folder: str) -> Argv:
+    if tar == "other":
+        return ("tar", "-x", "-p", "-f", "-", "-C", folder)
+    return ("tar", "--extract", "--file=-", f"--directory={folder}", *GNU_EXTRACT)
 
 
 GNU_CREATE = (
@@ -219,21 +220,18 @@ def _destination(request: RestoreRequest) -> str:
         ) from error
 
 
-def _unpacked(tar: Tar, part: _Part, undo: Argv | None) -> Iterable[Step]:
+def _unpack_steps(tar: Tar, part: _Part, undo: Argv | None) -> Iterable[Step]:
     if part.name != TAR_NAME:
         yield Run(("mkdir", "-p", part.folder), undo)
-    if tar == "other":
-        yield Feed(part.name, ("tar", "-x", "-p", "-f", "-", "-C", part.folder), undo)
-    else:
-        yield Feed(part.name, ("tar", "--extract", "--file=-", f"--directory={part.folder}", *GNU_EXTRACT), undo)
+    yield Feed(part.name, _extract(tar, part.folder), undo)
 
 
-def _counted(tar: Tar | None, part: _Part) -> Count:
+def _count(tar: Tar | None, part: _Part) -> Count:
     """What was restored is read again, as it was for the backup."""
     if tar is None:
         (path,) = part.paths
         return Count(Archive(path), count_tar)
-    return Count(Exec(_creating(tar, part.folder, part.members, ())), count_tar)
+    return Count(Exec(_create(tar, part.folder, part.members, ())), count_tar)
 
 
 def _which_tar(facts: Facts) -> Tar | None:
@@ -248,12 +246,12 @@ def _demand_paths(paths: tuple[str, ...], facts: Facts) -> None:
     answer = facts.answers["paths"]
     if not answer.ok:
         return
-    for path, found in zip(paths, answer.stdout.split("\n"), strict=False):
-        if found == "missing":
+    for path, state in zip(paths, answer.stdout.split("\n"), strict=False):
+        if state == "missing":
             hint = "Check backup.filesystem.paths, and what backup.user may see."
             raise Unsuitable(f"{path} is not there", hint, "missing-path")
-        if found.startswith("link"):
-            hint = f"Name the path that it leads to: {found[5:].strip()}."
+        if state.startswith("link"):
+            hint = f"Name the path that it leads to: {state[5:].strip()}."
             raise Unsuitable(f"{path} is a symbolic link", hint, "symlink-path")
 
 

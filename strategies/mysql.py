@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from config.fields import CommaList
-from strategies.base import Answer, Container, Facts, Options, Strategy, Unsuitable, some
-from strategies.checks import counted
+from strategies.base import Answer, Container, Facts, Options, Strategy, Unsuitable, shortened
+from strategies.checks import read_counts
 from strategies.mysql_dump import rows, whole_dump, whole_users
 from strategies.plan import Argv, Count, Dump, Exec, Feed, Plan, Restore, RestoreRequest, Run, Step, file_name
 from strategies.servers import choose, databases_in, no_client, not_ready, refused
@@ -105,7 +105,7 @@ DUMP_FLAGS = (
 """`--comments` writes the trailer; `--add-drop-trigger` names each trigger in the server's quoting, for the check;
 a row may be as large as the server allows, not only 16 MiB; `--no-tablespaces` spares the PROCESS privilege."""
 
-NOT_READY = {"1040", "1053", "2002", "2003", "2006", "2013"}
+NOT_READY_ERRORS = {"1040", "1053", "2002", "2003", "2006", "2013"}
 """Too many connections, shutting down, cannot connect, gone, lost (both clients' error numbers)."""
 
 
@@ -154,13 +154,13 @@ class Mysql(Strategy[MysqlOptions]):
             raise _refused(facts.answers["databases"])
         databases = databases_in(request, "mysql", ".sql")
         users = [stored.name for stored in request.artifacts if stored.format == USERS_FORMAT]
-        steps = [step for artifact, name in databases.items() for step in _loading(artifact, name, request)]
+        steps = [step for artifact, name in databases.items() for step in _load_steps(artifact, name, request)]
         return Restore(
             where=f"databases {', '.join(databases.values())}",
             occupied=tuple(map(_occupied, databases.values())),
             steps=(*steps, *(Feed(artifact, ("sh", "-c", LOAD_USERS)) for artifact in users)),
             counts={artifact: _count(name) for artifact, name in databases.items()}
-            | {artifact: _counted_users() for artifact in users},
+            | {artifact: _count_users() for artifact in users},
         )
 
 
@@ -183,15 +183,15 @@ def _users(client: Client, restore: str) -> Dump:
     """Users, roles and grants as SQL; its name ends as no database's does."""
     argv = ("sh", "-c", DUMP, client.dump, "--system=users", "--insert-ignore", "--comments")
     kind = (USERS_FORMAT, Exec(argv), f"sed {shlex.quote(KEEP_PASSWORDS)} | {restore}", whole_users)
-    return Dump("users.grants", *kind, witnesses={"users": _query(USERS, "information_schema")}, count=_counted_users())
+    return Dump("users.grants", *kind, witnesses={"users": _query(USERS, "information_schema")}, count=_count_users())
 
 
 def _count(name: str) -> Count:
-    return Count(Exec(("sh", "-c", QUERIES, name, COUNTS)), counted)
+    return Count(Exec(("sh", "-c", QUERIES, name, COUNTS)), read_counts)
 
 
-def _counted_users() -> Count:
-    return Count(Exec(_query(COUNT_USERS, "information_schema")), counted)
+def _count_users() -> Count:
+    return Count(Exec(_query(COUNT_USERS, "information_schema")), read_counts)
 
 
 def _occupied(name: str) -> Exec:
@@ -199,7 +199,7 @@ def _occupied(name: str) -> Exec:
     return Exec(_query(OCCUPIED.format(f"x'{name.encode().hex()}'"), "information_schema"))
 
 
-def _loading(artifact: str, name: str, request: RestoreRequest) -> Iterator[Step]:
+def _load_steps(artifact: str, name: str, request: RestoreRequest) -> Iterator[Step]:
     quoted = "`" + name.replace("`", "``") + "`"
     drop = f"drop database if exists {quoted}"
     if request.replace:
@@ -234,14 +234,14 @@ def _databases(answer: Answer, options: MysqlOptions) -> Iterable[str]:
     if hidden := [name for name in names if not visible[name]]:
         hint = "GRANT TRIGGER, EXECUTE on them to the account itself, or use another one: a role's grants are not seen."
         raise Unsuitable(
-            f"the account may not see every trigger and routine of {some(hidden)}", hint, "lacks-privilege"
+            f"the account may not see every trigger and routine of {shortened(hidden)}", hint, "lacks-privilege"
         )
     return names
 
 
 def _refused(answer: Answer) -> Unsuitable:
     error = re.search(r"ERROR (\d+)", answer.stderr)
-    if error and error[1] in NOT_READY:
+    if error and error[1] in NOT_READY_ERRORS:
         return not_ready()
     hint = "Check MARIADB_ROOT_PASSWORD (or MYSQL_ROOT_PASSWORD, MARIADB_USER and MARIADB_PASSWORD) of the container."
     return refused(answer.complaint, hint)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import BinaryIO
 
-from strategies.base import some
+from strategies.base import shortened
 from strategies.checks import CHUNK
 from strategies.plan import Incomplete
 
@@ -32,9 +32,9 @@ def whole_dump(stream: BinaryIO, witnesses: Mapping[str, str]) -> tuple[str, ...
         raise Incomplete("the dump ends without 'Dump completed'")
     if missing := [f"{kind.lower()} {name}" for kind, name, _ in listed if (kind, name) not in seen]:
         why = "the account lacks a privilege, or they were dropped just now"
-        raise Incomplete(f"the server lists, but the dump lacks: {some(missing)} ({why})")
-    loose = [name for kind, name, engine in listed if kind == "TABLE" and engine not in TRANSACTIONAL]
-    return (f"not-in-snapshot: tables without transactions, read one by one: {some(loose)}",) if loose else ()
+        raise Incomplete(f"the server lists, but the dump lacks: {shortened(missing)} ({why})")
+    unsafe = [name for kind, name, engine in listed if kind == "TABLE" and engine not in TRANSACTIONAL]
+    return (f"not-in-snapshot: tables without transactions, read one by one: {shortened(unsafe)}",) if unsafe else ()
 
 
 def whole_users(stream: BinaryIO, witnesses: Mapping[str, str]) -> tuple[str, ...]:
@@ -42,9 +42,9 @@ def whole_users(stream: BinaryIO, witnesses: Mapping[str, str]) -> tuple[str, ..
     content = b"\n" + b"".join(iter(lambda: stream.read(CHUNK), b""))
     if not content.rstrip().rpartition(b"\n")[2].startswith(b"-- Dump completed"):
         raise Incomplete("the dump ends without 'Dump completed'")
-    seen = {tuple(part.replace(b"``", b"`").decode() for part in found) for found in CREATE_USER.findall(content)}
+    seen = {tuple(part.replace(b"``", b"`").decode() for part in account) for account in CREATE_USER.findall(content)}
     if missing := [f"{user}@{host}" for user, host in rows(witnesses["users"]) if (user, host) not in seen]:
-        raise Incomplete(f"the server lists, but the dump lacks: user {some(missing)}")
+        raise Incomplete(f"the server lists, but the dump lacks: user {shortened(missing)}")
     return ()
 
 
@@ -55,9 +55,9 @@ def objects_in(stream: BinaryIO) -> tuple[set[tuple[str, str]], bytes]:
     while chunk := stream.read(CHUNK):
         old = window[-OVERLAP:]
         window = old + chunk
-        for found in OBJECT.finditer(window):
-            delimiter, table, routine, view, name = found.groups()
-            if found.end() < len(old):
+        for match in OBJECT.finditer(window):
+            delimiter, table, routine, view, name = match.groups()
+            if match.end() < len(old):
                 continue
             if delimiter:
                 in_routine = delimiter == b";;"

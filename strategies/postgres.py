@@ -7,13 +7,14 @@ import json
 import re
 import shlex
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Any, BinaryIO
 
 from pydantic import Field
 
 from config.fields import CommaList
 from strategies.base import Answer, Container, Facts, Options, Strategy, Unsuitable
-from strategies.checks import counted, ends
+from strategies.checks import ends, read_counts
 from strategies.plan import (
     Argv,
     Count,
@@ -147,13 +148,11 @@ class Postgres(Strategy[PostgresOptions]):
         databases = databases_in(request, "pg_custom", ".pgdump")
         others = [stored.name for stored in request.artifacts if stored.name not in databases]
         aside = {artifact: f"before-{request.run}-{number}" for number, artifact in enumerate(databases)}
-        steps = [
-            step for artifact, name in databases.items() for step in _loading(artifact, name, aside[artifact], options)
-        ]
+        loads = (_load_steps(artifact, name, aside[artifact], options) for artifact, name in databases.items())
         return Restore(
             where=f"databases {', '.join(databases.values())}",
             occupied=tuple(_occupied(name, options) for name in databases.values()),
-            steps=(*(Feed(artifact, _loading_globals(options)) for artifact in others), *steps),
+            steps=(*(Feed(artifact, _load_globals(options)) for artifact in others), *chain.from_iterable(loads)),
             counts={artifact: _count(name, options) for artifact, name in databases.items()}
             | {artifact: _count_roles(options) for artifact in others},
             finish=tuple(
@@ -179,11 +178,11 @@ def _globals(user: str, options: PostgresOptions, *flags: str) -> Dump:
 
 def _count(name: str, options: PostgresOptions) -> Count:
     source = Exec(_psql(options, name, COUNTS, options=f"-c statement_timeout={COUNT_TIMEOUT}"))
-    return Count(source, counted, still=_psql(options, name, SNAPSHOT))
+    return Count(source, read_counts, still=_psql(options, name, SNAPSHOT))
 
 
 def _count_roles(options: PostgresOptions) -> Count:
-    return Count(Exec(_psql(options, "postgres", ROLES)), counted)
+    return Count(Exec(_psql(options, "postgres", ROLES)), read_counts)
 
 
 def _occupied(name: str, options: PostgresOptions) -> Exec:
@@ -192,7 +191,7 @@ def _occupied(name: str, options: PostgresOptions) -> Exec:
     return Exec((*CONNECTED, "sh", "-c", OCCUPIED, "sh", *map(shlex.join, queries)))
 
 
-def _loading(artifact: str, name: str, aside: str, options: PostgresOptions) -> Iterator[Run | Feed]:
+def _load_steps(artifact: str, name: str, aside: str, options: PostgresOptions) -> Iterator[Run | Feed]:
     """What has the name is renamed, which also keeps everybody out, and comes back when something fails.
 
     Nothing is ever restored to, or dropped from, `template1`.
@@ -209,7 +208,7 @@ def _loading(artifact: str, name: str, aside: str, options: PostgresOptions) -> 
     yield Feed(artifact, argv, _psql(options, "template1", _disconnect(name), f"drop database if exists {here}"))
 
 
-def _loading_globals(options: PostgresOptions) -> Argv:
+def _load_globals(options: PostgresOptions) -> Argv:
     load = f'sed {shlex.quote(IF_NOT_EXISTS)} | "$@" >/dev/null'
     return (*CONNECTED, "sh", "-c", load, "sh", *_query(options, "postgres"))
 

@@ -12,7 +12,7 @@ from typing import BinaryIO
 from pydantic import Field
 
 from strategies.base import Answer, Container, Facts, Options, Strategy, Unsuitable
-from strategies.checks import CHUNK, counted
+from strategies.checks import CHUNK, read_counts
 from strategies.plan import Argv, Count, Dump, Exec, ExecCheck, Feed, Incomplete, Plan, Restore, RestoreRequest
 from strategies.servers import no_client, not_ready, refused
 
@@ -24,22 +24,22 @@ file() { [ -z "$1" ] || cat "$1"; }
 : "${REDISCLI_AUTH:=$(cat /usr/local/etc/redis/*.conf /etc/redis/*.conf /usr/local/etc/valkey/*.conf 2>/dev/null |
     sed -n 's/^ *requirepass *"\{0,1\}\([^"]*\)"\{0,1\} *$/\1/p')}"
 if [ -n "$REDISCLI_AUTH" ]; then export REDISCLI_AUTH; else unset REDISCLI_AUTH; fi
+client=$(command -v redis-cli || command -v valkey-cli)
 """
-CONNECT = f"""{ACCOUNT}exec "$(command -v redis-cli || command -v valkey-cli)" "$@\""""
+CONNECT = f"""{ACCOUNT}exec "$client" "$@\""""
 FIND_PROGRAM = 'command -v "redis-$0" || command -v "valkey-$0"'
 
 KEYSPACE = rf"""{ACCOUNT}
-answer=$("$(command -v redis-cli || command -v valkey-cli)" "$@" INFO keyspace | tr -d '\r')
+answer=$("$client" "$@" INFO keyspace | tr -d '\r')
 case $answer in "# Keyspace"*) ;; *) echo "$answer" >&2; exit 1 ;; esac
 """
 # Functions are known from Redis 7 on; before that, the question and the order are errors that say nothing here.
 OCCUPIED = rf"""{KEYSPACE}
 echo "$answer" | sed -n 's/^\(db[0-9]*\):keys=\([0-9]*\).*/\1 (\2 keys)/p'
-"$(command -v redis-cli || command -v valkey-cli)" "$@" FUNCTION LIST 2>/dev/null |
+"$client" "$@" FUNCTION LIST 2>/dev/null |
     sed -n '/^library_name$/{{n;s/^/the functions of /p;}}'
 """
 FLUSH = f"""{ACCOUNT}
-client=$(command -v redis-cli || command -v valkey-cli)
 answer=$("$client" "$@" FLUSHALL)
 [ "$answer" = OK ] || {{ echo "$answer" >&2; exit 1; }}
 "$client" "$@" FUNCTION FLUSH >/dev/null 2>&1
@@ -56,7 +56,6 @@ LOAD = rf"""{ACCOUNT}
 first() {{ "$client" $options "$@" 2>/dev/null; }}
 second() {{ "$client" -p {PORT} "$@" 2>/dev/null; }}
 options=$*
-client=$(command -v redis-cli || command -v valkey-cli)
 server=$(command -v redis-server || command -v valkey-server)
 folder=$(mktemp -d "${{TMPDIR:-/tmp}}/rdb.XXXXXX") || exit
 joined=
@@ -115,14 +114,14 @@ class Redis(Strategy[RedisOptions]):
         }
 
     def plan(self, container: Container, facts: Facts, options: RedisOptions) -> Plan:
-        warnings = _server_warnings(container, facts)
+        warnings = _checked_server(container, facts)
         checker = facts.answers["checker"]
         check = ExecCheck((checker.stdout.strip(), "/dev/stdin")) if checker.ok else whole_rdb
         source, restore = Exec(_connected(options, "--rdb", "-")), shlex.join(_script(LOAD, options))
         return Plan((Dump("dump.rdb", "rdb", source, restore, check, count=_count(options)),), warnings)
 
     def restore(self, container: Container, facts: Facts, options: RedisOptions, request: RestoreRequest) -> Restore:
-        _server_warnings(container, facts)
+        _checked_server(container, facts)
         if not facts.answers["program"].ok:
             hint = "Restore into the container that runs the server."
             raise Unsuitable(f"{container.image} lacks redis-server and valkey-server", hint, "no-server")
@@ -217,11 +216,11 @@ def _script(script: str, options: RedisOptions) -> Argv:
 
 
 def _count(options: RedisOptions) -> Count:
-    return Count(Exec(_script(COUNT, options)), counted)
+    return Count(Exec(_script(COUNT, options)), read_counts)
 
 
-def _server_warnings(container: Container, facts: Facts) -> tuple[str, ...]:
-    """Warnings; raises `Unsuitable` when one of the probes found a reason against a dump."""
+def _checked_server(container: Container, facts: Facts) -> tuple[str, ...]:
+    """Gives warnings; raises `Unsuitable` when one of the probes found a reason against a dump."""
     client, server = facts.answers["client"], facts.answers["server"]
     if facts.shell is None or not client.ok:
         raise no_client(container, "sh, or both redis-cli and valkey-cli")

@@ -3,15 +3,15 @@
 from collections.abc import Sequence
 from urllib.parse import unquote
 
-from strategies.base import Container, Unsuitable, some
+from strategies.base import Container, Unsuitable, shortened
 from strategies.plan import RestoreRequest
 
 
 def choose(named: Sequence[str], there: Sequence[str]) -> tuple[str, ...]:
     """Those that the options name, else all that a probe found. Raises `Unsuitable` for a name that was not found."""
     if missing := sorted(set(named) - set(there)):
-        hint = f"There is {some(there)}." if there else "There is none at all."
-        raise Unsuitable(f"there is no database {some(missing)}", hint, "unknown-database")
+        hint = f"There is {shortened(there)}." if there else "There is none at all."
+        raise Unsuitable(f"there is no database {shortened(missing)}", hint, "unknown-database")
     return tuple(sorted(set(named) or set(there)))
 
 

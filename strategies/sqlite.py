@@ -11,8 +11,8 @@ from typing import BinaryIO
 from urllib.parse import quote
 
 from config.fields import AbsolutePaths
-from strategies.base import Container, Facts, NeedsHelper, Options, Strategy, Unsuitable, some
-from strategies.checks import CHUNK, counted
+from strategies.base import Container, Facts, NeedsHelper, Options, Strategy, Unsuitable, shortened
+from strategies.checks import CHUNK, read_counts
 from strategies.plan import Argv, Count, Dump, Exec, Feed, Incomplete, Plan, Restore, RestoreRequest, file_name
 
 # A line for each path: `database`, `missing`, `folder` or `other`, and the path. Without paths
@@ -39,27 +39,30 @@ done | while IFS= read -r path; do
 done
 """
 
-# The copy is unlinked before its first byte is sent, and its folder goes away however this ends.
-DUMP = r"""
+# A folder that goes away however this ends, for a copy that has to be whole.
+COPY = r"""
 folder=$(mktemp -d "${TMPDIR:-/tmp}/sqlite.XXXXXX") || exit
 trap 'rm -rf "$folder"' EXIT
 trap 'exit 143' TERM
+check() {
+    report=$(sqlite3 -bail -batch "$folder/copy" 'PRAGMA integrity_check(5)') || exit
+    [ "$report" = ok ] || { echo "integrity check: $report" >&2; exit 1; }
+}
+"""
+# The copy is unlinked before its first byte is sent.
+DUMP = rf"""{COPY}
 read='SELECT count(*) FROM sqlite_master'
-sqlite3 -bail -batch "$1" '.timeout 10000' BEGIN "$read" ".backup '$folder/copy'" >/dev/null &&
-    found=$(sqlite3 -bail -batch "$folder/copy" 'PRAGMA integrity_check(5)') || exit
-[ "$found" = ok ] || { echo "integrity check: $found" >&2; exit 1; }
+sqlite3 -bail -batch "$1" '.timeout 10000' BEGIN "$read" ".backup '$folder/copy'" >/dev/null || exit
+check
 exec 4<"$folder/copy"
 rm -rf "$folder"
 cat <&4
-"""
+"""  # noqa: S608  # All of it is ours.
 
 OCCUPIED = 'for path; do [ ! -s "$path" ] || echo "$path"; done'
-LOAD = r"""
-folder=$(mktemp -d "${TMPDIR:-/tmp}/sqlite.XXXXXX") || exit
-trap 'rm -rf "$folder"' EXIT
-trap 'exit 143' TERM
-cat >"$folder/copy" && found=$(sqlite3 -bail -batch "$folder/copy" 'PRAGMA integrity_check(5)') || exit
-[ "$found" = ok ] || { echo "integrity check: $found" >&2; exit 1; }
+LOAD = rf"""{COPY}
+cat >"$folder/copy" || exit
+check
 there=$(dirname "$1")
 mkdir -p "$there"
 [ -e "$1" ] || new=yes
@@ -108,9 +111,10 @@ class Sqlite(Strategy[SqliteOptions]):
 
     def plan(self, container: Container, facts: Facts, options: SqliteOptions) -> Plan:
         if facts.helper:
-            _demand_seen(container, facts)
-        else:
-            _demand_client(container, facts)
+            _demand_mounted(container, facts)
+        elif not _has_client(facts):
+            hint = "Use an image that has it, or let commands.backup write the application's own dump."
+            raise NeedsHelper(f"{container.image} lacks sh or sqlite3", hint, "no-client")
         return Plan(tuple(_dump(path, container, facts) for path in _databases(facts)))
 
     def restore(self, container: Container, facts: Facts, options: SqliteOptions, request: RestoreRequest) -> Restore:
@@ -119,7 +123,7 @@ class Sqlite(Strategy[SqliteOptions]):
             raise Unsuitable(f"{container.image} lacks sh or sqlite3", hint, "no-client")
         paths = {stored.name: stored.subject for stored in request.artifacts}
         return Restore(
-            f"the databases {some(sorted(paths.values()))}",
+            f"the databases {shortened(sorted(paths.values()))}",
             occupied=(Exec(("sh", "-c", OCCUPIED, "sh", *paths.values())),),
             steps=tuple(Feed(name, _load(path, facts), _undo(path, request)) for name, path in paths.items()),
             counts={name: _count(path, facts) for name, path in paths.items()},
@@ -145,7 +149,7 @@ def _load(path: str, facts: Facts) -> Argv:
 
 
 def _count(path: str, facts: Facts) -> Count:
-    return Count(Exec((*READER, "count", path) if facts.helper else ("sh", "-c", COUNT, "sh", _url(path))), counted)
+    return Count(Exec((*READER, "count", path) if facts.helper else ("sh", "-c", COUNT, "sh", _url(path))), read_counts)
 
 
 def _url(path: str) -> str:
@@ -177,17 +181,11 @@ def _has_client(facts: Facts) -> bool:
     return facts.shell is not None and facts.answers["client"].ok
 
 
-def _demand_client(container: Container, facts: Facts) -> None:
-    if not _has_client(facts):
-        hint = "Use an image that has it, or let commands.backup write the application's own dump."
-        raise NeedsHelper(f"{container.image} lacks sh or sqlite3", hint, "no-client")
-
-
-def _demand_seen(container: Container, facts: Facts) -> None:
+def _demand_mounted(container: Container, facts: Facts) -> None:
     """Raises `Unsuitable` for what a helper does not see with all that belongs to it."""
-    if not (look := facts.answers["databases"]).ok:
+    if not (answer := facts.answers["databases"]).ok:
         hint = "Use an image that has sqlite3."
-        raise Unsuitable(f"the helper container could not look: {look.complaint}", hint, "no-helper")
+        raise Unsuitable(f"the helper container could not look: {answer.complaint}", hint, "no-helper")
     for _, path in _found_paths(facts):
         if path in container.mounts:
             message = f"of {path} only the file itself is mounted, and not what may lie beside it"
@@ -205,7 +203,7 @@ def _found_paths(facts: Facts) -> Iterator[tuple[str, str]]:
 
 def _databases(facts: Facts) -> Iterable[str]:
     """Paths, sorted; raises `Unsuitable` for a named one that is none, and where there is none at all."""
-    found: list[str] = []
+    paths: list[str] = []
     for kind, path in _found_paths(facts):
         if kind == "missing":
             hint = "Check backup.sqlite.paths, and what backup.user may see."
@@ -213,8 +211,8 @@ def _databases(facts: Facts) -> Iterable[str]:
         if kind != "database":
             hint = "Name the file itself; an encrypted one needs commands.backup and its own client."
             raise Unsuitable(f"{path} is not a SQLite database", hint, "no-database")
-        found.append(path)
-    if not found:
+        paths.append(path)
+    if not paths:
         hint = "Name them: backup.sqlite.paths=/data/app.db."
         raise Unsuitable("nothing that is mounted holds a SQLite database", hint, "no-database")
-    return sorted(set(found))
+    return sorted(set(paths))

@@ -23,7 +23,7 @@ from controller.storage import files, journal
 from controller.storage.catalog import Catalog
 from controller.storage.leases import Leases
 from controller.targets.session import Session
-from strategies.base import some
+from strategies.base import shortened
 
 
 class Restores:
@@ -56,7 +56,7 @@ class Restores:
         try:
             prepared = self._decider.prepare(asked, name, manifest, destination)
             if prepared.in_the_way and not asked.replace:
-                message = f"in {destination.container.name} there is already: {some(prepared.in_the_way)}"
+                message = f"in {destination.container.name} there is already: {shortened(prepared.in_the_way)}"
                 hint = f"Give --replace, which backs that up first, or restore elsewhere with {prepared.elsewhere}."
                 raise NotEmpty(message, hint=hint)
             running = RunningRestore(name, prepared, self._jobs, self._catalog, self._owed)

@@ -19,11 +19,11 @@ from controller.storage.codecs import compressor
 from controller.storage.source import Source
 from controller.targets.session import Session
 from strategies.base import Answer
-from strategies.checks import counted
+from strategies.checks import read_counts
 from strategies.plan import Archive, Count, Exec, Feed, Put, Restore, Run, Unsafe
 
 PLAIN = b"create table item (id int);\n" * 5000
-COUNT = Count(Exec(("count",)), counted)
+COUNT = Count(Exec(("count",)), read_counts)
 
 
 class PlayedEngine:
@@ -212,7 +212,7 @@ def test_a_guard_is_asked_before_anything_is_applied(tmp_path: Path) -> None:
 
 
 COUNTED = {"counts": {"rows of item": 3, "rows of log": 9}, "approximate": ("rows of log",)}
-BY_ARCHIVE = {"shop.sql": Count(Archive("/x"), counted)}
+BY_ARCHIVE = {"shop.sql": Count(Archive("/x"), read_counts)}
 
 
 def test_what_is_found_again_is_compared(tmp_path: Path) -> None:

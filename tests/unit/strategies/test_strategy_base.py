@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strategies.checks import counted
+from strategies.checks import read_counts
 from strategies.plan import Incomplete, file_name
 
 TEXT = st.text(st.characters(codec="utf-8"), min_size=1, max_size=80)
@@ -32,7 +32,7 @@ def test_long_texts_with_the_same_beginning_have_different_file_names():
 
 
 def test_numbers_are_read_line_by_line_and_the_same_name_is_added_up():
-    assert counted(io.BytesIO(b"8000\tpublic.account\n0\ta\tb\n\n1\tpublic.account\n")) == {
+    assert read_counts(io.BytesIO(b"8000\tpublic.account\n0\ta\tb\n\n1\tpublic.account\n")) == {
         "public.account": 8001,
         "a\tb": 0,
     }
@@ -41,4 +41,4 @@ def test_numbers_are_read_line_by_line_and_the_same_name_is_added_up():
 @pytest.mark.parametrize("line", [b"account", b"\taccount", b"-1\taccount", b"ERROR: relation\t1"])
 def test_an_answer_that_is_no_number_is_refused(line):
     with pytest.raises(Incomplete, match="question for numbers"):
-        counted(io.BytesIO(b"1\tx\n" + line + b"\n"))
+        read_counts(io.BytesIO(b"1\tx\n" + line + b"\n"))
