@@ -1,4 +1,4 @@
-"""Commands as people write them: a string for a shell, a list for argv.
+"""Reads commands as people write them: a string for a shell, a list for argv.
 
 In the file a YAML list holds several commands. In one text (a label, a variable) a JSON array is one argv, and an
 array of arrays is several. Text that only looks like an array, `[ -f x ] && y`, is a shell's test and stays a string.

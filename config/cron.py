@@ -1,4 +1,4 @@
-"""Schedules and time zones as text."""
+"""Reads schedules and time zones, which are kept as text."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -22,7 +22,7 @@ MACROS = {
     "@annually": "0 0 1 1 *",
 }
 """As crontab(5) has them."""
-_WEEK = timedelta(days=8)
+_SEARCH_LENGTH = timedelta(days=8)
 _CRON_FIELDS = ("minute (0-59)", "hour (0-23)", "day of the month (1-31)", "month (1-12)", "day of the week (0-7)")
 _CRON_HINT = "Write five fields such as `30 3 * * *`, `H 3 * * *`, `@daily` or `none`."
 
@@ -63,7 +63,7 @@ def shortest_interval(schedule: str) -> timedelta:
     # Every day on which it comes due has the same times, so a week shows every gap.
     due = CronSim(MACROS.get(schedule, schedule).replace("H", "0"), datetime(2024, 1, 1, tzinfo=UTC))
     first = next(due)
-    gaps = pairwise((first, *takewhile(lambda time: time < first + _WEEK, due)))
+    gaps = pairwise((first, *takewhile(lambda time: time < first + _SEARCH_LENGTH, due)))
     return min((later - earlier for earlier, later in gaps), default=timedelta.max)
 
 

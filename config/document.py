@@ -18,7 +18,7 @@ from config.problems import Location, Problem
 from config.wording import UNSAFE, dotted, is_unsafe, quoted
 
 MOST_VALUES = 20_000
-DEEPEST = 30
+MOST_LEVELS = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +118,8 @@ class _Reader:
 
     def value(self, node: yaml.Node, path: Location) -> Any:
         self.count += 1
-        if self.count > MOST_VALUES or len(path) > DEEPEST:
-            what = "nested too deeply" if len(path) > DEEPEST else f"unfolded to more than {MOST_VALUES} values"
+        if self.count > MOST_VALUES or len(path) > MOST_LEVELS:
+            what = "nested too deeply" if len(path) > MOST_LEVELS else f"unfolded to more than {MOST_VALUES} values"
             message = f"is {what}, perhaps by aliases"
             raise _Refused(self.problem(node, "too-many-values", message, "Write it without aliases."))
         self.lines.setdefault(path, node.start_mark.line + 1)

@@ -51,7 +51,7 @@ def readable(text: str, allowed: str = MULTI_LINE) -> str:
 # --- durations, sizes, shares ---------------------------------------------------------------------------------------
 
 _DURATION = re.compile(r"(?:(\d+)w)?(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
-_LONGEST = timedelta(days=36_500)
+_LONGEST_DURATION = timedelta(days=36_500)
 _DURATION_HINT = "Write it with a unit (s, m, h, d, w): `90s`, `15m`, `1h30m`, `2d`, `1w`."
 
 
@@ -74,7 +74,7 @@ def _span(value: Any) -> timedelta:
 
 
 def _bounded(duration: timedelta) -> timedelta:
-    if not timedelta(0) <= duration <= _LONGEST:
+    if not timedelta(0) <= duration <= _LONGEST_DURATION:
         raise invalid("a duration may be neither negative nor above 36500 days", _DURATION_HINT)
     return duration
 

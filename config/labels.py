@@ -1,4 +1,4 @@
-"""Flat `backup.*` labels become layers of settings, for one target or several; pure.
+"""Turns flat `backup.*` labels into layers of settings, for one target or several; pure.
 
 A container with `backup.targets.<name>.*` has exactly these named targets: what stands directly under `backup.` is then
 what they have in common, a layer below each of them, and no unnamed target exists. A target is enabled when its own
@@ -18,7 +18,7 @@ from config.fields import invalid, readable
 from config.layers import Layer, Path, Sourced
 from config.problems import Problem
 from config.settings import Settings
-from config.target import TARGET_NAME, TargetLayer, leaves
+from config.target import TARGET_NAME, Commands, TargetLayer, leaves
 from config.validation import problem_of
 from config.wording import dotted, escaped, is_variable_name, quoted, suggest
 
@@ -30,8 +30,8 @@ _YES, _NO = frozenset({"true", "yes", "on", "1"}), frozenset({"false", "no", "of
 _ALIASES = {"enabled": "enable", "cron": "schedule", "type": "strategy"}
 _SETTINGS = frozenset(path for path, _ in leaves(TargetLayer) if path != ("env",))
 _KEYS = frozenset({"enable", *map(dotted, _SETTINGS)})
-_NUMBERED = frozenset({("commands", "pre"), ("commands", "backup"), ("commands", "post"), ("commands", "restore")})
-NEVER = frozenset(
+_NUMBERED = frozenset(("commands", name) for name in Commands.model_fields)
+ASKS_TOO_MUCH = frozenset(
     {"encryption", "encrypt", "recipients", "privileged", "cap-add", "devices", "image", "volume", "volumes", "mount"}
     | {"mounts", "env-file", "host", "pid", "security-opt", "entrypoint", "container", "containers"}
 )
@@ -48,7 +48,7 @@ _OPERATORS = {
     "ping": "targets.<key>.ping.url",
 }
 OPERATOR_ONLY: Mapping[str, str] = {
-    name: key for name, key in _OPERATORS.items() if name not in NEVER and (name,) not in _SETTINGS
+    name: key for name, key in _OPERATORS.items() if name not in ASKS_TOO_MUCH and (name,) not in _SETTINGS
 }
 """First key of a label that belongs to the operator, and the file's key for it."""
 
@@ -152,7 +152,7 @@ class _Reader:
             return ("options", *path), value.strip()
         if path[:2] in _NUMBERED and len(path) == 3 and re.fullmatch(r"[1-9]\d{0,2}", path[2]):
             return path, command_from_text(value)
-        if first in NEVER:
+        if first in ASKS_TOO_MUCH:
             hint = "Remove the label; what the sidecar may do is decided in config.yaml."
             raise invalid("is nothing that a container may ask for", hint, "operator-only")
         if first in OPERATOR_ONLY:

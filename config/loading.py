@@ -26,7 +26,7 @@ from config.variables import Variables
 from config.wording import is_variable_name, quoted, suggest
 
 FILE, ENV_FILE = "config.yaml", ".env"
-MISNAMED = ("config.yml", "config.yaml.txt", "config.json")
+MISNAMED_FILES = ("config.yml", "config.yaml.txt", "config.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ def _file(folder: Path) -> Document:
         message = reasons.get(error.errno or 0, f"cannot be read by uid {os.getuid()}: {error.strerror}")
         hint = "Mount the folder that holds config.yaml and .env (the folder, not the file)."
         raise ConfigurationError((Problem("no-folder", f"folder {folder}", message, hint),)) from None
-    other = next((name for name in MISNAMED if name in names), None)
+    other = next((name for name in MISNAMED_FILES if name in names), None)
     if other is None or FILE in names:
         return document.read(folder / FILE)
     problem = Problem("misnamed-file", other, f"is not read: the file is called {FILE}", f"Rename it to {FILE}.")

@@ -6,11 +6,10 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from config import variables
 from config.files import read_text
 from config.problems import Location, Problem
-from config.secrets import SHORTEST, SecretReference
-from config.variables import Variables
+from config.secrets import SHORTEST_SECRET, SecretReference
+from config.variables import KEY_BEGIN, Variables, cut_key, key_without_end, lacks_end
 
 MOST_BYTES = 64 << 10
 
@@ -33,11 +32,9 @@ class Lookup:
         for index, name in enumerate(names):
             if (value := self._look_up(name, ("secrets", index))) is not None:
                 values[name] = value
-                if len(value) < SHORTEST:
-                    message = (
-                        f"the secret {name} has fewer than {SHORTEST} characters, so logs cannot be kept free of it"
-                    )
-                    self._add(("secrets", index), "short-secret", message, "Choose a longer one.")
+                if len(value) < SHORTEST_SECRET:
+                    reason = f"has fewer than {SHORTEST_SECRET} characters, so logs cannot be kept free of it"
+                    self._add(("secrets", index), "short-secret", f"the secret {name} {reason}", "Choose a longer one.")
         return values
 
     def secret(self, given: SecretReference | SecretStr, path: Location) -> str | None:
@@ -61,15 +58,15 @@ class Lookup:
                 hint = f"Set {name} in `.env` or the environment, or {name}_FILE to the path of a file."
                 self._add(path, "missing-secret", f"the secret {name} is not set", hint)
             return None
-        if value and value.startswith(variables.BEGIN) and (variables.END not in value or "\n" not in value.strip()):
+        if value and value.startswith(KEY_BEGIN) and ("\n" not in value.strip() or lacks_end(value)):
             self._add_cut_key(self._known.place(f"{name}_FILE" if file else name), path)
         return value
 
     def _add_cut_key(self, place: str, path: Location) -> None:
         """One that `.env` has as a line in quotes is wrong only for what gets it."""
-        without_end = variables.key_without_end(place)
+        without_end = key_without_end(place)
         if without_end not in self._known.problems:
-            self.problems.append(variables.cut_key(place))
+            self.problems.append(cut_key(place))
         else:
             wrong = self.cut_secrets if path[0] == "secrets" else self.problems
             wrong.append(replace(without_end, severity="error"))

@@ -1,4 +1,4 @@
-"""What the operator's policy asks of every target at least: no schedule too dense, no retention too thin; pure."""
+"""Compares settings with the least that the operator's policy asks: no schedule too dense, no retention too thin."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -29,24 +29,18 @@ def shortfalls(settings: TargetSettings, policy: Policy) -> Iterator[Shortfall]:
         gap = shortest_interval(schedule or "none")
         if gap < policy.min_interval:
             message = f"comes due every {written(gap)}, more often than every {least}"
-            yield Shortfall(
-                path, "min-interval", message, f"Write one that is at least {least} apart, such as `H * * * *`."
-            )
+            hint = f"Write one that is at least {least} apart, such as `H * * * *`."
+            yield Shortfall(path, "min-interval", message, hint)
     kept = most_kept(settings.retention)
     if kept < policy.min_keep:
+        message = f"keeps {kept or 'none'} of the runs, fewer than {policy.min_keep}"
         hint = f"Set one of the `keep-*` to {policy.min_keep} or more."
-        yield Shortfall(
-            ("retention",), "min-keep", f"keeps {kept or 'none'} of the runs, fewer than {policy.min_keep}", hint
-        )
+        yield Shortfall(("retention",), "min-keep", message, hint)
     age = settings.retention.max_age
     if age is not None and policy.min_max_age is not None and age < policy.min_max_age:
         least = written(policy.min_max_age)
-        yield Shortfall(
-            ("retention", "max-age"),
-            "min-max-age",
-            f"drops what is older than {written(age)}, sooner than {least}",
-            f"Write {least} or more.",
-        )
+        message = f"drops what is older than {written(age)}, sooner than {least}"
+        yield Shortfall(("retention", "max-age"), "min-max-age", message, f"Write {least} or more.")
 
 
 def most_kept(retention: Retention) -> int:

@@ -1,4 +1,4 @@
-"""`SIDECAR_<PATH>` variables override the file; generated from the settings, so that none has to be added by hand."""
+"""Overrides the file by `SIDECAR_<PATH>` variables, which are generated from the settings."""
 
 from typing import Any, get_origin
 
@@ -9,8 +9,8 @@ from config.variables import Variables
 from config.wording import nearest, quoted
 
 PREFIX = "SIDECAR_"
-RESERVED = frozenset({"SIDECAR_CONFIG"})
-"""Read elsewhere: the folder of the file."""
+READ_ELSEWHERE = frozenset({"SIDECAR_CONFIG"})
+"""The folder of the file."""
 
 
 def names() -> dict[str, tuple[str, ...]]:
@@ -25,7 +25,7 @@ def apply(values: dict[str, Any], variables: Variables) -> tuple[dict[Location, 
     applied: dict[Location, str] = {}
     problems = []
     for name in variables.names():
-        if not name.startswith(PREFIX) or name in RESERVED:
+        if not name.startswith(PREFIX) or name in READ_ELSEWHERE:
             continue
         if name not in known:
             problems.append(_unknown(name, variables, known))
@@ -49,9 +49,7 @@ def _set(values: dict[str, Any], path: tuple[str, ...], value: str | None) -> bo
 def _unknown(name: str, variables: Variables, known: dict[str, tuple[str, ...]]) -> Problem:
     by_key = {".".join(path): variable for variable, path in known.items()}
     meant = nearest(name.removeprefix(PREFIX).replace("_", "."), by_key)
-    hint = (
-        f"Did you mean {by_key[meant]}?"
-        if meant
-        else "Its name is the key's path in config.yaml, such as SIDECAR_API_PORT."
-    )
+    hint = "Its name is the key's path in config.yaml, such as SIDECAR_API_PORT."
+    if meant:
+        hint = f"Did you mean {by_key[meant]}?"
     return Problem("unknown-variable", variables.place(name), f"{quoted(name)} names no setting", hint)

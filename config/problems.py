@@ -1,4 +1,4 @@
-"""One thing wrong with a label or with the operator's file: where, what, and what to do about it."""
+"""A problem says what is wrong with a label or with the operator's file: where, what, and what to do about it."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -1,4 +1,4 @@
-"""The merge for one target: built-in < file (`strategy`, `defaults`) < labels < file `targets.<key>`; pure.
+"""Merges what holds for one target: built-in < file (`strategy`, `defaults`) < labels < file `targets.<key>`; pure.
 
 The operator's word on one target beats its labels. Each value keeps where it was written, and each list of commands who
 wrote it, because a secret only goes to commands of the file.

@@ -1,4 +1,4 @@
-"""Secrets: how the file names one, which variables and commands hold one, and how all are kept out of every text."""
+"""Knows secrets by how the file, variables and commands hold them, and keeps them out of every text."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,7 +11,7 @@ from config.fields import invalid
 from config.wording import is_variable_name
 
 REDACTED = "***"
-SHORTEST = 4
+SHORTEST_SECRET = 4
 """Characters; a shorter value cannot be redacted without spoiling every text."""
 _SHORTEST_LINE = 8
 SHORTEST_TOKEN = 16
@@ -93,7 +93,7 @@ class Secrets(Mapping[str, str]):
 def _forms(value: str) -> Iterator[str]:
     """Every spelling in which a value may turn up: whole, line by line, as part of a URL."""
     candidates = [value, value.strip(), quote(value, safe=""), *_password(value)]
-    yield from (form for form in candidates if len(form) >= SHORTEST)
+    yield from (form for form in candidates if len(form) >= SHORTEST_SECRET)
     yield from (line for line in map(str.strip, value.splitlines()) if len(line) >= _SHORTEST_LINE)
 
 

@@ -1,4 +1,4 @@
-"""What may stand in `config.yaml`, as frozen models; the text under a field is its reference, so it is written once."""
+"""The models say what may stand in `config.yaml`; the text under a field is its reference, so it is written once."""
 
 import re
 from datetime import timedelta

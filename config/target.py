@@ -1,4 +1,4 @@
-"""What may be set for one target, by labels or in the file; the text under a field is its reference, written once."""
+"""The models say what labels and file may set for a target; the text under a field is its reference, written once."""
 
 from collections.abc import Iterator
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""Variables: the process environment before `.env`, which is read here so that its errors are ours.
+"""Reads variables: the process environment goes before `.env`, whose errors are told like those of the file.
 
 python-dotenv takes an unquoted multi-line key for many variables and only logs a missing quote. Since a line may be a
 piece of a key, no message repeats anything but the name of a well-formed variable.
@@ -17,7 +17,7 @@ from config.files import read_text
 from config.problems import Problem
 from config.wording import is_variable_name
 
-BEGIN, END = "-----BEGIN", "-----END"
+KEY_BEGIN, KEY_END = "-----BEGIN", "-----END"
 QUOTES = {'"', "'"}
 
 
@@ -77,8 +77,8 @@ def _entries(bindings: Iterable[Binding]) -> Iterator[tuple[int, Problem | tuple
         text = binding.original.string
         line = binding.original.line + text[: len(text) - len(text.lstrip())].count("\n")
         if within_key:
-            within_key = END not in text and not _begins_anew(binding)
-            if within_key or END in text:
+            within_key = KEY_END not in text and not _begins_anew(binding)
+            if within_key or KEY_END in text:
                 continue
         if not text.strip() or text.lstrip().startswith("#"):
             continue
@@ -89,7 +89,7 @@ def _entries(bindings: Iterable[Binding]) -> Iterator[tuple[int, Problem | tuple
         elif binding.value is None:
             hint = 'Write NAME=value; quote values of many lines: NAME="...".'
             yield line, _problem(line, "bad-variable", "has no `=`", hint)
-        elif binding.value.startswith(BEGIN) and END not in binding.value:
+        elif lacks_end(binding.value):
             within_key, place = not _is_quoted_line(text), f".env:{line} {binding.key}"
             yield line, cut_key(place) if within_key else key_without_end(place)
             if not within_key:
@@ -106,6 +106,11 @@ def _begins_anew(binding: Binding) -> bool:
 def _is_quoted_line(text: str) -> bool:
     """Whether a value is one line in quotes, so that nothing behind it can be a piece of it."""
     return text.partition("=")[2].lstrip()[:1] in QUOTES and "\n" not in text.strip()
+
+
+def lacks_end(value: str) -> bool:
+    """Whether a value begins as a private key does, and does not end as one."""
+    return value.startswith(KEY_BEGIN) and KEY_END not in value
 
 
 def key_without_end(place: str) -> Problem:
@@ -136,8 +141,6 @@ def _problem(line: int, code: str, message: str, hint: str) -> Problem:
 # --- ${VAR} ---------------------------------------------------------------------------------------------------------
 
 _REFERENCE = re.compile(r"\$\$\{|\$\{(?:([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}|)")
-
-
 _ESCAPE = "To leave it to the shell in the target, write `$${...}`."
 
 
@@ -159,7 +162,7 @@ def fill(text: str, variables: Variables, secret: Iterable[str] = ()) -> str:
         if (value := variables.get(name) or match[2]) is None:
             hint = f"Set {name} in `.env` or the environment, or write `${{{name}:-default}}`. {_ESCAPE}"
             raise invalid(f"needs the variable {name}, which is not set", hint, "unset-variable")
-        if value.startswith(BEGIN) and END not in value:
+        if lacks_end(value):
             hint = f"Put the whole key into {name}, or remove the reference."
             raise invalid(f"fills in {name}, a private key without its END line", hint, "cut-key")
         return value

@@ -1,4 +1,4 @@
-"""Text that others wrote: what is unsafe to show, how it is quoted, and which known word was probably meant."""
+"""Shows text that others wrote: without what is unsafe, quoted, and beside the known word that was probably meant."""
 
 import difflib
 import re

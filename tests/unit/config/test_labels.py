@@ -2,7 +2,7 @@
 
 import pytest
 
-from config.labels import NEVER, OPERATOR_ONLY, LabelPart, parse
+from config.labels import ASKS_TOO_MUCH, OPERATOR_ONLY, LabelPart, parse
 from config.problems import Problem
 
 STRATEGIES = ("filesystem", "postgres", "mysql", "mariadb")
@@ -118,7 +118,7 @@ def test_what_belongs_to_the_operator_names_the_files_key(key: str) -> None:
     assert f"`{OPERATOR_ONLY[key.partition('.')[0]]}`" in refusal.hint
 
 
-@pytest.mark.parametrize("key", sorted(NEVER))
+@pytest.mark.parametrize("key", sorted(ASKS_TOO_MUCH))
 def test_what_no_container_may_ask_for(key: str) -> None:
     assert problem(enable="true", **{key: "x"}).code == "operator-only"
 
