@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -26,7 +25,6 @@ from controller.app.parts import Parts
 from controller.app.startup import SOCKET
 from controller.outbound.heartbeat import Heartbeat
 from controller.outbound.pings import Pings
-from controller.targets.target import Target
 from controller.views.announcement import Announcer
 from controller.views.targets import TargetViews
 
@@ -46,35 +44,16 @@ class Outward(Parts):
     @cached_property
     def socket(self) -> Path:
         """Where the API's unix socket belongs."""
-        return self.loaded.settings.paths.workdir / SOCKET
-
-    @property
-    def watching(self) -> bool:
-        """The list of containers is current."""
-        return self.watch.watching
-
-    @property
-    def reconnects(self) -> int:
-        """How often the engine was watched again after it had been away."""
-        return self.watch.reconnects
-
-    @property
-    def own_address(self) -> str | None:
-        """IPv4 on the network shared with the orchestrator; None when the sidecar is not there."""
-        return self.inventory.own_address
+        return self.workdir / SOCKET
 
     @property
     def problems(self) -> Sequence[Problem]:
         """What concerns no single target."""
         return checks.problems(self)
 
-    def next_due(self, target: Target) -> datetime | None:
-        """By its schedule; None for never."""
-        return self.scheduler.next_due(target)
-
     @cached_property
     def views(self) -> TargetViews:
-        return TargetViews(lambda: self.loaded.secrets, self.catalog, self.expectations, self.next_due)
+        return TargetViews(self.secrets, self.catalog, self.expectations, self.scheduler.next_due)
 
     @cached_property
     def metrics(self) -> Metrics:
@@ -83,10 +62,10 @@ class Outward(Parts):
             self.catalog,
             self.expectations,
             self.events,
-            next_due=self.next_due,
+            next_due=self.scheduler.next_due,
             problems=lambda: self.problems,
             pings=self.pings.counts,
-            reconnects=lambda: self.reconnects,
+            reconnects=lambda: self.watch.reconnects,
         )
 
     def server(self, alive: Callable[[], bool]) -> Server:
@@ -109,7 +88,7 @@ class Outward(Parts):
             restore_routes(self.restores, self.jobs),
             status_routes(self.expectations, self.catalog, lambda: self.problems, self.redact, self.metrics),
         )
-        health = health_routes(alive, lambda: self.watching, self.expectations)
+        health = health_routes(alive, lambda: self.watch.watching, self.expectations)
         application = build(self.version, health, guarded, self.redact)
         settings = self.loaded.settings.api
         address = (settings.host, settings.port)
@@ -124,7 +103,7 @@ class Outward(Parts):
             self.instance,
             self.version,
             loaded=lambda: self.loaded,
-            own_address=lambda: self.own_address,
+            own_address=lambda: self.inventory.own_address,
             targets=self.targets,
             views=self.views,
             jobs=self.jobs,
@@ -144,6 +123,6 @@ class Outward(Parts):
             self.version,
             loaded=lambda: self.loaded,
             target=self.target,
-            watching=lambda: self.watching,
+            watching=lambda: self.watch.watching,
             expectations=self.expectations,
         )

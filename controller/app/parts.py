@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from config.loading import Loaded
+from config.secrets import Secrets
 from controller.app.identity import identity
 from controller.app.reload import Reloader
 from controller.app.startup import CATALOG, checked, config_folder
@@ -70,9 +71,13 @@ class Parts:
     def workdir(self) -> Path:
         return self.loaded.settings.paths.workdir
 
+    def secrets(self) -> Secrets:
+        """Those that hold now."""
+        return self.loaded.secrets
+
     def redact(self, text: str) -> str:
         """Take the secrets that hold now out of a text."""
-        return self.loaded.secrets.redact(text)
+        return self.secrets().redact(text)
 
     def clock(self) -> datetime:
         """Of schedules and retention."""
@@ -158,14 +163,7 @@ class Parts:
     @cached_property
     def executor(self) -> Executor:
         return Executor(
-            self.engine,
-            self.store,
-            self.surveyor,
-            self.target,
-            lambda: self.loaded.secrets,
-            self.quiescing,
-            self.orphans,
-            self.good,
+            self.engine, self.store, self.surveyor, self.target, self.secrets, self.quiescing, self.orphans, self.good
         )
 
     def good(self, key: Key) -> Sequence[Report]:
@@ -191,7 +189,7 @@ class Parts:
             catalog=self.catalog,
             surveyor=self.surveyor,
             strategies=self.strategies,
-            secrets=lambda: self.loaded.secrets,
+            secrets=self.secrets,
             targets=self.targets,
             scope=self.scope,
         )
@@ -210,7 +208,7 @@ class Parts:
             self.helpers,
             self.strategies,
             self.target,
-            lambda: self.loaded.secrets,
+            self.secrets,
             self.leases,
             self.loaded.settings.drills,
             self.identity,
@@ -257,12 +255,7 @@ class Parts:
     @cached_property
     def expectations(self) -> Expectations:
         return Expectations(
-            self.targets,
-            self.catalog,
-            self.jobs,
-            self.workdir,
-            orchestrated=self.is_orchestrated,
-            clock=self.clock,
+            self.targets, self.catalog, self.jobs, self.workdir, orchestrated=self.is_orchestrated, clock=self.clock
         )
 
     @cached_property

@@ -4,7 +4,7 @@ import hashlib
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -38,14 +38,20 @@ POSTGRES = {"backup.enable": "true", "backup.strategy": "postgres", "backup.env.
 FILES = {"backup.enable": "true", "backup.strategy": "filesystem", "backup.filesystem.paths": "/data"}
 
 
+@dataclass
+class PlayedWatch:
+    """As of an engine that is there."""
+
+    watching: bool = True
+    reconnects: int = 0
+
+
 class World(Outward):
     """A sidecar whose runs wait for `go`, then publish `content` or end in `failure`."""
 
     loaded: Loaded = None
     """As `configure` has read it."""
-    watching = alive = True
-    reconnects = 0
-    own_address: str | None = "10.9.8.7"
+    alive = True
     problems: Sequence[Problem] = ()
 
     def __init__(self, folder: Path, *, config: str = "", services: dict[str, dict[str, str]] | None = None) -> None:
@@ -58,7 +64,8 @@ class World(Outward):
         self.engine = Engine(f"unix://{folder}/no-engine.sock")
         self.executor = self.execute
         self.drills = Drills(self.rehearse, self.catalog, self.store, self.events, allowed=True)
-        self.due: dict[Key, datetime] = {}
+        self.watch = PlayedWatch()
+        self.inventory.scope = Scope(frozenset({"n1"}), None, None, "10.9.8.7")
         self.services = {"db": POSTGRES} if services is None else services
         self.content: dict[str, bytes] = {"shop.pgdump.zst": b"all rows of the shop" * 5000}
         self.failure: Failure | None = None
@@ -87,12 +94,6 @@ class World(Outward):
         if str(key) not in known:
             raise UnknownTarget(f"no target {key}", hint=nearest(key, known.keys()))
         return known[str(key)]
-
-    def next_due(self, target: Target) -> datetime | None:
-        return self.due.get(target.key)
-
-    def scope(self) -> Scope:
-        return Scope(frozenset({"n1"}), None, None)
 
     def execute(self, job: Job) -> Report:
         with suppress(Cancelled), job.turn():

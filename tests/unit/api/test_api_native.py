@@ -90,10 +90,10 @@ def test_the_scheme_is_read_in_any_case(server: Server) -> None:
 def test_health_needs_no_token_and_names_no_target(server: Server, world: World) -> None:
     with client(server, token="") as stranger:
         assert stranger.get("/healthz").json() == stranger.get("/readyz").json() == {"status": "ok"}
-        world.watching = False
+        world.watch.watching = False
         assert is_problem(stranger.get("/readyz"), 503, "not-ready")
         assert stranger.get("/healthz").status_code == 200
-        world.watching, world.alive = True, False
+        world.watch.watching, world.alive = True, False
         assert is_problem(stranger.get("/healthz"), 503, "not-alive")
         world.alive = True
 
@@ -388,8 +388,9 @@ def test_metrics_tell_of_runs_and_problems(tmp_path: Path) -> None:
 
 
 def test_the_next_due_time_is_shown_where_targets_and_metrics_are(tmp_path: Path) -> None:
-    world = World(tmp_path, services={"db": POSTGRES, "web": FILES})
-    world.due[Key(project="shop", service="db")] = datetime(2026, 3, 1, 3, tzinfo=UTC)
+    schedules = {"db": POSTGRES | {"backup.schedule": "0 3 1 3 *"}, "web": FILES | {"backup.schedule": "none"}}
+    world = World(tmp_path, services=schedules)
+    world.clock = lambda: datetime(2026, 2, 1, tzinfo=UTC)
     with serving(world) as server, client(server) as api:
         listed = {target["key"]: target["next_due"] for target in api.get("/v1/targets").json()["targets"]}
         one = api.get("/v1/targets/shop/db").json()

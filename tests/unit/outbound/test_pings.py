@@ -345,12 +345,12 @@ def test_the_sidecar_says_nothing_before_it_knows_the_containers(
 ) -> None:
     monkeypatch.setattr(module, "LOOK_EVERY", 0.02)
     world = World(tmp_path, config=of_sidecar(check))
-    world.watching = False
+    world.watch.watching = False
     pings = world.pings
     pings.start()
     time.sleep(0.2)
     assert check.pings == []
-    world.watching = True
+    world.watch.watching = True
     check.wait(1)
     pings.stop()
     world.close()

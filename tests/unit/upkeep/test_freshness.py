@@ -198,6 +198,6 @@ def test_status_freshz_and_metrics_say_the_same(tmp_path: Path) -> None:
         assert api.get("/v1/targets/shop/db").json()["freshness"]["state"] == "fresh"
         assert 'backup_target_fresh{target="shop/db"} 1.0' in api.get("/metrics").text
 
-        world.watching = False
+        world.watch.watching = False
         assert is_problem(stranger.get("/freshz"), 503, "not-fresh")
         assert stranger.get("/healthz").is_success
