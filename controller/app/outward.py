@@ -23,6 +23,7 @@ from controller.api.server import Server
 from controller.app import checks
 from controller.app.parts import Parts
 from controller.app.startup import SOCKET
+from controller.outbound.channel import Channel
 from controller.outbound.heartbeat import Heartbeat
 from controller.outbound.pings import Pings
 from controller.views.announcement import Announcer
@@ -115,7 +116,7 @@ class Outward(Parts):
     def heartbeat(self) -> Heartbeat | None:
         """None without an orchestrator."""
         settings, key = self.loaded.settings.orchestrator, self.loaded.orchestrator_key
-        return Heartbeat(settings, key, self.announcer, self.events) if settings and key else None
+        return Heartbeat(settings, key, self.announcer) if settings and key else None
 
     @cached_property
     def pings(self) -> Pings:
@@ -126,3 +127,8 @@ class Outward(Parts):
             watching=lambda: self.watch.watching,
             expectations=self.expectations,
         )
+
+    @cached_property
+    def channels(self) -> tuple[Channel, ...]:
+        """Every way on which it tells somebody of itself, in the order in which they start."""
+        return (*((self.heartbeat,) if self.heartbeat else ()), self.pings)

@@ -2,24 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 from loguru import logger
 
-
-class Service(Protocol):
-    """Something that goes on beside everything else, usually in a thread of its own."""
-
-    def start(self) -> None: ...
-
-    def stop(self) -> None:
-        """Ends what goes on and waits for it, though not for long; harmless where nothing does."""
-        ...
-
-    @property
-    def alive(self) -> bool:
-        """False once it has ended by itself, which only a restart mends."""
-        ...
+from controller.core.loop import Service
 
 
 @dataclass(frozen=True, slots=True)

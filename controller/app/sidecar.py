@@ -7,7 +7,7 @@ from controller.app import log, log_lines
 from controller.app.outward import Outward
 from controller.app.recovery import recover
 from controller.app.services import Ending, Services
-from controller.core.events import ConfigReloaded, DrillEnded, RestoreEnded, RunBegan, RunEnded, TargetChanged
+from controller.core.events import ConfigReloaded, DrillEnded, RestoreEnded, RunEnded, TargetChanged
 from controller.core.loop import Loop
 
 
@@ -22,14 +22,14 @@ class Sidecar(Outward):
 
     def _subscribe(self) -> None:
         """Who hears of what, in this order."""
-        self.events.subscribe(RunBegan, self.pings.run_began)
         self.events.subscribe(TargetChanged, log_lines.target_changed)
         self.events.subscribe(RunEnded, log_lines.run_ended)
         self.events.subscribe(RestoreEnded, log_lines.restore_ended)
         self.events.subscribe(DrillEnded, log_lines.drill_ended)
         self.events.subscribe(RunEnded, self.pruner.run_ended)
         self.events.subscribe(RunEnded, self.scheduler.run_ended)
-        self.events.subscribe(RunEnded, self.pings.run_ended)
+        for channel in self.channels:
+            channel.listen(self.events)
         self.events.subscribe(ConfigReloaded, self._take_over)
 
     @cached_property
@@ -42,8 +42,7 @@ class Sidecar(Outward):
             Ending(self.engine.close),
             self.watch,
             server,
-            *((self.heartbeat,) if self.heartbeat else ()),
-            self.pings,
+            *self.channels,
             Ending(self.jobs.stop),
             Ending(self.drills.stop),
             Ending(self.restores.stop),

@@ -1,12 +1,28 @@
-"""A thread that does one thing again and again."""
+"""What goes on beside everything else, and the thread that does one thing again and again."""
 
 import threading
 from collections.abc import Callable
+from typing import Protocol
 
 from loguru import logger
 
 STOP_SECONDS = 5.0
 """That a step may still take when its loop is stopped."""
+
+
+class Service(Protocol):
+    """Something that goes on beside everything else, usually in a thread of its own."""
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None:
+        """Ends what goes on and waits for it, though not for long; harmless where nothing does."""
+        ...
+
+    @property
+    def alive(self) -> bool:
+        """False once it has ended by itself, which only a restart mends."""
+        ...
 
 
 class Loop:

@@ -37,10 +37,10 @@ Json = dict[str, Any]
 
 
 class Heartbeat:
-    """A thread that announces the sidecar; only for settings that name an orchestrator."""
+    """A channel in a thread of its own; only for settings that name an orchestrator."""
 
-    def __init__(self, settings: Orchestrator, key: str, announcer: Announcer, events: Bus) -> None:
-        self._key, self._announcer, self._events = key, announcer, events
+    def __init__(self, settings: Orchestrator, key: str, announcer: Announcer) -> None:
+        self._key, self._announcer = key, announcer
         self._url = f"{settings.url}/v1/sidecars/{announcer.identity}"
         self._interval = settings.interval.total_seconds()
         self._backlog: deque[Report] = deque(maxlen=MAX_WAITING_REPORTS)
@@ -49,8 +49,10 @@ class Heartbeat:
         self._failures, self._outcome, self._announced = 0, "", ""
         self._thread = threading.Thread(target=self._loop, name="heartbeat", daemon=True)
 
+    def listen(self, events: Bus) -> None:
+        events.subscribe(RunEnded, self._enqueue)
+
     def start(self) -> None:
-        self._events.subscribe(RunEnded, self._enqueue)
         self._thread.start()
 
     def stop(self) -> None:

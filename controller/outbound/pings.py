@@ -2,7 +2,7 @@
 
 As healthchecks.io and its like understand it (healthchecks.io/docs/http_api): `/start`, the plain URL for success,
 `/fail`, and a run id that pairs them. Whatever is not a good run is a failure, a suspicious one too, because what the
-switch watches over is a backup that counts. Apart from runs, which neither wait for a ping nor fail by one.
+switch watches over is a backup that counts. A run neither waits for a ping nor fails by one.
 """
 
 import threading
@@ -19,7 +19,7 @@ from loguru import logger
 
 from config.loading import Loaded
 from controller.core.errors import Busy, TargetGone, UnknownTarget
-from controller.core.events import RunBegan, RunEnded
+from controller.core.events import Bus, RunBegan, RunEnded
 from controller.core.key import Key
 from controller.core.loop import Loop
 from controller.core.run import SAFETY, Report
@@ -27,17 +27,17 @@ from controller.outbound.sender import Answer, send
 from controller.targets.target import Target
 from controller.upkeep.expectations import Expectations
 
-EVERY, SOONEST = 300.0, 60.0
-"""Seconds between two pings for the sidecar; and at least, where it has something new to say, or was not heard."""
-LOOK_EVERY = 5.0
-"""Seconds between two looks at the verdict; what a run has to say goes out at once."""
-TIMEOUT, TIMEOUT_OF_FAREWELL = 10.0, 2.0
-"""Seconds for each step of an answer."""
-PAUSES = (1.0, 4.0)
-"""Seconds before the second try and the third, which is the last."""
-MOST_BODY = 10_000
-"""Bytes; what healthchecks.io keeps of a body unless it is told otherwise."""
-AWAY = frozenset({"missed", TargetGone.code, UnknownTarget.code})
+INTERVAL_SECONDS, MIN_INTERVAL_SECONDS = 300.0, 60.0
+"""Between two pings for the sidecar; and at least, where it has something new to say, or was not heard."""
+LOOK_SECONDS = 5.0
+"""Between two looks at the verdict; what a run has to say goes out at once."""
+TIMEOUT_SECONDS, FAREWELL_TIMEOUT_SECONDS = 10.0, 2.0
+"""For each step of an answer."""
+RETRY_SECONDS = (1.0, 4.0)
+"""Before the second try and the third, which is the last."""
+MAX_BODY_BYTES = 10_000
+"""What healthchecks.io keeps of a body unless it is told otherwise."""
+CAUGHT_UP_CODES = frozenset({"missed", TargetGone.code, UnknownTarget.code})
 """Why a run was missed that is caught up."""
 
 Kind = Literal["start", "success", "fail"]
@@ -63,7 +63,7 @@ class Signal:
 
 
 class Pings:
-    """A thread that pings. `run_began` and `run_ended` may be called from any other, and never wait."""
+    """A channel in a thread of its own."""
 
     def __init__(
         self,
@@ -81,13 +81,17 @@ class Pings:
         self._counts: Counter[tuple[str, str]] = Counter()
         self._lost: dict[str, str] = {}
         """Why the last ping of a check was not delivered."""
-        self._told: tuple[str, bool] | None = None
+        self._last_verdict: tuple[str, bool] | None = None
         """What the sidecar said of itself, to which URL; None where it was not heard."""
-        self._said_at = -inf
+        self._last_verdict_at = -inf
         """Of `monotonic()`."""
         self._lock = threading.Lock()
         self._hurried = threading.Event()
-        self._loop = Loop("ping", self.look, seconds=LOOK_EVERY)
+        self._loop = Loop("ping", self.look, seconds=LOOK_SECONDS)
+
+    def listen(self, events: Bus) -> None:
+        events.subscribe(RunBegan, self._run_began)
+        events.subscribe(RunEnded, self._run_ended)
 
     def start(self) -> None:
         self._loop.start()
@@ -108,17 +112,17 @@ class Pings:
         with self._lock:
             return dict(self._counts)
 
-    def run_began(self, event: RunBegan) -> None:
+    def _run_began(self, event: RunBegan) -> None:
         """A run has left the queue."""
         if (report := event.report).trigger != SAFETY:
             self._put(Signal(str(report.target), "start", f"run {report.id} has begun", report.id))
 
-    def run_ended(self, event: RunEnded) -> None:
+    def _run_ended(self, event: RunEnded) -> None:
         """What is made up for says nothing, since what makes up for it will."""
         report = event.report
         if report.trigger != SAFETY and not self._is_made_up_for(report, cut=event.cut):
             kind: Kind = "success" if report.good else "fail"
-            self._put(Signal(str(report.target), kind, said(report), report.id))
+            self._put(Signal(str(report.target), kind, summary(report), report.id))
 
     def look(self) -> None:
         """Send all that is due."""
@@ -138,7 +142,7 @@ class Pings:
         code = report.failure.code if report.failure else ""
         if report.trigger != "schedule" or code == Busy.code:
             return code == Busy.code
-        return (cut or (report.state == "missed" and code in AWAY)) and self._is_caught_up(report)
+        return (cut or (report.state == "missed" and code in CAUGHT_UP_CODES)) and self._is_caught_up(report)
 
     def _is_caught_up(self, report: Report) -> bool:
         try:
@@ -150,13 +154,14 @@ class Pings:
     def _look_at_verdict(self) -> None:
         """Not before the containers are known: until then every promise looks broken."""
         url = self._loaded().pings.get("")
-        if not url or (self._said_at == -inf and not self._watching()):
+        if not url or (self._last_verdict_at == -inf and not self._watching()):
             return
         status, now = self._expectations.status(), monotonic()
-        if now - self._said_at < (EVERY if self._told == (url, status.safe) else SOONEST):
+        is_news = self._last_verdict != (url, status.safe)
+        if now - self._last_verdict_at < (MIN_INTERVAL_SECONDS if is_news else INTERVAL_SECONDS):
             return
-        self._told, self._said_at = (url, status.safe), now
-        reasons = [f"{one.key} is {one.state}: {one.reason}" for one in status.targets if one.state != "fresh"]
+        self._last_verdict, self._last_verdict_at = (url, status.safe), now
+        reasons = [f"{each.key} is {each.state}: {each.reason}" for each in status.targets if each.state != "fresh"]
         reasons += [f"run {run.id} of {run.target} is damaged: {run.damaged}" for run in status.damaged]
         self._put(Signal("", "success" if status.safe else "fail", "\n".join((status.verdict, *reasons))))
 
@@ -171,22 +176,22 @@ class Pings:
 
     def _deliver(self, signal: Signal, url: str) -> Answer:
         """A few tries, while there is time for them."""
-        for pause in PAUSES:
+        for pause in RETRY_SECONDS:
             answer = self._send(signal, url)
             if not is_passing(answer) or self._hurried.wait(pause):
                 return answer
         return self._send(signal, url)
 
     def _send(self, signal: Signal, url: str) -> Answer:
-        body = self._loaded().secrets.redact(signal.body).encode()[:MOST_BODY].decode(errors="ignore").encode()
+        body = self._loaded().secrets.redact(signal.body).encode()[:MAX_BODY_BYTES].decode(errors="ignore").encode()
         headers = {"Content-Type": "text/plain; charset=utf-8", "User-Agent": f"backup-sidecar/{self._version}"}
-        timeout = TIMEOUT_OF_FAREWELL if self._hurried.is_set() else TIMEOUT
+        timeout = FAREWELL_TIMEOUT_SECONDS if self._hurried.is_set() else TIMEOUT_SECONDS
         return send("POST", signal.url(url), body, headers, timeout)
 
     def _note(self, signal: Signal, lost: str) -> None:
         """Count it, and log a change."""
         if lost and not signal.check:
-            self._told = None
+            self._last_verdict = None
         with self._lock:
             self._counts[signal.check, "lost" if lost else "delivered"] += 1
         if (before := self._lost.get(signal.check, "")) == lost:
@@ -200,7 +205,7 @@ class Pings:
             logger.info("pings of {} are delivered again", who)
 
 
-def said(report: Report) -> str:
+def summary(report: Report) -> str:
     """A run's end in a few lines."""
     if report.good:
         return f"run {report.id} succeeded: {report.size} bytes are stored, proof {report.proof}"
@@ -221,5 +226,5 @@ def refusal(answer: Answer) -> str:
     """Why a ping does not count; healthchecks.io answers 200 and `OK (not found)` for a check that it does not know."""
     if not answer.good:
         return f"answered {answer.status} {answer.reason}".rstrip() if answer.status else answer.reason
-    told = answer.body[:40].decode(errors="replace")
-    return told if told.startswith("OK (") else ""
+    words = answer.body[:40].decode(errors="replace")
+    return words if words.startswith("OK (") else ""

@@ -200,7 +200,7 @@ class Patient(Heartbeat):
         settings, key = sidecar.loaded.settings.orchestrator, sidecar.loaded.orchestrator_key
         assert settings
         assert key
-        super().__init__(settings, key, sidecar.announcer, sidecar.events)
+        super().__init__(settings, key, sidecar.announcer)
         self.waited: list[float] = []
         self.held: list[int] = []
         """Bytes allocated after an hour and in the end."""
@@ -231,6 +231,7 @@ def patient(folder: Path, port: int) -> Iterator[tuple[World, Patient]]:
     world = World(folder, config=f"orchestrator: {orchestrator}")
     heart = Patient(world)
     tracemalloc.start()
+    heart.listen(world.events)
     heart.start()
     try:
         yield world, heart
@@ -255,7 +256,7 @@ def backed_up(world: World) -> str:
 def test_hours_without_an_orchestrator_cost_nothing_and_are_told_once_afterwards(
     trouble: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record_property: Told
 ) -> None:
-    monkeypatch.setattr("controller.outbound.heartbeat.TIMEOUT", 0.05)
+    monkeypatch.setattr("controller.outbound.heartbeat.TIMEOUT_SECONDS", 0.05)
     with ExitStack() as stack:
         ear = stack.enter_context(listening())
         ear.told = deque(maxlen=1)  # Only the program's own memory is to be seen.

@@ -71,6 +71,7 @@ def sidecar(folder: Path, orchestrator: httpx.Client, **services: dict[str, str]
     world = World(folder, config=config, services=services or None)
     with serving(world, port):
         heart = world.heartbeat
+        heart.listen(world.events)
         assert heart
         heart.start()
         while not fleet(orchestrator):

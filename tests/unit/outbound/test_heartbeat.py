@@ -103,6 +103,7 @@ def beating(folder: Path, port: int, *, interval: float = 60, config: str = "") 
     key = "{secret: ORCHESTRATOR_KEY}"
     world = World(folder, config=f"orchestrator: {{url: '{url}', key: {key}}}\n{config}")
     heart = world.heartbeat
+    heart.listen(world.events)
     assert heart
     heart._interval = interval
     heart.start()

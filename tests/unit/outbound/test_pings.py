@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 
-from controller.core.events import RunBegan, RunEnded
+from controller.core.events import RunEnded
 from controller.core.failure import Failure
 from controller.core.key import Key
 from controller.core.run import Report
@@ -36,8 +36,7 @@ def check() -> Iterator[Receiver]:
 def pinging(folder: Path, config: str) -> Iterator[tuple[World, Pings]]:
     world = World(folder, config=config)
     pings = world.pings
-    world.events.subscribe(RunBegan, pings.run_began)
-    world.events.subscribe(RunEnded, pings.run_ended)
+    pings.listen(world.events)
     pings.start()
     try:
         yield world, pings
@@ -95,7 +94,7 @@ def test_a_run_that_failed_pings_why_without_secrets_and_not_too_long(check: Rec
         _, fail = check.wait(2)
     assert fail["path"] == f"{PATH}/fail"
     assert fail["body"].startswith(f"run {done.id} failed: store-full: no room, says *** ñ")
-    assert len(fail["body"].encode()) in (module.MOST_BODY, module.MOST_BODY - 1)
+    assert len(fail["body"].encode()) in (module.MAX_BODY_BYTES, module.MAX_BODY_BYTES - 1)
 
 
 @pytest.mark.parametrize(
@@ -112,8 +111,8 @@ def test_a_run_that_failed_pings_why_without_secrets_and_not_too_long(check: Rec
 def test_whatever_is_no_good_run_is_a_failure_and_what_a_restore_does_is_none_of_its_business(
     ended: Report, kind: str | None, check: Receiver, tmp_path: Path
 ) -> None:
-    with pinging(tmp_path, of_target(check)) as (_, pings):
-        pings.run_ended(RunEnded(ended))
+    with pinging(tmp_path, of_target(check)) as (world, _):
+        world.events.publish(RunEnded(ended))
     assert check.paths == {"fail": [f"{PATH}/fail"], "success": [PATH], None: []}[kind]
 
 
@@ -132,18 +131,18 @@ def test_whatever_is_no_good_run_is_a_failure_and_what_a_restore_does_is_none_of
 def test_what_is_made_up_for_says_nothing_and_what_is_not_is_a_failure(
     state: str, code: str, catch_up: bool, fails: bool, check: Receiver, tmp_path: Path
 ) -> None:
-    with pinging(tmp_path, of_target(check)) as (world, pings):
+    with pinging(tmp_path, of_target(check)) as (world, _):
         world.services = {"db": POSTGRES | {"backup.catch-up": str(catch_up).lower()}}
         ended = report(state, failure=Failure(code=code, message="was away"))
-        pings.run_ended(RunEnded(ended, cut=state == "interrupted"))
+        world.events.publish(RunEnded(ended, cut=state == "interrupted"))
     assert check.paths == ([f"{PATH}/fail"] if fails else [])
 
 
 def test_what_the_sidecars_own_end_cut_is_made_up_for(check: Receiver, tmp_path: Path) -> None:
-    with pinging(tmp_path, of_target(check)) as (_, pings):
-        pings.run_ended(RunEnded(report("cancelled")))
+    with pinging(tmp_path, of_target(check)) as (world, _):
+        world.events.publish(RunEnded(report("cancelled")))
         check.wait(1)
-        pings.run_ended(RunEnded(report("cancelled"), cut=True))
+        world.events.publish(RunEnded(report("cancelled"), cut=True))
     assert len(check.pings) == 1
 
 
@@ -176,10 +175,10 @@ def test_a_changed_url_holds_for_the_next_ping(check: Receiver, tmp_path: Path) 
 
 
 def test_a_server_in_trouble_is_tried_again(check: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PAUSES", (0.1, 0.2))
+    monkeypatch.setattr(module, "RETRY_SECONDS", (0.1, 0.2))
     check.answer = lambda number: (200 if number == 2 else 503, "")
-    with pinging(tmp_path, of_target(check)) as (_, pings):
-        pings.run_ended(RunEnded(report()))
+    with pinging(tmp_path, of_target(check)) as (world, pings):
+        world.events.publish(RunEnded(report()))
         first, second, third = check.wait(3)
         run_id = first["query"]
         assert second["time"] - first["time"] >= 0.1
@@ -208,11 +207,11 @@ def test_what_is_lost_is_logged_once_counted_and_told_when_it_is_over(
     logged: list[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "PAUSES", (0.01, 0.01))
+    monkeypatch.setattr(module, "RETRY_SECONDS", (0.01, 0.01))
     check.answer = lambda _: (status, text)
     with pinging(tmp_path, of_target(check)) as (world, pings):
         for count in (1, 2):
-            pings.run_ended(RunEnded(report()))
+            world.events.publish(RunEnded(report()))
             check.wait(count * tries)
             wait_for(lambda count=count: pings.counts() == {("shop/db", "lost"): count})
         check.answer = lambda _: (200, "OK")
@@ -227,7 +226,7 @@ def test_what_is_lost_is_logged_once_counted_and_told_when_it_is_over(
 def test_a_server_that_is_not_there_costs_a_run_nothing(
     tmp_path: Path, logged: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "PAUSES", (0.01, 0.01))
+    monkeypatch.setattr(module, "RETRY_SECONDS", (0.01, 0.01))
     with receiving() as gone:
         config = of_target(gone)
     with pinging(tmp_path, config) as (world, pings):
@@ -251,7 +250,7 @@ def test_a_server_that_hangs_holds_up_no_run_and_of_what_waits_only_the_newest_s
     runs_ended = threading.Event()
 
     def slow(_: int) -> tuple[int, str]:
-        runs_ended.wait(module.TIMEOUT - 1)
+        runs_ended.wait(module.TIMEOUT_SECONDS - 1)
         return 200, "OK"
 
     check.answer = slow
@@ -292,9 +291,9 @@ def test_a_server_that_hangs_does_not_keep_the_sidecar_from_stopping(
 def test_the_sidecar_pings_the_verdict_of_status_with_its_reasons(
     check: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "EVERY", 0.3)
-    monkeypatch.setattr(module, "SOONEST", 0.2)
-    monkeypatch.setattr(module, "LOOK_EVERY", 0.02)
+    monkeypatch.setattr(module, "INTERVAL_SECONDS", 0.3)
+    monkeypatch.setattr(module, "MIN_INTERVAL_SECONDS", 0.2)
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0.02)
     with pinging(tmp_path, of_sidecar(check)) as (world, _):
         unsafe, again = check.wait(2)[:2]
         run(world)
@@ -313,8 +312,8 @@ def test_the_sidecar_pings_the_verdict_of_status_with_its_reasons(
 def test_a_verdict_that_changes_is_told_before_its_time_but_not_at_once(
     check: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "SOONEST", 0.5)
-    monkeypatch.setattr(module, "LOOK_EVERY", 0.02)
+    monkeypatch.setattr(module, "MIN_INTERVAL_SECONDS", 0.5)
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0.02)
     with pinging(tmp_path, of_sidecar(check)) as (world, _):
         check.wait(1)
         run(world)
@@ -328,8 +327,8 @@ def test_a_verdict_that_changes_is_told_before_its_time_but_not_at_once(
 def test_a_verdict_that_was_not_heard_is_told_again_soon(
     check: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "SOONEST", 0.3)
-    monkeypatch.setattr(module, "LOOK_EVERY", 0.02)
+    monkeypatch.setattr(module, "MIN_INTERVAL_SECONDS", 0.3)
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0.02)
     check.answer = lambda number: (404 if number == 0 else 200, "OK")
     with pinging(tmp_path, of_sidecar(check)) as (world, _):
         lost, heard = check.wait(2)
@@ -343,7 +342,7 @@ def test_a_verdict_that_was_not_heard_is_told_again_soon(
 def test_the_sidecar_says_nothing_before_it_knows_the_containers(
     check: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "LOOK_EVERY", 0.02)
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0.02)
     world = World(tmp_path, config=of_sidecar(check))
     world.watch.watching = False
     pings = world.pings
@@ -362,13 +361,14 @@ def test_the_sidecar_says_nothing_before_it_knows_the_containers(
 def test_no_url_is_shown_anywhere(
     check: Receiver, tmp_path: Path, logged: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "PAUSES", (0.01, 0.01))
+    monkeypatch.setattr(module, "RETRY_SECONDS", (0.01, 0.01))
     check.answer = lambda _: (500, "")
     with listening() as ear:
         orchestrator = f"orchestrator: {{url: 'http://127.0.0.1:{ear.server_port}', key: {{secret: ORCHESTRATOR_KEY}}}}"
         config = "\n".join((of_target(check), of_sidecar(check), orchestrator))
         with pinging(tmp_path, config) as (world, pings), serving(world) as server, client(server) as api:
             heart = world.heartbeat
+            heart.listen(world.events)
             assert heart
             heart.start()
             world.failure = Failure(code="x", message="no luck")
