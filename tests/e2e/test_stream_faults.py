@@ -211,7 +211,7 @@ def test_data_in_the_packet_of_the_head_is_not_lost(
     record_property("cases", cases)
 
     def read(proxied: Engine, _: int) -> str:
-        with proxied.exec(target, ("head", "-c", "3000", "/dump"), shell=None) as stream:
+        with proxied.exec(ExecContext(target), ("head", "-c", "3000", "/dump")) as stream:
             return hashlib.sha256(b"".join(stream)).hexdigest()
 
     with FaultProxy(tmp_path, Fault(coalesce=0.3)) as proxy, busy(6), ThreadPoolExecutor(16) as pool:
