@@ -57,7 +57,7 @@ class Applying:
         for name, source in self.sources.items():
             guard = self.restore.guards.get(name)
             try:
-                capture.verify(source.path, source.expected, source.compression, self._guarding(guard))
+                source.verify(self._guarding(guard))
             except Unsafe as error:
                 hint = "Nothing was applied. Look at it with --to-file."
                 raise UnsafeArtifact(f"{source.artifact.name}: {error}", hint=hint) from error
@@ -105,7 +105,7 @@ class Applying:
             self.session.ask(step.argv)
             return
         self.on_step(f"applying {step.artifact}")
-        with capture.open_plain(self.sources[step.artifact].path, self.sources[step.artifact].compression) as stream:
+        with self.sources[step.artifact].open_plain() as stream:
             chunks = self._chunks(stream, self.sources[step.artifact].artifact)
             if isinstance(step, Put):
                 self.session.put(step.folder, chunks)

@@ -54,7 +54,7 @@ def how(manifest: Manifest) -> list[str]:
 
 def _write(source: Source, path: Path) -> None:
     with path.open("xb") as file:
-        capture.verify(source.path, source.expected, source.compression, _copying(file.write))
+        source.verify(_copying(file.write))
         file.flush()
 
 

@@ -1,7 +1,9 @@
 """A stored artifact, and where it lies."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from config.fields import Compression
 from controller.core.manifest import Artifact
@@ -12,7 +14,7 @@ from strategies.plan import StoredDump
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """An artifact of the run that is restored, and where it lies."""
+    """An artifact, as its manifest tells of it, and the file that should hold it."""
 
     artifact: Artifact
     path: Path
@@ -23,11 +25,16 @@ class Source:
         name = self.artifact.name.removesuffix(SUFFIX[self.artifact.compression])
         return StoredDump(name, self.artifact.format, self.artifact.subject)
 
+    def verify(self, consume: capture.Consume, check: Callable[[], None] = lambda: None) -> None:
+        """See `capture.verify`."""
+        artifact = self.artifact
+        expected = capture.Captured(artifact.plain_size, artifact.plain_sha256, artifact.size, artifact.sha256)
+        capture.verify(self.path, expected, self.compression, consume, check=check)
+
+    def open_plain(self) -> BinaryIO:
+        """See `capture.open_plain`."""
+        return capture.open_plain(self.path, self.compression)
+
     @property
     def compression(self) -> Compression:
         return Compression(self.artifact.compression)  # type: ignore[arg-type]  # a manifest is text
-
-    @property
-    def expected(self) -> capture.Captured:
-        one = self.artifact
-        return capture.Captured(one.plain_size, one.plain_sha256, one.size, one.sha256)

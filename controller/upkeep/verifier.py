@@ -6,11 +6,10 @@ A run whose bytes have changed is `damaged`, and one whose bytes are right again
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 from loguru import logger
 
-from config.fields import Codec, Compression
 from config.settings import Verify
 from controller.core.errors import Damaged, SidecarError, Stopping, StoreError, UnknownRun
 from controller.core.manifest import Artifact
@@ -19,6 +18,7 @@ from controller.core.run import Report
 from controller.storage import capture, journal, marks
 from controller.storage.catalog import Catalog
 from controller.storage.leases import Leases
+from controller.storage.source import Source
 from controller.storage.store import Store
 
 FILE = "scrub.json"
@@ -105,9 +105,7 @@ class Verifier:
         for artifact in artifacts:
             try:
                 path = self._store.artifact(report.target, report.id, artifact.name)
-                capture.verify(
-                    path, captured(artifact), Compression(cast("Codec", artifact.compression)), reading(give_way)
-                )
+                Source(artifact, path).verify(reading(give_way))
             except UnknownRun:
                 yield f"{artifact.name} is not there"
             except StoreError as error:
@@ -137,10 +135,6 @@ class Verifier:
         except SidecarError as error:
             logger.bind(run=report.id, code=error.code).error("a mark of run {} is not kept: {}", report.id, error)
         self._catalog.keep(report)
-
-
-def captured(artifact: Artifact) -> capture.Captured:
-    return capture.Captured(artifact.plain_size, artifact.plain_sha256, artifact.size, artifact.sha256)
 
 
 def reading(give_way: Yield) -> capture.Consume:
