@@ -10,16 +10,16 @@ from controller.storage.codecs import SUFFIX
 
 HISTORY = 5
 """Good runs that a new one is compared with."""
-ENOUGH = 3
+RUNS_COMPARED_AT_LEAST = 3
 """Good runs without which a duration says nothing."""
-BRISK = 10.0
+SHORTEST_TELLING_SECONDS = 10.0
 """Seconds below which a duration says nothing."""
-SUDDEN = 0.1
+HASTY_SHARE = 0.1
 """Share of the usual duration below which something was left out."""
-FEW = 100
+TELLING_ROWS = 100
 """Rows below which a table says nothing: a queue, open sessions or a list of settings is emptied, moved and dropped in
 ordinary work, and a handful of rows more or less is a large share of it."""
-MOST = 5
+TABLES_NAMED = 5
 """Tables that are named, those that lost most first; a schema that is gone may have thousands."""
 
 
@@ -44,9 +44,9 @@ def fewer(manifest: Manifest, last: Report, most: float) -> Sequence[str]:
     """What was counted beside each dump: rows of tables, keys, files. What is no longer there has none."""
     before = {plain_name(artifact): artifact for artifact in last.artifacts}
     pairs = [(before[name], now) for now in manifest.artifacts if (name := plain_name(now)) in before]
-    lost = sorted((one for then, now in pairs for one in losses(then, now, most)), reverse=True)
-    told = [f"fewer: {what}, {most:.0%} are allowed since run {last.id}" for _, what in lost[:MOST]]
-    return (*told, f"fewer: {len(lost) - MOST} more like these") if len(lost) > MOST else told
+    lost = sorted((loss for then, now in pairs for loss in losses(then, now, most)), reverse=True)
+    named = [f"fewer: {what}, {most:.0%} are allowed since run {last.id}" for _, what in lost[:TABLES_NAMED]]
+    return (*named, f"fewer: {len(lost) - TABLES_NAMED} more like these") if len(lost) > TABLES_NAMED else named
 
 
 def losses(then: Artifact, now: Artifact, most: float) -> Iterator[tuple[int, str]]:
@@ -56,11 +56,11 @@ def losses(then: Artifact, now: Artifact, most: float) -> Iterator[tuple[int, st
     be missing as well: 75 % where 50 % are allowed.
     """
     for what, number in then.counts.items() if now.counts else ():
-        found = now.counts.get(what, 0)
+        left = now.counts.get(what, 0)
         is_rough = what in then.approximate or what in now.approximate
         allowed = (1 + most) / 2 if is_rough else most
-        if number >= FEW and is_below(found, number, allowed):
-            yield number - found, f"{what} in {now.name}: {found} of {number}"
+        if number >= TELLING_ROWS and is_below(left, number, allowed):
+            yield number - left, f"{what} in {now.name}: {left} of {number}"
 
 
 def is_below(now: int, then: int, most: float) -> bool:
@@ -77,6 +77,6 @@ def hasty(manifest: Manifest, good: Sequence[Report]) -> Sequence[str]:
     """By the median, since a single run may have been slow."""
     usual = median(run.seconds or 0.0 for run in good)
     seconds = (manifest.finished - manifest.started).total_seconds()
-    if len(good) < ENOUGH or usual < BRISK or seconds >= usual * SUDDEN:
+    if len(good) < RUNS_COMPARED_AT_LEAST or usual < SHORTEST_TELLING_SECONDS or seconds >= usual * HASTY_SHARE:
         return ()
     return (f"hasty: it took {seconds:.1f} s, where {usual:.0f} s are usual",)

@@ -93,7 +93,7 @@ class BackupAttempt:
         with self.quiescing.held(container, self.settings.quiesce, run, self.target_run.deadline):
             killed = self.target_run.killed_for_memory()
             captured = [self.capture(dump, draft) for dump in self.target_run.survey.plan.dumps]
-            if killed and any(isinstance(one.dump.source, Exec) and not one.sealed for one in captured):
+            if killed and any(isinstance(dump.dump.source, Exec) and not dump.sealed for dump in captured):
                 self.warnings.append("killed-before: a kill for memory would not have been seen, since there was one")
             elif not killed and self.target_run.killed_for_memory():
                 hint = "Raise the container's memory limit, or dump less at a time."
@@ -153,11 +153,11 @@ class BackupAttempt:
         proof = proof_of(dump, sealed=captured.sealed)
         path, consume = draft.partial(captured.name), self.consumer(captured)
         try:
-            found = capture.verify(path, digest, self.settings.compression, consume, check=self.job.check)
+            verified = capture.verify(path, digest, self.settings.compression, consume, check=self.job.check)
         except IncompleteDump as error:
             hint = "Run the dump by hand in the container and look at what it prints."
             raise IncompleteDump(f"{dump.name} is not a whole dump: {error.message}", hint=hint) from error
-        self.warnings += [f"{dump.name}: {warning}" for warning in found.warnings]
+        self.warnings += [f"{dump.name}: {warning}" for warning in verified.warnings]
         argv = dump.source.argv if isinstance(dump.source, Exec) else ()
         counted = self.counted.get(dump.name, Counted({}))
         return Artifact(

@@ -29,14 +29,14 @@ class Compared:
     """Differences where only an approximate number is known."""
 
 
-def compared(artifact: Artifact, found: Mapping[str, int]) -> Compared:
+def compared(artifact: Artifact, restored: Mapping[str, int]) -> Compared:
     """What was counted has to be there, in its number where that is exact. What is new is no difference."""
     differences: list[str] = []
     warnings: list[str] = []
     for what, number in artifact.counts.items():
-        if what not in found:
+        if what not in restored:
             differences.append(f"{what}: none, {number} were counted")
-        elif found[what] != number:
-            told = f"{what}: {found[what]}, {number} were counted"
-            (warnings if what in artifact.approximate else differences).append(told)
+        elif restored[what] != number:
+            difference = f"{what}: {restored[what]}, {number} were counted"
+            (warnings if what in artifact.approximate else differences).append(difference)
     return Compared(tuple(differences), tuple(warnings))

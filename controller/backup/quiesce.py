@@ -25,7 +25,7 @@ from controller.storage import files, journal
 
 Way = Literal["pause", "stop"]
 UNDO: Mapping[Way, Literal["unpause", "start"]] = {"pause": "unpause", "stop": "start"}
-ATTEMPTS, BETWEEN = 3, 1.0
+ATTEMPTS, RETRY_SECONDS = 3, 1.0
 """How often letting go is tried at once, and seconds in between; after that at every look at the engine."""
 
 
@@ -106,7 +106,7 @@ class Quiescing:
             if error is None:
                 return
             if left:
-                time.sleep(BETWEEN)
+                time.sleep(RETRY_SECONDS)
             else:
                 logger.bind(code=error.code).error("{}", error)
 

@@ -4,8 +4,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-TICK = 0.2
-"""Seconds after which whoever waits for a turn looks whether it still wants one."""
+CHECK_SECONDS = 0.2
+"""After which whoever waits for a turn looks whether it still wants one."""
 
 
 class Turns:
@@ -29,7 +29,7 @@ class Turns:
             self._waiting.add(number)
             try:
                 while self._free <= 0 or number != min(self._waiting):
-                    self._changed.wait(TICK)
+                    self._changed.wait(CHECK_SECONDS)
                     check()
                 self._free -= 1
             finally:

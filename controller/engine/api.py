@@ -23,7 +23,7 @@ from controller.engine.context import ExecContext
 from controller.engine.errors import refusal, translated
 from controller.engine.models import EngineVersion, Inspected, Listed, NetworkInfo
 
-REQUEST_TIMEOUT = 20.0
+REQUEST_SECONDS = 20.0
 """Seconds that an ordinary request may take."""
 OWN_ID = re.compile(r"/containers/([0-9a-f]{64})/(?:hostname|hosts|resolv\.conf)\b")
 
@@ -50,12 +50,12 @@ class Api:
         self._lock = threading.Lock()
         self._client: Any = None
 
-    def connect(self, timeout: float = REQUEST_TIMEOUT) -> socket.socket:
+    def connect(self, timeout: float = REQUEST_SECONDS) -> socket.socket:
         """A socket of the caller's own to the engine."""
         with translated("connecting"):
             return self.address.connect(timeout)
 
-    def http(self, timeout: float = REQUEST_TIMEOUT) -> http.client.HTTPConnection:
+    def http(self, timeout: float = REQUEST_SECONDS) -> http.client.HTTPConnection:
         """An HTTP connection of the caller's own, for answers that are read as they come; `timeout` is of each read."""
         connection = http.client.HTTPConnection("engine", timeout=timeout)
         connection.sock = self.connect(timeout)
@@ -75,7 +75,7 @@ class Api:
                 self._client = docker.APIClient(
                     base_url=str(self.address).replace("unix://", "http+unix://"),
                     version="auto",
-                    timeout=int(REQUEST_TIMEOUT),
+                    timeout=int(REQUEST_SECONDS),
                     num_pools=self._pool,
                     max_pool_size=self._pool,
                     tls=self._tls(),
@@ -133,8 +133,8 @@ class Api:
 
     def own_container_id(self, mountinfo: Path = Path("/proc/self/mountinfo")) -> str | None:
         """From the files that the engine mounts into each container, else by the host name, which it sets to the id."""
-        found = OWN_ID.search(mountinfo.read_text("utf-8", "replace")) if mountinfo.exists() else None
-        name = found[1] if found else socket.gethostname()
+        mounted = OWN_ID.search(mountinfo.read_text("utf-8", "replace")) if mountinfo.exists() else None
+        name = mounted[1] if mounted else socket.gethostname()
         if not re.fullmatch(r"[0-9a-f]{12}|[0-9a-f]{64}", name):
             return None
         try:

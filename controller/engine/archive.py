@@ -31,7 +31,7 @@ from controller.engine.api import Api
 from controller.engine.context import ExecContext
 from controller.engine.errors import refusal, translated
 
-CHUNK = 1 << 20
+CHUNK_BYTES = 1 << 20
 SHORTEST_WAIT_SECONDS = 0.05
 """Seconds that a read may wait at least."""
 ENGINE_CHECK_SECONDS = 1.0
@@ -75,10 +75,10 @@ class ArchiveStream:
 
     def __iter__(self) -> Iterator[bytes]:
         taken = bytearray()
-        while piece := self._piece(CHUNK - len(taken)):
+        while piece := self._piece(CHUNK_BYTES - len(taken)):
             self._size += len(piece)
             taken += piece
-            if len(taken) == CHUNK:
+            if len(taken) == CHUNK_BYTES:
                 yield bytes(taken)
                 taken.clear()
         self.check()

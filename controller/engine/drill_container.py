@@ -20,12 +20,12 @@ LABEL = "backup-sidecar.drill"
 """Of a drill's container; its value is the drill's id."""
 OWNER = "backup-sidecar.owner"
 """Of every container that is created here: the identity of the sidecar that made it."""
-PROCESSES = 4096
+PROCESS_LIMIT = 4096
 """Processes and threads that it may have at a time."""
 LOG_SIZE = "1m"
-OWN = ("Entrypoint", "Cmd", "User", "WorkingDir", "StopSignal")
+TAKEN_OVER = ("Entrypoint", "Cmd", "User", "WorkingDir", "StopSignal")
 """What a container may have otherwise than its image."""
-LOOSE = ("unconfined", "disable", "systempaths")
+UNPROTECTED = ("unconfined", "disable", "systempaths")
 """Words of security options that take protection away."""
 
 
@@ -85,10 +85,10 @@ def named_binds(api: Api, container_id: str) -> dict[str, tuple[str, ...]]:
     """Paths that are bound into a container, and the words of its command line and the `NAME=value` that name them."""
     client = api.client
     with translated("inspecting the container", container_id):
-        found = client.inspect_container(container_id)
-    config = found["Config"]
+        inspected = client.inspect_container(container_id)
+    config = inspected["Config"]
     words = [*(config.get("Entrypoint") or ()), *(config.get("Cmd") or ()), *(config.get("Env") or ())]
-    binds = sorted(mount["Destination"] for mount in found.get("Mounts") or () if mount.get("Type") == "bind")
+    binds = sorted(mount["Destination"] for mount in inspected.get("Mounts") or () if mount.get("Type") == "bind")
     named = {path: tuple(word for word in words if path in word) for path in binds}
     return {path: naming for path, naming in named.items() if naming}
 
@@ -110,7 +110,7 @@ def specification(
     default = (base or {}).get("Config") or {}
     memory = min(filter(None, (host.get("Memory"), limits.memory)))
     return {
-        **{key: config[key] for key in OWN if config.get(key) and config.get(key) != default.get(key)},
+        **{key: config[key] for key in TAKEN_OVER if config.get(key) and config.get(key) != default.get(key)},
         "Image": image,
         "Env": [line for line in config.get("Env") or () if line not in (default.get("Env") or ())],
         "Labels": dict(labels),
@@ -126,12 +126,12 @@ def specification(
             "CapAdd": None if host.get("Privileged") else host.get("CapAdd"),
             "CapDrop": host.get("CapDrop"),
             "SecurityOpt": [
-                option for option in host.get("SecurityOpt") or () if not any(word in option for word in LOOSE)
+                option for option in host.get("SecurityOpt") or () if not any(word in option for word in UNPROTECTED)
             ],
             "Memory": memory,
             "MemorySwap": memory,
             "NanoCpus": int(limits.cpus * 1_000_000_000),
-            "PidsLimit": PROCESSES,
+            "PidsLimit": PROCESS_LIMIT,
             "LogConfig": {"Type": "json-file", "Config": {"max-size": LOG_SIZE}},
         },
     }
@@ -139,7 +139,7 @@ def specification(
 
 def _inspected(client: Any, image: str) -> Json | None:
     try:
-        found: Json = client.inspect_image(image)
+        inspected: Json = client.inspect_image(image)
     except docker.errors.ImageNotFound:
         return None
-    return found
+    return inspected

@@ -12,7 +12,7 @@ from controller.engine.api import Api
 from controller.engine.errors import refusal, translated
 from controller.engine.models import Event, Json
 
-ANSWER = 20.0
+SUBSCRIPTION_SECONDS = 20.0
 """Seconds that the engine may take to take a subscription."""
 ACTIONS = {
     "container": ("create", "start", "die", "oom", "pause", "unpause", "rename", "destroy", "update", "kill", "stop"),
@@ -33,7 +33,7 @@ class EventStream:
         filters = {"type": list(ACTIONS), "event": sorted({name for names in ACTIONS.values() for name in names})}
         query = {"filters": json.dumps(filters)} | ({"since": since} if since else {})
         path = api.path(f"/events?{urlencode(query)}")
-        self._connection = api.http(timeout=ANSWER)
+        self._connection = api.http(timeout=SUBSCRIPTION_SECONDS)
         self._closed = False
         try:
             with translated("subscribing to events"):

@@ -11,13 +11,13 @@ from controller.engine.api import Api
 from controller.engine.context import ExecContext
 from controller.engine.frames import Frames, Malformed
 from controller.engine.models import ExecResult, Inspected
-from controller.engine.stream import SETTLING, died
+from controller.engine.stream import SETTLING_SECONDS, died
 from controller.engine.wire import Wire, start_exec
 
-ENDING = 5.0
+ENDING_SECONDS = 5.0
 """Seconds that the engine may take to say that a command whose stream has ended is not running."""
 
-SIGNALLED = 128
+SIGNALLED_FROM = 128
 """Exit codes from here on are those of commands that a signal has ended."""
 
 
@@ -53,10 +53,10 @@ def _write(wire: Wire, chunks: Iterable[bytes | memoryview], listener: "_Listene
 
 def _result(api: Api, exec_id: str, listener: "_Listener", before: Inspected) -> ExecResult:
     """Raises `TargetDied` where the container did, of which the command's code tells only that it was killed."""
-    limit = time.monotonic() + ENDING
+    limit = time.monotonic() + ENDING_SECONDS
     while (state := api.exec_state(exec_id)).running and time.monotonic() < limit:
         time.sleep(0.02)
-    if not state.known or state.running or state.code is None or state.code >= SIGNALLED:
+    if not state.known or state.running or state.code is None or state.code >= SIGNALLED_FROM:
         _demand_alive(api, before)
     if not state.known or state.running or state.code is None:
         raise StreamTruncated("the connection to the command ended before the command did")
@@ -68,7 +68,7 @@ def _result(api: Api, exec_id: str, listener: "_Listener", before: Inspected) ->
 
 def _demand_alive(api: Api, before: Inspected) -> None:
     """Raises `TargetDied`, `TargetGone` unless the container still runs; the engine knows that only after a moment."""
-    limit = time.monotonic() + SETTLING
+    limit = time.monotonic() + SETTLING_SECONDS
     while True:
         now = api.inspect(before.id)
         if now.started_at != before.started_at or now.restarting or not now.running:

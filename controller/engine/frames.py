@@ -83,12 +83,12 @@ class Frames:
 
     def tail(self, length: int) -> bytes:
         """The last bytes of standard output that has not been taken; fewer when there is less."""
-        found = b""
+        tail = b""
         for piece in reversed(self._pieces):
-            found = bytes(piece[-(length - len(found)) :]) + found
-            if len(found) >= length:
+            tail = bytes(piece[-(length - len(tail)) :]) + tail
+            if len(tail) >= length:
                 break
-        return found
+        return tail
 
     def take(self, before: bytes = b"") -> bytes:
         """`before` and standard output since the last call; the buffer is free again but for a header under way."""

@@ -16,7 +16,7 @@ LABEL = "backup-sidecar.helper"
 """Of every helper; its value names it before it has an id."""
 ONE_KERNEL = {"runc", "crun", "youki", "nvidia", "io.containerd.runc.v2"}
 """Runtimes whose containers run on the host's kernel, so that one sees the locks of another."""
-MEMORY, PROCESSES = 256 << 20, 64
+MEMORY_LIMIT, PROCESS_LIMIT = 256 << 20, 64
 """Bytes, swap included; processes and threads."""
 
 
@@ -63,32 +63,32 @@ def specification(target: Json, image: str, labels: Mapping[str, str], seconds: 
             "RestartPolicy": {"Name": "no"},
             "AutoRemove": True,
             "Init": True,
-            "Mounts": mounts(target),
+            "Mounts": mounts_of(target),
             "Tmpfs": host.get("Tmpfs") or {},
             "CapDrop": ["ALL"],
             "CapAdd": ["DAC_OVERRIDE"],
             "SecurityOpt": ["no-new-privileges:true"],
-            "Memory": MEMORY,
-            "MemorySwap": MEMORY,
+            "Memory": MEMORY_LIMIT,
+            "MemorySwap": MEMORY_LIMIT,
             "NanoCpus": 1_000_000_000,
-            "PidsLimit": PROCESSES,
+            "PidsLimit": PROCESS_LIMIT,
             "LogConfig": {"Type": "json-file", "Config": {"max-size": LOG_SIZE}},
         },
     }
 
 
-def mounts(target: Json) -> list[dict[str, Any]]:
+def mounts_of(target: Json) -> list[dict[str, Any]]:
     """The target's volumes and binds, read-only; where it has a tmpfs, an empty one hides what lies beneath."""
-    asked = {mount["Target"]: mount for mount in (target.get("HostConfig") or {}).get("Mounts") or ()}
-    found: list[dict[str, Any]] = []
+    requested = {mount["Target"]: mount for mount in (target.get("HostConfig") or {}).get("Mounts") or ()}
+    mounts: list[dict[str, Any]] = []
     for mount in target.get("Mounts") or ():
-        place, kind = mount["Destination"], mount["Type"]
+        path, kind = mount["Destination"], mount["Type"]
         if kind == "tmpfs":
-            found.append({"Type": kind, "Target": place})
+            mounts.append({"Type": kind, "Target": path})
         elif kind in ("bind", "volume"):
             source = mount["Source"] if kind == "bind" else mount["Name"]
-            found.append({"Type": kind, "Source": source, "Target": place, "ReadOnly": True})
+            mounts.append({"Type": kind, "Source": source, "Target": path, "ReadOnly": True})
         if kind == "volume":
-            subpath = (asked.get(place, {}).get("VolumeOptions") or {}).get("Subpath")
-            found[-1]["VolumeOptions"] = {"NoCopy": True} | ({"Subpath": subpath} if subpath else {})
-    return found
+            subpath = (requested.get(path, {}).get("VolumeOptions") or {}).get("Subpath")
+            mounts[-1]["VolumeOptions"] = {"NoCopy": True} | ({"Subpath": subpath} if subpath else {})
+    return mounts

@@ -5,7 +5,7 @@ import json
 import time
 from typing import Literal
 
-from controller.engine.api import REQUEST_TIMEOUT, Api
+from controller.engine.api import REQUEST_SECONDS, Api
 from controller.engine.errors import refusal, translated
 
 Transition = Literal["pause", "unpause", "stop", "start"]
@@ -13,7 +13,7 @@ Transition = Literal["pause", "unpause", "stop", "start"]
 
 def transition(api: Api, container_id: str, what: Transition, *, deadline: float | None = None) -> None:
     """See `Engine.transition`. A stop may wait until the deadline, since it takes the container's own grace period."""
-    timeout = REQUEST_TIMEOUT
+    timeout = REQUEST_SECONDS
     if what == "stop" and deadline is not None:
         timeout = max(1.0, deadline - time.monotonic())
     doing = f"asking for POST /containers/{{id}}/{what}, which backup.quiesce needs"

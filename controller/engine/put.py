@@ -11,7 +11,7 @@ from controller.core.errors import UnsafeArtifact
 from controller.engine.api import Api
 from controller.engine.errors import refusal, translated
 
-TIMEOUT = 600.0
+TIMEOUT_SECONDS = 600.0
 """Seconds that the engine may take no byte, and that it may take to answer after the last one."""
 
 
@@ -42,7 +42,7 @@ def put_file(api: Api, container_id: str, path: str, content: bytes) -> None:
 def _request(api: Api, method: str, container_id: str, path: str, chunks: Iterable[bytes] | None) -> int:
     """The status of an answer that is good, or 404 for a path that is not there."""
     address = api.path(f"/containers/{container_id}/archive?{urlencode({'path': path})}")
-    connection = api.http(timeout=TIMEOUT)
+    connection = api.http(timeout=TIMEOUT_SECONDS)
     headers = {} if chunks is None else {"Content-Type": "application/x-tar", "Transfer-Encoding": "chunked"}
     try:
         with translated("writing an archive", container_id):

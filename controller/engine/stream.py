@@ -25,9 +25,9 @@ from controller.engine.frames import Frames, Malformed
 from controller.engine.models import ExecResult, Inspected
 from controller.engine.wire import Wire, start_exec
 
-SETTLING = 1.0
+SETTLING_SECONDS = 1.0
 """Seconds in which the engine may still come to know why a stream has ended."""
-ENDING = 5.0
+ENDING_SECONDS = 5.0
 """Seconds that the engine may take to say that a command whose stream has ended is not running."""
 
 
@@ -186,7 +186,7 @@ class ExecStream:
 
     def _ended(self) -> ExecState:
         """The exec's state, given some time to say that it is over, when a seal tells that it must be."""
-        patience = ENDING if self._answered or not self._seal else SETTLING
+        patience = ENDING_SECONDS if self._answered or not self._seal else SETTLING_SECONDS
         limit = time.monotonic() + patience
         while True:
             try:
@@ -209,7 +209,7 @@ class ExecStream:
 
     def _why(self, seen: str) -> SidecarError:
         """Why the stream ended too early, by what has become of the container; a kill is known only after a moment."""
-        limit = time.monotonic() + SETTLING
+        limit = time.monotonic() + SETTLING_SECONDS
         while True:
             try:
                 now = self._api.inspect(self._before.id)

@@ -13,15 +13,15 @@ from controller.core.errors import Cancelled, EngineError, SidecarError, Stalled
 from controller.engine.api import Api
 from controller.engine.errors import refusal, translated
 
-TICK = 1.0
+TICK_SECONDS = 1.0
 """Seconds after which a wait looks at its deadlines again."""
-NAP = 0.0003
+BURST_PAUSE_SECONDS = 0.0003
 """Seconds that a fast stream is left alone between two reads. It halves our share of the processor and a stream's time
 (measured on two cores): the engine writes 32 KiB at a time, and waking for each takes the core from it."""
-NAP_FROM, NAP_BELOW = 16 << 10, 180 << 10
+BURST_BYTES_FROM, BURST_BYTES_BELOW = 16 << 10, 180 << 10
 """Sizes of a read, in bytes, between which the stream is fast and its socket not yet full."""
-HEAD_LIMIT = 64 << 10
-START_TIMEOUT = 20.0
+HEAD_LIMIT_BYTES = 64 << 10
+START_SECONDS = 20.0
 """Seconds that the engine may take to start an exec."""
 
 
@@ -41,7 +41,7 @@ class Wire:
 
     def __init__(self, connection: socket.socket, *, deadline: float | None = None, stall: float | None = None) -> None:
         connection.settimeout(None)
-        pause = struct.pack("ll", int(TICK), 0)
+        pause = struct.pack("ll", int(TICK_SECONDS), 0)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, pause)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, pause)
         self._connection = connection
@@ -56,8 +56,8 @@ class Wire:
     def receive_into(self, view: memoryview) -> int | None:
         """How many bytes came; 0 at the end, None when there was nothing for a tick."""
         self.check()
-        if NAP_FROM <= self._last < NAP_BELOW:
-            time.sleep(NAP)
+        if BURST_BYTES_FROM <= self._last < BURST_BYTES_BELOW:
+            time.sleep(BURST_PAUSE_SECONDS)
         began, self._last = time.monotonic(), 0
         try:
             count = self._connection.recv_into(view)
@@ -98,13 +98,13 @@ class Wire:
     def head(self) -> Head:
         """Read the head of an answer. Raises `EngineError` when it is none, `TimedOut` after 20 s."""
         buffer, began = bytearray(), time.monotonic()
-        piece = memoryview(bytearray(HEAD_LIMIT))
-        while b"\r\n\r\n" not in buffer and len(buffer) < HEAD_LIMIT:
+        piece = memoryview(bytearray(HEAD_LIMIT_BYTES))
+        while b"\r\n\r\n" not in buffer and len(buffer) < HEAD_LIMIT_BYTES:
             count = self.receive_into(piece)
             if count == 0:
                 raise ConnectionResetError("the connection ended within the head of the answer")
-            if time.monotonic() - began > START_TIMEOUT:
-                raise TimeoutError(f"no answer for {START_TIMEOUT:.0f} s")
+            if time.monotonic() - began > START_SECONDS:
+                raise TimeoutError(f"no answer for {START_SECONDS:.0f} s")
             buffer += piece[: count or 0]
         head, _, rest = bytes(buffer).partition(b"\r\n\r\n")
         status = head.split(b"\r\n", 1)[0].split(b" ")
@@ -189,7 +189,7 @@ def start_exec(
 
 def _message(wire: Wire, rest: bytes) -> str:
     """The text of a refusal, which is a small JSON object; whatever has come after one more read will do."""
-    piece = memoryview(bytearray(HEAD_LIMIT))
+    piece = memoryview(bytearray(HEAD_LIMIT_BYTES))
     with contextlib.suppress(OSError):
         if b"}" not in rest:
             rest += piece[: wire.receive_into(piece) or 0]

@@ -3,7 +3,7 @@
 import pytest
 
 from controller.core.errors import TargetUnsuitable
-from controller.engine.helper_container import demand_one_kernel, mounts, specification
+from controller.engine.helper_container import demand_one_kernel, mounts_of, specification
 
 TARGET = {
     "Config": {"Env": ["PASSWORD=pw"], "Entrypoint": ["app"], "Labels": {"backup.enable": "true"}, "User": "app"},
@@ -29,7 +29,7 @@ TARGET = {
 
 
 def test_it_sees_every_volume_and_bind_read_only_and_what_is_beneath_a_tmpfs_stays_hidden():
-    assert mounts(TARGET) == [
+    assert mounts_of(TARGET) == [
         volume("0f1e", "/data"),
         volume("v", "/part", Subpath="a/b"),
         {"Type": "bind", "Source": "/srv", "Target": "/srv", "ReadOnly": True},
