@@ -26,7 +26,7 @@ from controller.core.run import Report
 from controller.drill.attempt import Driller
 from controller.drill.drills import Drills
 from controller.engine.client import Engine
-from controller.restore.plan import Decider
+from controller.restore.plan import RestorePlanner
 from controller.restore.restores import Restores
 from controller.storage.catalog import Catalog
 from controller.storage.leases import Leases
@@ -182,8 +182,8 @@ class Parts:
     # --- restores and drills ------------------------------------------------------------------------------------------
 
     @cached_property
-    def decider(self) -> Decider:
-        return Decider(
+    def planner(self) -> RestorePlanner:
+        return RestorePlanner(
             self.engine,
             store=self.store,
             catalog=self.catalog,
@@ -197,7 +197,7 @@ class Parts:
     @cached_property
     def restores(self) -> Restores:
         folder = self.workdir / "restores"
-        return Restores(self.decider, self.jobs, self.leases, self.catalog, folder, events=self.events)
+        return Restores(self.planner, self.jobs, self.leases, self.catalog, folder, events=self.events)
 
     @cached_property
     def driller(self) -> Driller:

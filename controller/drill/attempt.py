@@ -32,7 +32,7 @@ from controller.engine.client import Engine
 from controller.engine.context import ExecContext
 from controller.restore.apply import Applying
 from controller.storage.leases import Leases
-from controller.storage.source import Source
+from controller.storage.source import sources_of
 from controller.storage.store import Store
 from controller.targets.helper_containers import Helpers
 from controller.targets.runnable import RunnableTarget
@@ -234,15 +234,13 @@ class DrillAttempt:
         session = restoring(self.parts.engine, target, probed, self.parts.secrets(), run=run, deadline=deadline)
         session = session.heard_by(self.activity.reading)
         self.redact = session.redact
-        folder = self.parts.store.folder(manifest.target, manifest.run)
-        sources = [Source(artifact, folder / artifact.name) for artifact in manifest.artifacts]
-        stored = tuple(source.stored for source in sources)
-        wanted = RestoreRequest(manifest.run, stored, replace=rehearsal.strategy.serves)
+        sources = sources_of(manifest, self.parts.store.folder(manifest.target, manifest.run))
+        stored = tuple(source.stored for source in sources.values())
+        request = RestoreRequest(manifest.run, stored, replace=rehearsal.strategy.serves)
         with suitable():
             facts = replace(probed.facts, helper=rehearsal.by_helper)
-            restore = rehearsal.strategy.restore(probed.container, facts, target.options, wanted)
-        by_name = {source.stored.name: source for source in sources}
-        return Applying(session, restore, by_name, check=self.activity.check, warnings=list(restore.warnings))
+            restore = rehearsal.strategy.restore(probed.container, facts, target.options, request)
+        return Applying(session, restore, sources, check=self.activity.check, warnings=list(restore.warnings))
 
     def check_argv(self, rehearsal: Rehearsal, session: Session) -> Argv | None:
         """What `drill.check` runs; raises `Unsupported` for a text where there is no shell."""

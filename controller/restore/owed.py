@@ -58,7 +58,7 @@ class OwedUndos:
     """Every fact in the folder."""
 
     def __init__(self, again: Callable[[OwedUndo], Session | None], folder: Path) -> None:
-        """`again` gives the place of a restore, asked anew; see `Decider.again`."""
+        """`again` gives the place of a restore, asked anew; see `RestorePlanner.again`."""
         self._again, self._folder = again, folder
         self._refused: dict[str, float] = {}
         """By restore: when its container refused first, of `time.monotonic()`."""

@@ -14,7 +14,7 @@ from controller.core.run import Report
 from controller.engine.client import Engine
 from controller.engine.models import Listed
 from controller.storage.catalog import Catalog
-from controller.storage.source import Source
+from controller.storage.source import Source, sources_of
 from controller.storage.store import Store
 from controller.targets.runnable import RunnableTarget
 from controller.targets.scope import PROJECT, Scope
@@ -29,7 +29,7 @@ DEADLINE_SECONDS = 24 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class RestoreOrder:
     """A restore as somebody asks for it; `run` wins over `at`, and without both it is the newest good run."""
 
     key: Key
@@ -54,10 +54,10 @@ class Destination:
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class PreparedRestore:
     """A restore that is decided."""
 
-    asked: Asked
+    order: RestoreOrder
     manifest: Manifest
     destination: Destination
     session: Session
@@ -68,7 +68,7 @@ class Prepared:
     """The options that name another place, for a message."""
 
 
-class Decider:
+class RestorePlanner:
     """Decides restores. Holds no state of its own."""
 
     def __init__(
@@ -87,38 +87,36 @@ class Decider:
         self._surveyor, self._strategies, self._secrets = surveyor, strategies, secrets
         self._targets, self._scope = targets, scope
 
-    def choose(self, asked: Asked) -> tuple[Manifest, Destination]:
+    def choose(self, order: RestoreOrder) -> tuple[Manifest, Destination]:
         """Which run goes where; raises `UnknownRun`, `UnknownTarget`, `TargetGone`, `TargetUnsuitable`."""
-        report = self._run(asked)
+        report = self._run(order)
         manifest = self._store.manifest(report.target, report.id)
-        return manifest, self._destination(asked, manifest.strategy)
+        return manifest, self._destination(order, manifest.strategy)
 
-    def prepare(self, asked: Asked, name: str, manifest: Manifest, destination: Destination) -> Prepared:
+    def prepare(self, order: RestoreOrder, name: str, manifest: Manifest, destination: Destination) -> PreparedRestore:
         """Ask the container, and make the plan, without changing anything; `name` is the restore's id."""
         strategy = self._strategies[manifest.strategy]
-        if (asked.into or asked.in_place) and not strategy.into_folders:
-            told = f"a run of {manifest.strategy} goes into no folder"
-            raise TargetUnsuitable(told, hint="Leave `into` and `in-place` out.", code="no-folder")
-        folder = self._store.folder(manifest.target, manifest.run)
-        found = [Source(artifact, folder / artifact.name) for artifact in manifest.artifacts]
+        if (order.into or order.in_place) and not strategy.into_folders:
+            message = f"a run of {manifest.strategy} goes into no folder"
+            raise TargetUnsuitable(message, hint="Leave `into` and `in-place` out.", code="no-folder")
+        sources = sources_of(manifest, self._store.folder(manifest.target, manifest.run))
         probed, session = self._probe(destination, name)
-        wanted = RestoreRequest(
+        request = RestoreRequest(
             run=manifest.run,
-            artifacts=tuple(source.stored for source in found),
-            in_place=asked.in_place,
-            into=asked.into or None,
+            artifacts=tuple(source.stored for source in sources.values()),
+            in_place=order.in_place,
+            into=order.into or None,
         )
         about = (probed.container, probed.facts, destination.target.options)
         with suitable():
-            restore = strategy.restore(*about, wanted)
+            restore = strategy.restore(*about, request)
             in_the_way = tuple(line for question in restore.occupied for line in session.in_the_way(question))
-            if in_the_way and asked.replace:
-                restore = strategy.restore(*about, replace(wanted, replace=True))
-        sources = {source.stored.name: source for source in found}
+            if in_the_way and order.replace:
+                restore = strategy.restore(*about, replace(request, replace=True))
         elsewhere = "--to or --into" if strategy.into_folders else "--to"
-        return Prepared(asked, manifest, destination, session, restore, sources, in_the_way, elsewhere)
+        return PreparedRestore(order, manifest, destination, session, restore, sources, in_the_way, elsewhere)
 
-    def again(self, asked: Asked, strategy: str, name: str, container_id: str) -> Session | None:
+    def again(self, order: RestoreOrder, strategy: str, name: str, container_id: str) -> Session | None:
         """The place of a restore that is over; None once the container is no more, or another one has its place.
 
         Raises the engine's errors, and what `choose` does, while nothing can be run there.
@@ -127,7 +125,7 @@ class Decider:
             self._engine.inspect(container_id)
         except TargetGone:
             return None
-        destination = self._destination(asked, strategy)
+        destination = self._destination(order, strategy)
         return self._probe(destination, name)[1] if destination.container.id == container_id else None
 
     def _probe(self, destination: Destination, name: str) -> tuple[Probed, Session]:
@@ -137,35 +135,35 @@ class Decider:
         known = self._secrets()
         return probed, restoring(self._engine, destination.target, probed, known, run=name, deadline=deadline)
 
-    def _run(self, asked: Asked) -> Report:
-        """The run that is wanted, a safety backup only by its id; raises `UnknownRun`."""
-        if asked.run:
-            report = self._catalog.get(asked.run)
-            if report.target != asked.key:
-                raise UnknownRun(f"run {asked.run} is of {report.target}, not of {asked.key}", hint="Name its target.")
+    def _run(self, order: RestoreOrder) -> Report:
+        """The run that is request, a safety backup only by its id; raises `UnknownRun`."""
+        if order.run:
+            report = self._catalog.get(order.run)
+            if report.target != order.key:
+                raise UnknownRun(f"run {order.run} is of {report.target}, not of {order.key}", hint="Name its target.")
             return report
-        if newest := self._catalog.last_begun(asked.key, asked.at):
+        if newest := self._catalog.last_begun(order.key, order.at):
             return newest
-        when = f" that began by {asked.at.isoformat()}" if asked.at else ""
-        raise UnknownRun(f"{asked.key} has no good run{when}", hint="`backup-sidecar runs` lists them.")
+        when = f" that began by {order.at.isoformat()}" if order.at else ""
+        raise UnknownRun(f"{order.key} has no good run{when}", hint="`backup-sidecar runs` lists them.")
 
-    def _destination(self, asked: Asked, strategy: str) -> Destination:
+    def _destination(self, order: RestoreOrder, strategy: str) -> Destination:
         """The container and the settings; raises `UnknownTarget`, `TargetGone`, `TargetUnsuitable`."""
         everything = self._targets()
-        own = next((target for target in everything if target.key == asked.key), None)
-        container = self._container(asked.to) if asked.to else own.container if own else None
+        own = next((target for target in everything if target.key == order.key), None)
+        container = self._container(order.to) if order.to else own.container if own else None
         if container is None:
             hint = "Name a container with --to, or write the dump to a file with --to-file."
-            raise UnknownTarget(f"no target {asked.key}", hint=hint)
-        if container.state not in LIVE or (own and own.state == "absent" and not asked.to):
-            raise TargetGone(f"{asked.key} has no running container", hint="Start it, or name another with --to.")
+            raise UnknownTarget(f"no target {order.key}", hint=hint)
+        if container.state not in LIVE or (own and own.state == "absent" and not order.to):
+            raise TargetGone(f"{order.key} has no running container", hint="Start it, or name another with --to.")
         there = tuple(target for target in everything if target.container.id == container.id)
         for target in (own, *there):
             if target and (described := target.described) and target.strategy == strategy:
                 return Destination(container, described, there)
         hint = f"Restore into a target whose strategy is {strategy}, or take --to-file."
         raise TargetUnsuitable(
-            f"the run was made by {strategy}, and neither {asked.key} nor {container.name} has that strategy now",
+            f"the run was made by {strategy}, and neither {order.key} nor {container.name} has that strategy now",
             hint=hint,
             code="other-strategy",
         )

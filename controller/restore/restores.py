@@ -17,7 +17,7 @@ from controller.core.key import Key
 from controller.core.restoration import Restoration
 from controller.core.run import new_run_id
 from controller.restore.owed import OwedUndo, OwedUndos, interrupted, made_good
-from controller.restore.plan import Asked, Decider, Prepared
+from controller.restore.plan import PreparedRestore, RestoreOrder, RestorePlanner
 from controller.restore.running import RunningRestore
 from controller.storage import files, journal
 from controller.storage.catalog import Catalog
@@ -30,32 +30,32 @@ class Restores:
     """Every restore that the catalog knows. Safe to use from several threads."""
 
     def __init__(
-        self, decider: Decider, jobs: Jobs, leases: Leases, catalog: Catalog, folder: Path, *, events: Bus
+        self, planner: RestorePlanner, jobs: Jobs, leases: Leases, catalog: Catalog, folder: Path, *, events: Bus
     ) -> None:
-        self._decider, self._jobs, self._leases, self._catalog = decider, jobs, leases, catalog
+        self._planner, self._jobs, self._leases, self._catalog = planner, jobs, leases, catalog
         self._folder, self._events = folder, events
         self._activities = Activities[RunningRestore, Restoration]()
         """By id."""
         self._owed = OwedUndos(self._again, folder / "owed")
 
-    def plan(self, asked: Asked) -> Prepared:
+    def plan(self, order: RestoreOrder) -> PreparedRestore:
         """Decide, and ask the container, without changing anything; raises `SidecarError`."""
-        manifest, destination = self._decider.choose(asked)
-        return self._decider.prepare(asked, new_run_id(datetime.now(UTC)), manifest, destination)
+        manifest, destination = self._planner.choose(order)
+        return self._planner.prepare(order, new_run_id(datetime.now(UTC)), manifest, destination)
 
-    def start(self, asked: Asked) -> Restoration:
+    def start(self, order: RestoreOrder) -> Restoration:
         """Begin a restore; raises what `plan` raises, `NotEmpty`, and `Busy` or `RestoreUnderWay` for a held target."""
         name = new_run_id(datetime.now(UTC))
-        manifest, destination = self._decider.choose(asked)
-        self._jobs.reserve({asked.key, *(target.key for target in destination.targets)}, name)
+        manifest, destination = self._planner.choose(order)
+        self._jobs.reserve({order.key, *(target.key for target in destination.targets)}, name)
         try:
             self._leases.take([manifest.run])
         except SidecarError:
             self._jobs.release(name)
             raise
         try:
-            prepared = self._decider.prepare(asked, name, manifest, destination)
-            if prepared.in_the_way and not asked.replace:
+            prepared = self._planner.prepare(order, name, manifest, destination)
+            if prepared.in_the_way and not order.replace:
                 message = f"in {destination.container.name} there is already: {shortened(prepared.in_the_way)}"
                 hint = f"Give --replace, which backs that up first, or restore elsewhere with {prepared.elsewhere}."
                 raise NotEmpty(message, hint=hint)
@@ -105,7 +105,7 @@ class Restores:
                 self._settled(owed, left)
 
     def _again(self, owed: OwedUndo) -> Session | None:
-        return self._decider.again(Asked(owed.target, to=owed.to), owed.strategy, owed.restore, owed.container)
+        return self._planner.again(RestoreOrder(owed.target, to=owed.to), owed.strategy, owed.restore, owed.container)
 
     def _settled(self, owed: OwedUndo, left: tuple[str, ...]) -> None:
         """Tell what has become of it, and let the targets go."""

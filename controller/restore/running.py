@@ -14,7 +14,7 @@ from controller.core.restoration import Restoration
 from controller.core.run import SAFETY
 from controller.restore.apply import UNDOING, Applying
 from controller.restore.owed import TO_BE_UNDONE, OwedUndo, OwedUndos
-from controller.restore.plan import Prepared
+from controller.restore.plan import PreparedRestore
 from controller.storage.catalog import Catalog
 
 SAFETY_LOOK_SECONDS = 0.1
@@ -24,7 +24,7 @@ SAFETY_LOOK_SECONDS = 0.1
 class RunningRestore(Activity[Restoration]):
     """A restore that was decided."""
 
-    def __init__(self, name: str, prepared: Prepared, jobs: Jobs, catalog: Catalog, owed: OwedUndos) -> None:
+    def __init__(self, name: str, prepared: PreparedRestore, jobs: Jobs, catalog: Catalog, owed: OwedUndos) -> None:
         report = Restoration(
             id=name,
             run=prepared.manifest.run,
@@ -110,7 +110,7 @@ class RunningRestore(Activity[Restoration]):
             hint = "Label it, so that it can be backed up before it is replaced, or empty it yourself."
             message = f"container {destination.container.name} is no target"
             raise TargetUnsuitable(message, hint=hint, code="no-safety-backup")
-        own = self._prepared.asked.key
+        own = self._prepared.order.key
         return own if own in keys else keys[0]
 
     def _owe(self, applying: Applying) -> None:
@@ -118,11 +118,11 @@ class RunningRestore(Activity[Restoration]):
         prepared, destination = self._prepared, self._prepared.destination
         owed = OwedUndo(
             restore=self.id,
-            target=prepared.asked.key,
-            to=prepared.asked.to,
+            target=prepared.order.key,
+            to=prepared.order.to,
             strategy=prepared.manifest.strategy,
             container=prepared.session.context.container,
-            keys=tuple({prepared.asked.key, *(target.key for target in destination.targets)}),
+            keys=tuple({prepared.order.key, *(target.key for target in destination.targets)}),
             commands=applying.owed,
             kept=applying.kept,
             whole=applying.whole,

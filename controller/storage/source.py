@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from config.fields import Compression
-from controller.core.manifest import Artifact
+from controller.core.manifest import Artifact, Manifest
 from controller.storage import capture
 from controller.storage.codecs import SUFFIX
 from strategies.plan import StoredDump
@@ -38,3 +38,9 @@ class Source:
     @property
     def compression(self) -> Compression:
         return Compression(self.artifact.compression)  # type: ignore[arg-type]  # a manifest is text
+
+
+def sources_of(manifest: Manifest, folder: Path) -> dict[str, Source]:
+    """The artifacts of a run by their dumps' names."""
+    sources = [Source(artifact, folder / artifact.name) for artifact in manifest.artifacts]
+    return {source.stored.name: source for source in sources}

@@ -4,7 +4,7 @@ from typing import Annotated, Self
 
 from pydantic import Field
 
-from controller.restore.plan import Prepared
+from controller.restore.plan import PreparedRestore
 from controller.views.schemas import View
 
 
@@ -52,7 +52,7 @@ class RestorePlan(View):
     warnings: tuple[str, ...]
 
     @classmethod
-    def of(cls, shown: Prepared) -> Self:
+    def of(cls, shown: PreparedRestore) -> Self:
         """Not redacted."""
         restore, artifacts = shown.restore, [source.artifact for source in shown.sources.values()]
         return cls(

@@ -11,7 +11,7 @@ from controller.api.parameters import IdempotencyKey, Page, TargetKey
 from controller.api.problems import Refused
 from controller.backup.jobs import Jobs
 from controller.core.key import Key
-from controller.restore.plan import Asked
+from controller.restore.plan import RestoreOrder
 from controller.restore.restores import Restores
 from controller.views.restore_plan import RestorePlan
 from controller.views.schemas import RestoreView, View, redacted
@@ -29,13 +29,13 @@ class RestoreQuery(BaseModel):
     in_place: Annotated[bool, Query(description="Files go where they came from.")] = False
     dry_run: Annotated[bool, Query(description="Only answer with the plan.")] = False
 
-    def asked(self, key: Key, run: str) -> Asked:
+    def order(self, key: Key, run: str) -> RestoreOrder:
         """Raises `Refused` for what contradicts itself."""
         if self.into and self.in_place:
             raise Refused(422, "bad-value", "`into` and `in_place` exclude each other.", hint="Give one of them.")
         if run and self.at:
             raise Refused(422, "bad-value", "`run` and `at` exclude each other.", hint="Give one of them.")
-        return Asked(key, run, self.at, self.to, self.replace, self.in_place, self.into)
+        return RestoreOrder(key, run, self.at, self.to, self.replace, self.in_place, self.into)
 
 
 class TargetRestoreQuery(RestoreQuery):
@@ -61,12 +61,12 @@ def restore_routes(restores: Restores, jobs: Jobs) -> APIRouter:
         "responses": {200: {"model": RestorePlan, "description": "What would be done; only on `dry_run`."}},
     }
 
-    def begun(response: Response, request: Asked, dry_run: bool, idempotency_key: str) -> RestoreView | Response:
+    def begun(response: Response, order: RestoreOrder, dry_run: bool, idempotency_key: str) -> RestoreView | Response:
         if dry_run:
-            prepared = restores.plan(request)
+            prepared = restores.plan(order)
             plan = redacted(RestorePlan.of(prepared), prepared.session.redact)
             return JSONResponse(plan.model_dump(mode="json", exclude_none=True))
-        name = idempotency.run(idempotency_key, request.key, lambda: restores.start(request).id)
+        name = idempotency.run(idempotency_key, order.key, lambda: restores.start(order).id)
         response.headers["Location"] = f"/v1/restores/{name}"
         return RestoreView.of(restores.report(name))
 
@@ -77,13 +77,13 @@ def restore_routes(restores: Restores, jobs: Jobs) -> APIRouter:
         query: Annotated[TargetRestoreQuery, Query()],
         idempotency_key: IdempotencyKey = "",
     ) -> RestoreView | Response:
-        return begun(response, query.asked(key, query.run), query.dry_run, idempotency_key)
+        return begun(response, query.order(key, query.run), query.dry_run, idempotency_key)
 
     @routes.post("/v1/runs/{run}/restore", **start_route)
     def restore_run(
         response: Response, run: str, query: Annotated[RestoreQuery, Query()], idempotency_key: IdempotencyKey = ""
     ) -> RestoreView | Response:
-        return begun(response, query.asked(jobs.report(run).target, run), query.dry_run, idempotency_key)
+        return begun(response, query.order(jobs.report(run).target, run), query.dry_run, idempotency_key)
 
     @routes.get("/v1/restores")
     def list_restores(query: Page) -> RestoreList:

@@ -13,7 +13,7 @@ from controller.core.key import Key
 from controller.core.restoration import Restoration
 from controller.core.run import SAFETY
 from controller.restore.owed import OwedUndo
-from controller.restore.plan import Asked
+from controller.restore.plan import RestoreOrder
 from controller.storage import journal
 from tests.kit.world import World, client, is_problem, serving
 
@@ -62,8 +62,8 @@ def test_without_a_word_it_is_the_newest_good_run_and_never_a_safety_backup(
     key = Key(project="shop", service="db")
     newer = world.jobs.start(key, "api").future.result(10).id
     safety = world.jobs.start(key, SAFETY).future.result(10).id
-    assert world.decider.choose(Asked(key))[0].run == newer
-    assert world.decider.choose(Asked(key, run=safety))[0].run == safety
+    assert world.planner.choose(RestoreOrder(key))[0].run == newer
+    assert world.planner.choose(RestoreOrder(key, run=safety))[0].run == safety
 
 
 def test_the_run_of_another_target_is_refused(world: World, http: httpx.Client, run: str) -> None:
@@ -185,7 +185,7 @@ def test_a_restore_that_is_owed_something_is_settled_though_its_report_was_lost_
     owing = owed()
     journal.write(tmp_path / "work" / "restores" / "owed" / f"{owing.restore}.json", owing)
     with closing(World(tmp_path)) as world:
-        world.decider.again = lambda *_: None  # The container is no more.
+        world.planner.again = lambda *_: None  # The container is no more.
         world.restores.recover()
         with pytest.raises(RestoreUnderWay):
             world.start(UNDER_WAY.target, "api")
