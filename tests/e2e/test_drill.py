@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from tests.kit import stage
-from tests.kit.stage import STORE, App, Json, Sidecar, acts, docker, eventually, execute, within
+from tests.kit.stage import STORE, App, Json, Sidecar, acts, docker, eventually, execute, said, within
 
 pytestmark = pytest.mark.e2e
 
@@ -522,6 +522,29 @@ def test_a_drill_beyond_its_deadline_ends_and_leaves_nothing(sidecar_image: str,
     assert (found["state"], found["failure"]["code"]) == ("failed", "timeout")
     assert found["failure"]["hint"] == "Raise drills.timeout."
     assert 10 <= found["seconds"] < 20
+
+
+def test_a_drill_is_cancelled_in_the_middle_of_its_check_and_one_that_waits_for_it_at_once(allowed: Allowed) -> None:
+    sidecar, app = allowed
+    labels = {"strategy": "filesystem", "filesystem.paths": "/etc", "drill.check": "touch /tmp/checking; sleep 300"}
+    for service in ("checked", "waiting"):
+        app.target(service, labels)
+        sidecar.backup(service)
+    checked, waiting = (
+        sidecar.http.post(f"/v1/targets/{sidecar.key(service)}/drills").json()["id"]
+        for service in ("checked", "waiting")
+    )
+
+    def is_checking() -> bool:
+        return any(said("docker", "exec", one, "ls", "/tmp/checking").returncode == 0 for one in throwaways(checked))
+
+    eventually(is_checking, seconds=60, what="drill.check is under way")
+    states = [json.loads(sidecar.cli("drills", "--json").stdout)[place]["state"] for place in (0, 1)]
+    done = [sidecar.cli("cancel", drill) for drill in (waiting, checked)]
+
+    assert states == ["queued", "running"]
+    assert [one.returncode for one in done] == [0, 0], done
+    assert throwaways(checked) == throwaways(waiting) == []
 
 
 def test_the_proof_of_a_run_is_a_chain_that_anybody_can_follow(allowed: Allowed) -> None:
