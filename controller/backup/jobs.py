@@ -1,6 +1,6 @@
 """Admission of runs: one for each target, a limited number at a time, first come first served.
 
-Apart from the runner, which knows one run only; here is what others may ask of a run that is under way.
+Here is what others may ask of a run that is under way.
 """
 
 import itertools

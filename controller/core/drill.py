@@ -1,4 +1,4 @@
-"""What is told of a drill; apart from what does it, since the catalog keeps it and API and proof show it."""
+"""The report of a drill, while and after it runs."""
 
 from typing import Literal
 

@@ -1,8 +1,4 @@
-"""What is told about a run: its report while and after it runs, and the manifest that lies beside its artifacts.
-
-Apart, because the runner writes them, the store and the catalog keep them, and API, CLI and heartbeat show them; none
-of those needs to know another. Times are UTC; sizes are bytes.
-"""
+"""The report of a run, while and after it runs. Times are UTC; sizes are bytes."""
 
 import re
 import secrets

@@ -1,6 +1,6 @@
 """A restore's plan, carried out in one container: verify everything, apply, compare, or undo.
 
-Apart from `restore`, which decides what goes where: a drill applies the same plan to a throw-away container.
+A drill applies the same plan to a throw-away container.
 """
 
 import hashlib

@@ -1,6 +1,6 @@
 """What restores have done and could not undo, since the sidecar died or the container did: made good once it can be.
 
-Apart from the restores, which are over. A fact in the journal, `<folder>/<restore>.json`, is written before each step
+A fact in the journal, `<folder>/<restore>.json`, is written before each step
 of a restore and holds the commands that would make good everything begun by then; it goes away with the last of them.
 Until then the targets in that container are not backed up, so that nobody takes half a database for a whole one.
 """
@@ -117,11 +117,11 @@ def made_good(report: Restoration, owed: OwedUndo, left: tuple[str, ...]) -> Res
     changes: dict[str, object] = {"warnings": tuple(dict.fromkeys((*before, *owed.staying, *left)))}
     undone = not (owed.whole or owed.kept or left)
     if report.failure and report.failure.code == "interrupted":
-        told, hint = report.failure.message, "Restore again."
+        message, hint = report.failure.message, "Restore again."
         if owed.whole:
-            told, hint = f"{told}, when everything had been restored and compared", "Nothing is to be done."
+            message, hint = f"{message}, when everything had been restored and compared", "Nothing is to be done."
         elif not undone:
             safe = f" What was there before is in run {report.safety}." if report.safety else ""
             hint = f"Look at {report.container}, then restore again with --replace.{safe}"
-        changes["failure"] = report.failure.model_copy(update={"message": told, "hint": hint})
+        changes["failure"] = report.failure.model_copy(update={"message": message, "hint": hint})
     return report.model_copy(update=changes | {"undone": undone})

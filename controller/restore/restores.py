@@ -83,9 +83,9 @@ class Restores:
     def recover(self) -> None:
         """What a dead process left under way becomes `interrupted`; what it owes keeps its targets from being run."""
         self._adopt()
-        owed = {one.restore: one for one in self._owed.all()}
-        for one in owed.values():
-            self._jobs.reserve(one.keys, one.restore)
+        owed = {undo.restore: undo for undo in self._owed.all()}
+        for undo in owed.values():
+            self._jobs.reserve(undo.keys, undo.restore)
         for report in self._catalog.unfinished(Restoration):
             self._catalog.keep(interrupted(report, owed.get(report.id)))
 

@@ -1,4 +1,4 @@
-"""The bytes that are sent for one artifact, or for whole runs as one tar; apart, because their digest is known before.
+"""The bytes that are sent for one artifact, or for whole runs as one tar; their digest is known before.
 
 A run with one artifact is sent as that artifact, as stored. Anything more is one uncompressed tar, the same for the
 same runs: `<project>/<service>[/<name>]/<run-id>/manifest.json` and the artifacts beside it. Nothing is copied for it.
@@ -26,7 +26,7 @@ HINT = "Do not trust this run; make a new one, and look at the store's disk."
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A part of a parcel: bytes in memory, or a stored file."""
+    """A part of a bundle: bytes in memory, or a stored file."""
 
     size: int
     data: bytes = b""
@@ -78,7 +78,7 @@ class Bundle:
             offset += piece.size
 
     def verified(self) -> Iterator[bytes]:
-        """All bytes; the last are given only once the digest is right, so that a damaged parcel is never whole."""
+        """All bytes; the last are given only once the digest is right, so that a damaged bundle is never whole."""
         digest, held = hashlib.sha256(), b""
         for chunk in self.read(0, self.size):
             digest.update(chunk)
@@ -86,8 +86,8 @@ class Bundle:
                 yield held
             held = chunk
         if digest.hexdigest() != self.sha256:
-            found = digest.hexdigest()
-            raise Damaged(f"{self.name} has SHA-256 {found}, its manifest says {self.sha256}", hint=HINT)
+            sent = digest.hexdigest()
+            raise Damaged(f"{self.name} has SHA-256 {sent}, its manifest says {self.sha256}", hint=HINT)
         yield held
 
 
@@ -112,7 +112,7 @@ def of_runs(store: Store, runs: Sequence[tuple[Key, str]]) -> Bundle:
 
     Raises `UnknownRun`, `Damaged`, `StoreError`.
     """
-    manifests = [store.manifest(key, run) for key, run in sorted(runs, key=lambda one: (str(one[0]), one[1]))]
+    manifests = [store.manifest(key, run) for key, run in sorted(runs, key=lambda run: (str(run[0]), run[1]))]
     if len(manifests) == 1 and len(manifests[0].artifacts) == 1:
         return of_artifact(store, manifests[0], manifests[0].artifacts[0].name)
     pieces = (

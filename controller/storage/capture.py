@@ -1,4 +1,4 @@
-"""Bytes, from a stream to the store and back: bounded queue, compression, digests; apart from what the bytes mean.
+"""Bytes, from a stream to the store and back: bounded queue, compression, digests.
 
 The thread that reads does nothing else, so that the engine never waits for the disk; behind a queue of a few MiB
 another compresses, takes the digests and writes. Memory does not depend on the length of the stream.
@@ -24,11 +24,11 @@ from strategies.plan import Incomplete
 
 __all__ = ["Captured", "Chunk", "Consume", "Verified", "capture", "open_plain", "verify"]
 
-QUEUED = 4
+QUEUED_CHUNKS = 4
 """Chunks, of about 1 MiB, between reader and writer."""
-TICK = 1.0
+LOOK_SECONDS = 1.0
 """Seconds after which a wait looks around."""
-GIVING_UP = 5.0
+GIVE_UP_SECONDS = 5.0
 """Seconds that a writer whose work is in vain gets to leave the file."""
 
 
@@ -104,7 +104,7 @@ class _Writer(threading.Thread):
         self._file = file
         self._compressor = compressor(compression)
         self._as_is = compression[0] == "none"
-        self._queue: queue.Queue[Chunk | None] = queue.Queue(QUEUED)
+        self._queue: queue.Queue[Chunk | None] = queue.Queue(QUEUED_CHUNKS)
         self._plain, self._stored = hashlib.sha256(), hashlib.sha256()
         self._plain_size = self._stored_size = 0
         self._failure: BaseException | None = None
@@ -115,14 +115,14 @@ class _Writer(threading.Thread):
     def take(self, chunk: Chunk | None) -> bool:
         """Whether the chunk found room within a tick."""
         try:
-            self._queue.put(chunk, timeout=TICK)
+            self._queue.put(chunk, timeout=LOOK_SECONDS)
         except queue.Full:
             return False
         return True
 
     def finished(self) -> bool:
         """Whether it is done within a tick."""
-        self.join(TICK)
+        self.join(LOOK_SECONDS)
         return not self.is_alive()
 
     def raise_failure(self) -> None:
@@ -135,7 +135,7 @@ class _Writer(threading.Thread):
         while not self._queue.empty():
             self._queue.get_nowait()
         self._queue.put(None)
-        self.join(GIVING_UP)
+        self.join(GIVE_UP_SECONDS)
 
     def captured(self) -> Captured:
         stored = self._stored.hexdigest()
@@ -254,12 +254,12 @@ class _Verification:
             raise Damaged(f"{self._path.name}: {self._failure.message}; {digests}") from self._failure
         if self._failure is not None:
             raise self._failure
-        found = Captured(self._plain.size, self._plain.end(), self._stored.size, self._stored.end())
-        if found != expected:
+        stored = Captured(self._plain.size, self._plain.end(), self._stored.size, self._stored.end())
+        if stored != expected:
             raise Damaged(
-                f"{self._path.name} is not what was captured: sha256 {found.stored_sha256} of {found.stored_size}"
+                f"{self._path.name} is not what was captured: sha256 {stored.stored_sha256} of {stored.stored_size}"
                 f" bytes, expected {expected.stored_sha256} of {expected.stored_size};"
-                f" plain {found.plain_sha256} of {found.plain_size}, expected {expected.plain_sha256}"
+                f" plain {stored.plain_sha256} of {stored.plain_size}, expected {expected.plain_sha256}"
                 f" of {expected.plain_size}"
             )
 

@@ -1,4 +1,4 @@
-"""Compressing and reading back, whatever the codec; apart from threads and digests.
+"""Compressing and reading back, whatever the codec.
 
 One stored file is one zstd frame (RFC 8878) with a content checksum, one gzip member (RFC 1952), or the plain bytes.
 """
@@ -140,12 +140,12 @@ class PlainReader(io.RawIOBase, BinaryIO):
         return True
 
     def read(self, size: int | None = -1, /) -> bytes:
-        wanted = sys.maxsize if size is None or size < 0 else size
+        missing = sys.maxsize if size is None or size < 0 else size
         pieces: list[memoryview] = []
-        while wanted and self._fill():
-            piece = self._chunk[:wanted]
+        while missing and self._fill():
+            piece = self._chunk[:missing]
             self._chunk = self._chunk[len(piece) :]
-            wanted -= len(piece)
+            missing -= len(piece)
             pieces.append(piece)
         whole = pieces[0].obj if len(pieces) == 1 else None
         return whole if isinstance(whole, bytes) and len(whole) == len(pieces[0]) else b"".join(pieces)

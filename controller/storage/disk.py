@@ -1,4 +1,4 @@
-"""What the operating system tells of the disk beneath a folder; apart from the store, which knows runs only."""
+"""What the operating system tells of the disk beneath a folder."""
 
 import os
 from pathlib import Path

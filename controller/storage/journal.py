@@ -109,9 +109,9 @@ def set_aside(path: Path, reason: str) -> None:
 
 def problems(workdir: Path) -> tuple[Problem, ...]:
     """What was set aside and is still there."""
-    found = (path for depth in ("", "*/", "*/*/") for path in workdir.glob(f"{depth}*{BAD}*"))
+    paths = (path for depth in ("", "*/", "*/*/") for path in workdir.glob(f"{depth}*{BAD}*"))
     message = "could not be used and was set aside; what it held is not known any more"
-    hints = ((path, REMEDIES.get(path.parent.name, "Look at it, then remove it.")) for path in sorted(found))
+    hints = ((path, REMEDIES.get(path.parent.name, "Look at it, then remove it.")) for path in sorted(paths))
     return tuple(Problem("bad-fact", shown(path), message, hint, "warning") for path, hint in hints)
 
 

@@ -18,11 +18,11 @@ class Leases:
 
     def take(self, runs: Iterable[str]) -> None:
         """Hold runs until `give`; raises `UnknownRun` for one that is being deleted, and then holds none."""
-        wanted = tuple(runs)
+        ids = tuple(runs)
         with self._lock:
-            if going := self._going.intersection(wanted):
+            if going := self._going.intersection(ids):
                 raise UnknownRun(f"run {min(going)} is being deleted", hint="`backup-sidecar runs` lists the others.")
-            self._held.update(wanted)
+            self._held.update(ids)
 
     def give(self, runs: Iterable[str]) -> None:
         """The opposite of `take`."""

@@ -1,7 +1,7 @@
 """What was found out about a run after it had been published: each mark a small file beside the manifest.
 
-Apart from the manifest, which is never changed, and from the catalog, which can be lost: from both together the report
-of a succeeded run is made again. A mark holds fields of the report by their names.
+The manifest is never changed, and the catalog can be lost: from manifest and marks the report of a succeeded run is
+made again. A mark holds fields of the report by their names.
 """
 
 import os
@@ -26,36 +26,36 @@ DRILL = "drill.json"
 """A run's last drill, whole; it is no field of its report, so it lies beside the marks."""
 Mark = Literal["report", "verified", "damaged", "accepted"]
 """`report`: what the manifest does not tell of how the run went."""
-TOLD_LATE = ("trigger", "created", "started", "finished", "seconds", "warnings", "attempts", "retried")
+FINAL_FIELDS = ("trigger", "created", "started", "finished", "seconds", "warnings", "attempts", "retried")
 """Fields of a report that are final only when the manifest has been written."""
 
 
 def write(store: Store, key: Key, run: str, mark: Mark, **fields: object) -> None:
     """Durable when it returns; an earlier mark of this name is replaced. Raises `StoreError`, `UnknownRun`."""
     store.demand_published(key, run)
-    told = {name: rfc3339(value) if isinstance(value, datetime) else value for name, value in fields.items()}
-    journal.write(place(store, key, run) / (mark + SUFFIX), told)
+    texts = {name: rfc3339(value) if isinstance(value, datetime) else value for name, value in fields.items()}
+    journal.write(folder_of(store, key, run) / (mark + SUFFIX), texts)
 
 
 def remove(store: Store, key: Key, run: str, mark: Mark) -> None:
     """Durable when it returns; nothing happens where there is no such mark. Raises `StoreError`, `UnknownRun`."""
-    files.remove(place(store, key, run) / (mark + SUFFIX))
+    files.remove(folder_of(store, key, run) / (mark + SUFFIX))
 
 
 def keep(store: Store, report: Report) -> None:
     """Write what the manifest does not tell of a run that succeeded. Raises `StoreError`, `UnknownRun`."""
-    write(store, report.target, report.id, "report", **report.model_dump(mode="json", include=set(TOLD_LATE)))
+    write(store, report.target, report.id, "report", **report.model_dump(mode="json", include=set(FINAL_FIELDS)))
 
 
 def report(store: Store, manifest: Manifest) -> Report:
     """The report of a published run, with its marks; one whose marks cannot be read counts as damaged."""
-    found = succeeded(manifest)
+    unmarked = succeeded(manifest)
     try:
-        fields = read(place(store, manifest.target, manifest.run))
-        return Report.model_validate({**dict(found), **fields})
+        fields = read(folder_of(store, manifest.target, manifest.run))
+        return Report.model_validate({**dict(unmarked), **fields})
     except (StoreError, ValueError) as error:
-        told = error.message if isinstance(error, StoreError) else "no fields of a report"
-        return found.model_copy(update={"damaged": f"its marks cannot be read: {told}"})
+        reason = error.message if isinstance(error, StoreError) else "no fields of a report"
+        return unmarked.model_copy(update={"damaged": f"its marks cannot be read: {reason}"})
 
 
 def read(folder: Path) -> dict[str, Any]:
@@ -80,14 +80,14 @@ def keep_drill(store: Store, drill: Drill) -> None:
 def drill(store: Store, manifest: Manifest) -> Drill | None:
     """The last drill of a published run; None where there was none, or it cannot be read."""
     try:
-        found = journal.load(store.folder(manifest.target, manifest.run) / DRILL)
-        return Drill.model_validate(found) if found else None
+        fields = journal.load(store.folder(manifest.target, manifest.run) / DRILL)
+        return Drill.model_validate(fields) if fields else None
     except (StoreError, ValueError) as error:
         logger.bind(run=manifest.run, code="store-error").warning("its drill cannot be read: {}", error)
         return None
 
 
-def place(store: Store, key: Key, run: str) -> Path:
+def folder_of(store: Store, key: Key, run: str) -> Path:
     """The folder of a run's marks, which need not be there. Raises `UnknownRun`, `StoreError` for a link."""
     folder = store.folder(key, run) / FOLDER
     if folder.is_symlink():

@@ -45,12 +45,12 @@ def rebuild(store: Store, path: Path) -> Rebuilt:
         for part in parts(fresh):
             part.unlink()
         with closing(Catalog(fresh)) as catalog:
-            for found in store.manifests():
-                if isinstance(found, StoreError):
-                    unreadable.append(found.message)
+            for manifest in store.manifests():
+                if isinstance(manifest, StoreError):
+                    unreadable.append(manifest.message)
                 else:
-                    catalog.put(marks.report(store, found))
-                    if drill := marks.drill(store, found):
+                    catalog.put(marks.report(store, manifest))
+                    if drill := marks.drill(store, manifest):
                         catalog.put(drill)
                     runs += 1
         return Rebuilt(runs, lost, restores, tuple(unreadable), exchange(fresh, path))

@@ -1,4 +1,4 @@
-"""Runs on disk: partial, fsync, rename, manifest last; apart, because what counts as a backup is decided here alone.
+"""Runs on disk: partial, fsync, rename, manifest last; here alone is decided what counts as a backup.
 
 `<root>/<project>/<service>[/<name>]/<run-id>/` holds a run's artifacts and `manifest.json`. A folder without a manifest
 is no backup and is swept away at the next start. Nothing that is published is ever changed. No symbolic link is ever
@@ -188,8 +188,8 @@ class Store:
             hint = "Run the release that wrote it, or a later one."
             raise StoreError(f"{path} has schema {manifest.schema_}, this program reads up to {SCHEMA}", hint=hint)
         if path.parent != self.root.joinpath(*manifest.target.folders, manifest.run):
-            told = f"{path} is that of run {manifest.run} of {manifest.target}"
-            raise StoreError(told, hint="Put its folder where it belongs, or move it out of the store.")
+            message = f"{path} is that of run {manifest.run} of {manifest.target}"
+            raise StoreError(message, hint="Put its folder where it belongs, or move it out of the store.")
         return manifest
 
     def demand_present(self) -> None:
