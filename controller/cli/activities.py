@@ -2,8 +2,9 @@
 
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -13,7 +14,7 @@ from rich.live import Live
 from rich.text import Text
 
 from controller.app import startup as program
-from controller.cli.terminal import Failed, answered, client, err, out
+from controller.cli.terminal import Failed, answered, client, err, of_target, out, show, show_json
 
 LOOK_SECONDS = 0.2
 """Between two looks at what is under way."""
@@ -81,6 +82,21 @@ def cancel(name: Annotated[str, typer.Argument(metavar="ID", help="Of a run, a r
 
 def cancelling(report: Any) -> Text:
     return Text(f"{report['key']}  {report['id']}  {report['state']}")
+
+
+def show_listed(
+    kind: str, key: str | None, limit: int, as_json: bool, *heads: str, cells: Callable[[Any], Sequence[object]]
+) -> int:
+    """List so many of one kind, the newest first, as JSON or as a table whose cells a report gives."""
+    with client() as connection:
+        reports = list(islice(listed(connection, kind, limit=limit, **of_target(key)), limit))
+    show_json(reports) if as_json else show([cells(report) for report in reports], *heads)
+    return program.OK
+
+
+def failure_code(report: Any) -> str:
+    """Empty for what has not failed."""
+    return str((report["failure"] or {}).get("code", ""))
 
 
 def listed(connection: httpx.Client, kind: str, **query: str | int) -> Iterator[Any]:

@@ -1,15 +1,15 @@
 """Commands about rehearsed restores, and the proof of a run: clients of the running `serve`."""
 
 import time
+from collections.abc import Sequence
 from datetime import datetime
-from itertools import islice
 from typing import Annotated, Any
 
 import typer
 from rich.text import Text
 
 from controller.app import startup as program
-from controller.cli.activities import ListLimit, follow, listed
+from controller.cli.activities import ListLimit, failure_code, follow, show_listed
 from controller.cli.terminal import (
     AsJson,
     OptionalKey,
@@ -19,7 +19,6 @@ from controller.cli.terminal import (
     answered,
     client,
     err,
-    of_target,
     out,
     seconds,
     show,
@@ -43,20 +42,13 @@ def drill(key: TargetKey, run: RunId = None, as_json: AsJson = False) -> int:
 
 def drills(key: OptionalKey = None, limit: ListLimit = 20, as_json: AsJson = False) -> int:
     """List drills, the newest first."""
-    with client() as connection:
-        reports = list(islice(listed(connection, "drills", limit=limit, **of_target(key)), limit))
-    if as_json:
-        show_json(reports)
-        return program.OK
-    rows = [
-        (
-            *(drill["id"], drill["key"], drill["run"], drill["state"], seconds(drill)),
-            *(len(drill["compared"]), (drill["failure"] or {}).get("code")),
-        )
-        for drill in reports
-    ]
-    show(rows, "DRILL", "TARGET", "RUN", "STATE", "TIME", "COMPARED", "WHY")
-    return program.OK
+
+    def cells(drill: Any) -> Sequence[object]:
+        about = (drill["id"], drill["key"], drill["run"], drill["state"])
+        return *about, seconds(drill), len(drill["compared"]), failure_code(drill)
+
+    heads = ("DRILL", "TARGET", "RUN", "STATE", "TIME", "COMPARED", "WHY")
+    return show_listed("drills", key, limit, as_json, *heads, cells=cells)
 
 
 def proof(key: TargetKey, run: RunId = None, as_json: AsJson = False) -> int:

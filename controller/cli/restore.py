@@ -1,8 +1,8 @@
 """Restoring: by the running `serve`, or into plain files, which works alone."""
 
 import shlex
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +10,7 @@ import typer
 from rich.text import Text
 
 from controller.app import startup as program
-from controller.cli.activities import ListLimit, follow, listed
+from controller.cli.activities import ListLimit, failure_code, follow, show_listed
 from controller.cli.terminal import (
     AsJson,
     Failed,
@@ -22,10 +22,8 @@ from controller.cli.terminal import (
     as_key,
     client,
     err,
-    of_target,
     out,
     seconds,
-    show,
     show_json,
     show_warnings,
 )
@@ -81,20 +79,13 @@ def restore(
 
 def restores(key: OptionalKey = None, limit: ListLimit = 20, as_json: AsJson = False) -> int:
     """List restores, the newest first."""
-    with client() as connection:
-        reports = list(islice(listed(connection, "restores", limit=limit, **of_target(key)), limit))
-    if as_json:
-        show_json(reports)
-        return program.OK
-    rows = [
-        (
-            *(restore["id"], restore["key"], restore["run"], restore["container"], restore["state"]),
-            *(seconds(restore), (restore["failure"] or {}).get("code")),
-        )
-        for restore in reports
-    ]
-    show(rows, "RESTORE", "TARGET", "RUN", "INTO", "STATE", "TIME", "WHY")
-    return program.OK
+
+    def cells(restore: Any) -> Sequence[object]:
+        about = (restore["id"], restore["key"], restore["run"], restore["container"])
+        return *about, restore["state"], seconds(restore), failure_code(restore)
+
+    heads = ("RESTORE", "TARGET", "RUN", "INTO", "STATE", "TIME", "WHY")
+    return show_listed("restores", key, limit, as_json, *heads, cells=cells)
 
 
 def when(at: str | None) -> datetime | None:

@@ -1,14 +1,14 @@
 """Commands about runs: clients of the running `serve`."""
 
 import time
+from collections.abc import Sequence
 from datetime import datetime
-from itertools import islice
 from typing import Any
 
 from rich.text import Text
 
 from controller.app import startup as program
-from controller.cli.activities import ListLimit, follow, listed
+from controller.cli.activities import ListLimit, failure_code, follow, listed, show_listed
 from controller.cli.terminal import (
     AsJson,
     OptionalKey,
@@ -55,17 +55,12 @@ def run(key: TargetKey, as_json: AsJson = False) -> int:
 
 def runs(key: OptionalKey = None, limit: ListLimit = 20, as_json: AsJson = False) -> int:
     """List runs, the newest first."""
-    with client() as connection:
-        reports = list(islice(listed(connection, "runs", limit=limit, **of_target(key)), limit))
-    if as_json:
-        show_json(reports)
-        return program.OK
-    rows = [
-        (run["id"], run["key"], run["state"], amount(run["size"]), seconds(run), run["proof"], why(run))
-        for run in reports
-    ]
-    show(rows, "RUN", "TARGET", "STATE", "SIZE", "TIME", "PROOF", "WHY")
-    return program.OK
+
+    def cells(run: Any) -> Sequence[object]:
+        return run["id"], run["key"], run["state"], amount(run["size"]), seconds(run), run["proof"], why(run)
+
+    heads = ("RUN", "TARGET", "STATE", "SIZE", "TIME", "PROOF", "WHY")
+    return show_listed("runs", key, limit, as_json, *heads, cells=cells)
 
 
 def artifacts(key: OptionalKey = None, as_json: AsJson = False) -> int:
@@ -90,7 +85,7 @@ def why(report: dict[str, Any]) -> str:
         return "damaged"
     if report["suspicious"] and not report["accepted"]:
         return "suspicious"
-    return str((report["failure"] or {}).get("code", ""))
+    return failure_code(report)
 
 
 def progress(report: dict[str, Any]) -> Text:
