@@ -63,9 +63,9 @@ def elsewhere(path: Path, *statements: str) -> None:
 
 
 def test_at_rest_a_database_is_read_while_others_open_write_and_close_it(database, tmp_path):
-    with at_rest(database) as found, closing(writer(tmp_path / "copy")) as target:
+    with at_rest(database) as connection, closing(writer(tmp_path / "copy")) as target:
         elsewhere(database, "INSERT INTO item (text) VALUES ('y')")
-        found.backup(target)
+        connection.backup(target)
         assert target.execute("SELECT count(*) FROM item").fetchone() == (100,)
     assert rows(database) == 101
 
@@ -108,9 +108,9 @@ def test_a_copy_whose_index_and_table_differ_is_not_sent(database, capsys):
     elsewhere(database, "INSERT INTO item (text) VALUES ('needle')", "CREATE INDEX by_text ON item (text)")
     database.write_bytes(database.read_bytes().replace(b"needle", b"noodle", 1))
     assert main(["copy", str(database)]) == 1
-    told = capsys.readouterr()
-    assert f"{database}: integrity check: row 101 missing from index by_text" in told.err
-    assert told.out == ""
+    printed = capsys.readouterr()
+    assert f"{database}: integrity check: row 101 missing from index by_text" in printed.err
+    assert printed.out == ""
 
 
 def test_a_missing_database_is_told_with_its_path(capsys):

@@ -23,8 +23,8 @@ def test_a_short_file_name_says_the_text_again(text):
 
 
 @given(TEXT, TEXT)
-def test_different_texts_have_different_file_names(one, other):
-    assert (file_name(one, ".sql") == file_name(other, ".sql")) == (one == other)
+def test_different_texts_have_different_file_names(text, other):
+    assert (file_name(text, ".sql") == file_name(other, ".sql")) == (text == other)
 
 
 def test_long_texts_with_the_same_beginning_have_different_file_names():

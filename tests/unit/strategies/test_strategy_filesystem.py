@@ -144,14 +144,14 @@ def test_gnu_tar_brings_back_what_it_read(tmp_path, monkeypatch):
     restored.mkdir()
     back = dump.restore.replace("--directory=/", f"--directory='{restored}'")
     subprocess.run(["sh", "-c", back], input=stream, check=True)
-    found = restored / str(source).lstrip("/")
-    assert (found / "hard").samefile(found / "new\nline ñ")
-    assert (found / "soft").readlink().name == "hard"
-    assert (found / "new\nline ñ").read_text() == "content"
-    assert (found / "new\nline ñ").stat().st_mtime_ns == (source / "new\nline ñ").stat().st_mtime_ns
-    assert (found / "-dash").stat().st_mode & 0o777 == (source / "-dash").stat().st_mode & 0o777
-    assert (found / "sparse").stat().st_size == 10_000_000
-    assert not list((found / "skip").iterdir())
+    copy = restored / str(source).lstrip("/")
+    assert (copy / "hard").samefile(copy / "new\nline ñ")
+    assert (copy / "soft").readlink().name == "hard"
+    assert (copy / "new\nline ñ").read_text() == "content"
+    assert (copy / "new\nline ñ").stat().st_mtime_ns == (source / "new\nline ñ").stat().st_mtime_ns
+    assert (copy / "-dash").stat().st_mode & 0o777 == (source / "-dash").stat().st_mode & 0o777
+    assert (copy / "sparse").stat().st_size == 10_000_000
+    assert not list((copy / "skip").iterdir())
 
 
 def test_an_archive_without_a_member_is_refused():

@@ -82,9 +82,9 @@ def test_what_is_not_in_the_backup_is_told():
 
 
 def test_users_and_grants_are_a_dump_of_their_own_where_they_may_be_read():
-    found = plan(users=Answer(0, "1\tuser app@%\n"))
-    assert [dump.name for dump in found.dumps] == ["a%09b.sql", "shop.sql", "users.grants"]
-    assert found.warnings == ()
+    with_users = plan(users=Answer(0, "1\tuser app@%\n"))
+    assert [dump.name for dump in with_users.dumps] == ["a%09b.sql", "shop.sql", "users.grants"]
+    assert with_users.warnings == ()
 
 
 def test_the_newer_name_of_the_client_comes_first():

@@ -95,10 +95,10 @@ def test_a_client_as_new_as_the_server_is_enough(version):
 
 
 def test_an_account_that_may_not_read_passwords_is_told():
-    found = plan(roles=False)
-    assert found.warnings[0].startswith("no-role-passwords")
-    assert isinstance(found.dumps[-1].source, Exec)
-    assert "--no-role-passwords" in found.dumps[-1].source.argv
+    without_passwords = plan(roles=False)
+    assert without_passwords.warnings[0].startswith("no-role-passwords")
+    assert isinstance(without_passwords.dumps[-1].source, Exec)
+    assert "--no-role-passwords" in without_passwords.dumps[-1].source.argv
 
 
 @pytest.mark.parametrize(
@@ -131,9 +131,9 @@ def test_user_and_port_come_from_the_options(ask):
 
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1))
 def test_any_name_is_one_value_of_the_connection_string(name):
-    found = re.fullmatch(r"--dbname=dbname='((?:[^'\\]|\\.)*)'", _database(name), re.DOTALL)
-    assert found
-    assert re.sub(r"\\(.)", r"\1", found[1], flags=re.DOTALL) == name
+    match = re.fullmatch(r"--dbname=dbname='((?:[^'\\]|\\.)*)'", _database(name), re.DOTALL)
+    assert match
+    assert re.sub(r"\\(.)", r"\1", match[1], flags=re.DOTALL) == name
 
 
 def test_globals_pass_with_and_without_restrict():

@@ -15,8 +15,8 @@ CLIENT = Answer(0, "3.46.1 2024-08-13\n")
 ABSENT = Answer(127)
 
 
-def plan(*, shell="sh", client=CLIENT, found="database /data/shop.db\n", helper=False):
-    facts = Facts(shell, {"client": client, "databases": Answer(0, found)}, helper=helper)
+def plan(*, shell="sh", client=CLIENT, listing="database /data/shop.db\n", helper=False):
+    facts = Facts(shell, {"client": client, "databases": Answer(0, listing)}, helper=helper)
     return Sqlite().plan(CONTAINER, facts, SqliteOptions())
 
 
@@ -35,7 +35,7 @@ def looked(*paths):
 
 
 def test_each_database_is_a_dump_whose_path_is_no_option_and_no_url():
-    dumps = plan(found="database /data/b.db\ndatabase /data/a?mode=ro&x=%41.db\n").dumps
+    dumps = plan(listing="database /data/b.db\ndatabase /data/a?mode=ro&x=%41.db\n").dumps
     assert [dump.name for dump in dumps] == ["data%2Fa%3Fmode%3Dro%26x%3D%2541.db.sqlite", "data%2Fb.db.sqlite"]
     assert isinstance(dumps[0].source, Exec)
     assert dumps[0].source.argv[-1] == "file:/data/a%3Fmode%3Dro%26x%3D%2541.db?mode=rw"
@@ -46,10 +46,10 @@ def test_each_database_is_a_dump_whose_path_is_no_option_and_no_url():
     [
         ({"client": ABSENT}, "no-client"),
         ({"shell": None}, "no-client"),
-        ({"found": ""}, "no-database"),
-        ({"found": "missing /data/x.db\n"}, "missing-path"),
-        ({"found": "folder /data\n"}, "no-database"),
-        ({"found": "database /data/a.db\nother /data/encrypted.db\n"}, "no-database"),
+        ({"listing": ""}, "no-database"),
+        ({"listing": "missing /data/x.db\n"}, "missing-path"),
+        ({"listing": "folder /data\n"}, "no-database"),
+        ({"listing": "database /data/a.db\nother /data/encrypted.db\n"}, "no-database"),
     ],
 )
 def test_what_keeps_a_dump_from_working_is_known_beforehand(change, code):
@@ -74,7 +74,7 @@ def test_a_helper_reads_by_the_program_that_it_brings_along():
 
 
 @pytest.mark.parametrize(
-    ("found", "code"),
+    ("listing", "code"),
     [
         ("database /etc/one.db\n", "not-mounted"),
         ("missing /srv/shop.db\n", "not-mounted"),
@@ -82,9 +82,9 @@ def test_a_helper_reads_by_the_program_that_it_brings_along():
         ("missing /data/no.db\n", "missing-path"),
     ],
 )
-def test_a_helper_reads_only_what_it_sees_with_all_that_belongs_to_it(found, code):
+def test_a_helper_reads_only_what_it_sees_with_all_that_belongs_to_it(listing, code):
     with pytest.raises(Unsuitable) as refused:
-        plan(found=found, helper=True)
+        plan(listing=listing, helper=True)
     assert refused.value.code == code
 
 
