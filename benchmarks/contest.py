@@ -16,7 +16,7 @@ from controller.app.parts import Parts
 from controller.backup.jobs import Job
 from controller.core.key import Key
 from controller.core.run import Report
-from controller.engine import Engine
+from controller.engine.client import Engine
 from controller.storage.store import Draft, Store
 from controller.targets.discovery import find
 from controller.targets.scope import Scope

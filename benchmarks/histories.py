@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from statistics import median
 from zoneinfo import ZoneInfo
@@ -65,7 +66,7 @@ def pages(lab: Lab, sizes: Sizes) -> Iterator[Figure]:
         wait_for("readiness", sidecar.ready)
         for name, query in wanted.items():
             assert len(sidecar.runs(limit=PAGE, **query)) == PAGE
-            samples = [timed(lambda query=query: sidecar.runs(limit=PAGE, **query)) * 1000 for _ in range(PAGES)]
+            samples = [timed(partial(sidecar.runs, limit=PAGE, **query)) * 1000 for _ in range(PAGES)]
             usual = median(samples)
             note = f"worst {max(samples):.1f} ms; of {sizes.runs} runs"
             yield Figure("pages", f"page of {PAGE}, {name}", 20.0, "ms", usual, note, samples)

@@ -11,7 +11,7 @@ from tests.kit import stage
 from tests.kit.stage import REPOSITORY, Sidecar, eventually, said
 
 pytestmark = pytest.mark.e2e
-RECEIVER = REPOSITORY / "tests" / "receiver.py"
+RECEIVER = REPOSITORY / "tests/kit/receiver.py"
 
 
 def pings(receiver: str, check: str) -> list[dict[str, Any]]:
