@@ -53,7 +53,7 @@ def pages(lab: Lab, sizes: Sizes) -> Iterator[Figure]:
     """Fifty runs of the list, through the API of a sidecar that remembers as many."""
     lab.say(f"pages: a catalog of {sizes.runs} runs")
     middle = report(sizes.runs // 2).id
-    wanted: dict[str, dict[str, str | int]] = {
+    queries: dict[str, dict[str, str | int]] = {
         "the newest": {},
         "from the middle on": {"before": middle},
         "of one target, from the middle on": {"target": str(KEY), "before": middle},
@@ -64,7 +64,7 @@ def pages(lab: Lab, sizes: Sizes) -> Iterator[Figure]:
         sidecar.copy(path, WORK)
         sidecar.start()
         wait_for("readiness", sidecar.ready)
-        for name, query in wanted.items():
+        for name, query in queries.items():
             assert len(sidecar.runs(limit=PAGE, **query)) == PAGE
             samples = [timed(partial(sidecar.runs, limit=PAGE, **query)) * 1000 for _ in range(PAGES)]
             usual = median(samples)
