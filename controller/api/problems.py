@@ -147,7 +147,8 @@ def answer_errors(app: FastAPI, redact: Redact) -> None:
     async def by_defect(request: Request, error: Exception) -> JSONResponse:
         logger.opt(exception=error).error("{} {} ended by a defect of this program", request.method, request.url.path)
         hint = "Please report it with the log of this program."
-        return Refused(500, "internal-error", "A defect of this program.", hint=hint).response(redact)
+        closes = {"Connection": "close"}  # As the server does after such an error; else the next request would be lost.
+        return Refused(500, "internal-error", "A defect of this program.", hint=hint, headers=closes).response(redact)
 
     for kind in (Refused, SidecarError):
         app.add_exception_handler(kind, by_refusal)

@@ -345,6 +345,7 @@ def test_a_defect_is_a_problem_without_a_traceback(
     response = api.get("/v1/targets")
     assert is_problem(response, 500, "internal-error")
     assert TOKEN not in response.text
+    assert response.headers["connection"] == "close"
 
 
 def test_messages_are_redacted(api: httpx.Client, monkeypatch: pytest.MonkeyPatch, world: World) -> None:
