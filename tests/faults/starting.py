@@ -50,7 +50,7 @@ def _told(files: tuple[tuple[str, bytes], ...], command: str, environ: tuple[tup
         environment = {"PATH": os.environ["PATH"], "DOCKER_HOST": f"unix://{name}/docker.sock"}
         environment |= {"SIDECAR_CONFIG": str(folder), **dict(environ)}
         done = subprocess.run(
-            [PROGRAM, command], env=environment, capture_output=True, text=True, timeout=30, check=False
+            [PROGRAM, command], env=environment, capture_output=True, text=True, timeout=90, check=False
         )
         return Told(done.returncode, done.stdout + done.stderr, len(connections))
 

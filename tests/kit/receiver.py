@@ -29,7 +29,7 @@ class Receiver(ThreadingHTTPServer):
     def paths(self) -> list[str]:
         return [ping["path"] for ping in self.pings]
 
-    def wait(self, count: int, seconds: float = 10) -> list[dict[str, Any]]:
+    def wait(self, count: int, seconds: float = 15) -> list[dict[str, Any]]:
         until = time.monotonic() + seconds
         while len(self.pings) < count:
             assert time.monotonic() < until, self.paths

@@ -2,6 +2,7 @@
 
 import hashlib
 import threading
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -59,6 +60,8 @@ class World(Outward):
         (folder / "config").mkdir()
         self.configure(config)
         super().__init__(self.loaded)
+        # Many tests need no more than its parts, and leave without `close`.
+        weakref.finalize(self, self.catalog.close)
         self.store.acquire()
         self.socket, self.instance, self.version = folder / "sidecar.sock", "test-1", "0.1.0"
         self.engine = Engine(f"unix://{folder}/no-engine.sock")

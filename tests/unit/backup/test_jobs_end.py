@@ -1,8 +1,12 @@
 """What is told of a run at its beginning and at its end; one that is shown as ended has let its target go."""
 
 import time
+from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+
+import pytest
 
 from controller.backup.jobs import Job, Jobs
 from controller.core.events import Bus, RunBegan, RunEnded
@@ -11,6 +15,12 @@ from controller.core.run import Report
 from controller.storage.catalog import Catalog
 
 KEY = Key(project="shop", service="db")
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Iterator[Catalog]:
+    with closing(Catalog(tmp_path / "catalog.sqlite")) as opened:
+        yield opened
 
 
 class SlowCatalog(Catalog):
@@ -26,16 +36,17 @@ def test_a_target_whose_run_is_shown_as_ended_can_be_run_again_at_once(tmp_path:
         with job.turn():
             return job.ending(state="succeeded", finished=datetime.now(UTC))
 
-    jobs = Jobs(execute, SlowCatalog(tmp_path / "catalog.sqlite"), 2, Bus())
-    first = jobs.start(KEY, "cli").report.id
-    while not jobs.report(first).final:
-        time.sleep(0.001)
+    with closing(SlowCatalog(tmp_path / "catalog.sqlite")) as slow:
+        jobs = Jobs(execute, slow, 2, Bus())
+        first = jobs.start(KEY, "cli").report.id
+        while not jobs.report(first).final:
+            time.sleep(0.001)
 
-    assert jobs.start(KEY, "cli").report.id != first
-    jobs.stop(grace=5)
+        assert jobs.start(KEY, "cli").report.id != first
+        jobs.stop(grace=5)
 
 
-def test_a_run_with_several_turns_begins_once_and_ends_once(tmp_path: Path) -> None:
+def test_a_run_with_several_turns_begins_once_and_ends_once(catalog: Catalog) -> None:
     def execute(job: Job) -> Report:
         for _ in range(3):
             with job.turn():
@@ -46,7 +57,7 @@ def test_a_run_with_several_turns_begins_once_and_ends_once(tmp_path: Path) -> N
     events = Bus()
     events.subscribe(RunBegan, lambda event: states.append(event.report.state))
     events.subscribe(RunEnded, lambda event: states.append(event.report.state))
-    jobs = Jobs(execute, Catalog(tmp_path / "catalog.sqlite"), 2, events)
+    jobs = Jobs(execute, catalog, 2, events)
 
     jobs.start(KEY, "cli").future.result(timeout=10)
     jobs.stop()
@@ -54,7 +65,7 @@ def test_a_run_with_several_turns_begins_once_and_ends_once(tmp_path: Path) -> N
     assert states == ["running", "failed"]
 
 
-def test_who_waits_for_a_run_has_its_report_whatever_becomes_of_those_who_hear_of_it(tmp_path: Path) -> None:
+def test_who_waits_for_a_run_has_its_report_whatever_becomes_of_those_who_hear_of_it(catalog: Catalog) -> None:
     """Also a stop waits for those, so that the last run is told before the process ends."""
     heard: list[str] = []
 
@@ -65,7 +76,7 @@ def test_who_waits_for_a_run_has_its_report_whatever_becomes_of_those_who_hear_o
 
     events = Bus()
     events.subscribe(RunEnded, hear)
-    jobs = Jobs(lambda job: job.ending(state="succeeded"), Catalog(tmp_path / "catalog.sqlite"), 2, events)
+    jobs = Jobs(lambda job: job.ending(state="succeeded"), catalog, 2, events)
 
     assert jobs.start(KEY, "cli").future.result(timeout=10).state == "succeeded"
     jobs.stop()
