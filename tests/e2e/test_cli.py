@@ -76,7 +76,7 @@ def test_run_shows_how_far_it_is_and_an_interrupt_cancels_it(sidecar: Sidecar, a
     script = f"backup-sidecar run {key} & echo $! >/tmp/run.pid; wait $!"
     command = ["docker", "exec", "--tty", "--env", "TERM=xterm", sidecar.container, "sh", "-mc", script]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as running:
-        run = eventually(lambda: under_way(sidecar, key), what="the run has begun")[0]
+        run = eventually(lambda: under_way(sidecar, key), seconds=60, what="the run has begun")[0]
         sidecar.reaches(run, 2_000_000)
         time.sleep(1)
         docker("exec", sidecar.container, "sh", "-c", f"kill -{signal.SIGINT.value} $(cat /tmp/run.pid)")

@@ -314,7 +314,7 @@ def peak(stand: Stand) -> int:
 
 def cut_once(stand: Stand, service: str, retries: str) -> str:
     """A run whose first attempt is cut; gives its id, once it waits for the next."""
-    stand.app.target(service, {"commands.backup": "echo data; sleep 1", "retries": retries})
+    stand.app.target(service, {"commands.backup": "echo data; sleep 4", "retries": retries})
     stand.sidecar.wait(service)
     run = stand.sidecar.start(service)
     eventually(lambda: stand.sidecar.report(run)["state"] == "running", what="it runs")
@@ -327,7 +327,7 @@ def cut_once(stand: Stand, service: str, retries: str) -> str:
 def test_a_passing_failure_is_tried_again_from_the_start_and_told(stand: Stand, record_property: Told) -> None:
     run = cut_once(stand, "again", "1")
 
-    report = stand.sidecar.ended(run, seconds=15)
+    report = stand.sidecar.ended(run)
 
     assert (report["state"], report["attempts"]) == ("succeeded", 2), report
     assert [failure["code"] for failure in report["retried"]] == ["stream-truncated"]

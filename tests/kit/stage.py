@@ -210,7 +210,7 @@ class Sidecar:
 
         eventually(lambda: known().isdisjoint(containers), what="containers are forgotten")
 
-    def wait(self, service: str, state: str = "ready", seconds: float = 20) -> Json:
+    def wait(self, service: str, state: str = "ready", seconds: float = 60) -> Json:
         """The target, once it has this state."""
         eventually(lambda: self.states().get(service) == state, seconds=seconds, what=f"{service} is {state}")
         return self.target(service)
