@@ -5,14 +5,15 @@ folder, also by `docker exec`. `check`, `explain`, `version`, `catalog rebuild` 
 file of this folder for each group.
 """
 
+import sys
 import threading
+from importlib import import_module
 
 import typer
 from rich.text import Text
 
 from config.problems import ConfigurationError
 from controller.app import startup as program
-from controller.cli import activities, catalog, drill, offline, prune, restore, runs, status
 from controller.cli.terminal import Failed, err, show_problems
 from controller.core.errors import SidecarError
 
@@ -27,19 +28,39 @@ def serving() -> int:
     return serve(threading.Event())
 
 
-for command in (
-    *(offline.check, runs.targets, offline.explain),
-    *(runs.run, activities.cancel, runs.runs, runs.artifacts, restore.restore, restore.restores, prune.prune),
-    *(status.status, status.verify, status.accept),
-    *(drill.drill, drill.drills, drill.proof, catalog.catalog),
-    offline.version,
-):
-    cli.command()(command)
+COMMANDS = {
+    "check": "offline",
+    "targets": "runs",
+    "explain": "offline",
+    "run": "runs",
+    "cancel": "activities",
+    "runs": "runs",
+    "artifacts": "runs",
+    "restore": "restore",
+    "restores": "restore",
+    "prune": "prune",
+    "status": "status",
+    "verify": "status",
+    "accept": "status",
+    "drill": "drill",
+    "drills": "drill",
+    "proof": "drill",
+    "catalog": "catalog",
+    "version": "offline",
+}
+"""Each command, in the order of `--help`, and the module with the function of its name."""
+
+
+def load(arguments: list[str]) -> None:
+    """Add the command that is asked for, or all of them: whoever asks for one does not wait for the others' imports."""
+    for command in arguments[:1] if arguments and arguments[0] in COMMANDS else COMMANDS:
+        cli.command()(getattr(import_module(f"controller.cli.{COMMANDS[command]}"), command))
 
 
 def main() -> int:
     """Run the command that the arguments name; gives the exit code, and tells every error in plain words."""
     try:
+        load(sys.argv[1:])
         return cli(standalone_mode=False) or program.OK
     except ConfigurationError as error:
         show_problems(error.problems)

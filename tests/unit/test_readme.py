@@ -10,7 +10,7 @@ import yaml
 
 from config.labels import parse
 from config.loading import load
-from controller.cli import cli
+from controller.cli import COMMANDS
 from scripts.reference import DOCS, pages
 from strategies import discover
 
@@ -40,7 +40,7 @@ def typed(page: Path, program: str) -> set[str]:
 
 
 def commands() -> set[str]:
-    return {command.name or command.callback.__name__ for command in cli.registered_commands if command.callback}
+    return {*COMMANDS, "serve"}
 
 
 @pytest.mark.parametrize(("page", "text"), pages().items(), ids=lambda value: getattr(value, "name", ""))
