@@ -18,8 +18,8 @@ from types import TracebackType
 from typing import Self
 
 from controller.engine.client import Engine
-from controller.targets.discovery import SERVICE
-from controller.targets.scope import NETWORK, PROJECT
+from controller.targets.origin import PROJECT, SERVICE
+from controller.targets.scope import NETWORK
 
 LABEL = "backup-sidecar.test"
 AT_A_TIME = 4

@@ -13,9 +13,8 @@ from controller.engine.client import Engine
 from controller.engine.context import ExecContext
 from controller.engine.models import ExecResult
 from controller.engine.stream import ExecStream
-from controller.targets.discovery import SERVICE
+from controller.targets.discovery import named
 from controller.targets.runnable import RunnableTarget
-from controller.targets.scope import PROJECT
 from controller.targets.session import Session
 from controller.targets.survey import Survey
 from strategies.base import script
@@ -145,10 +144,9 @@ class TargetRun:
         return error
 
     def _successor(self) -> str | None:
-        """Name of another container that carries the target's Compose labels now and runs, or is about to."""
-        own = (self.job.key.project, self.job.key.service)
+        """Name of another container that is of the target's service and runs, or is about to."""
+        own = self.job.key.model_copy(update={"name": None})
         for listed in self.engine.containers():
-            same = (listed.labels.get(PROJECT), listed.labels.get(SERVICE)) == own
-            if same and listed.state in COMING and listed.id != self.target.container.id:
+            if named(listed)[0] == own and listed.state in COMING and listed.id != self.target.container.id:
                 return listed.name
         return None

@@ -17,7 +17,7 @@ from controller.storage.catalog import Catalog
 from controller.storage.source import Source, sources_of
 from controller.storage.store import Store
 from controller.targets.runnable import RunnableTarget
-from controller.targets.scope import PROJECT, Scope
+from controller.targets.scope import Scope
 from controller.targets.session import Session
 from controller.targets.survey import Probed, Surveyor, restoring, suitable
 from controller.targets.target import LIVE, Target
@@ -173,17 +173,8 @@ class RestorePlanner:
         scope = self._scope()
         for container in self._engine.containers():
             if name == container.name or (len(name) >= 12 and container.id.startswith(name)):
-                if scope and reachable(container, scope):
+                if scope and scope.reaches(container):
                     return container
                 hint = "A restore goes only where a backup could come from: same network, same project."
                 raise TargetUnsuitable(f"container {name} is not in scope", hint=hint, code="not-in-scope")
         raise TargetGone(f"there is no container {name[:80]!r}", hint="`docker ps` lists them.")
-
-
-def reachable(container: Listed, scope: Scope) -> bool:
-    """Whether the sidecar may touch a container, labelled or not: it shares network and project, and is not itself."""
-    return (
-        container.id != scope.own_id
-        and any(endpoint.id in scope.networks for endpoint in container.networks.values())
-        and (scope.project is None or container.labels.get(PROJECT) == scope.project)
-    )

@@ -1,6 +1,5 @@
 """Makes targets of the engine's list of containers and of the operator's settings; pure."""
 
-import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from difflib import get_close_matches
@@ -16,15 +15,15 @@ from config.target import TargetSettings
 from config.validation import problems_from
 from controller.core.key import Key
 from controller.engine.models import Listed
-from controller.targets.scope import PROJECT, Scope
+from controller.targets.origin import COMPOSE_NAMES, origin
+from controller.targets.scope import Scope
 from controller.targets.target import LIVE, Target, TargetState
 from strategies.base import Strategy
 
-SERVICE = "com.docker.compose.service"
-NUMBER = "com.docker.compose.container-number"
 ONEOFF = "com.docker.compose.oneoff"
-COMPOSE_NAMES = {PROJECT: r"[a-z0-9][a-z0-9_-]{0,99}", SERVICE: r"[A-Za-z0-9_.-]{1,100}"}
-"""What Compose writes into its labels (compose-spec, `name` and `services`); 100 characters are our limit."""
+
+LAST = 1_000_000
+"""The place of a container without a number, behind all those that have one."""
 
 Strategies = Mapping[str, Strategy[Any]]
 """By every name and alias."""
@@ -53,23 +52,18 @@ def find(
 
 def in_scope(container: Listed, scope: Scope, prefix: str) -> bool:
     labels = container.labels
-    return (
-        container.id != scope.own_id
-        and any(label.startswith(prefix) for label in labels)
-        and labels.get(ONEOFF, "False") != "True"
-        and any(endpoint.id in scope.networks for endpoint in container.networks.values())
-        and (scope.project is None or labels.get(PROJECT) == scope.project)
-    )
+    is_labelled = any(label.startswith(prefix) for label in labels)
+    return is_labelled and labels.get(ONEOFF, "False") != "True" and scope.reaches(container)
 
 
 def precedence(container: Listed) -> tuple[bool, int, int, str]:
     """Of several containers for one key: the live ones first, then the lowest number, then the oldest.
 
-    Compose counts from 1, so that a container with a made-up number, or none, takes nobody's place.
+    Of those that do not live the newest, whose labels hold until another one comes.
     """
-    number = container.labels.get(NUMBER, "")
-    rank = int(number) if re.fullmatch("[1-9][0-9]{0,5}", number, re.ASCII) else 1_000_000
-    return (container.state not in LIVE, rank, container.created, container.id)
+    is_live, number = container.state in LIVE, origin(container).number
+    created = container.created if is_live else -container.created
+    return (not is_live, LAST if number is None else number, created, container.id)
 
 
 def targets_of(loaded: Loaded, container: Listed, strategies: Strategies) -> Iterable[Target]:
@@ -87,17 +81,14 @@ def targets_of(loaded: Loaded, container: Listed, strategies: Strategies) -> Ite
 
 
 def named(container: Listed) -> tuple[Key, Problem | None]:
-    """The key without a target's name, and what is wrong with Compose's labels, which anybody can write by hand."""
-    own = Key(project="_", service=container.name)
-    if not container.labels.get(PROJECT):
-        return own, None
-    labels = {PROJECT: container.labels[PROJECT], SERVICE: container.labels.get(SERVICE, "")}
-    for label, pattern in COMPOSE_NAMES.items():
-        if not re.fullmatch(pattern, labels[label]):
-            hint = "Start the container by Docker Compose, or without this label."
-            where = f"container {container.name}, label {label}"
-            return own, Problem("forged-label", where, "holds nothing that Compose writes there", hint)
-    return Key(project=labels[PROJECT], service=labels[SERVICE]), None
+    """The key without a target's name, and what is wrong with the labels for it, which anybody can write by hand."""
+    place = origin(container)
+    if place.forged is None:
+        return Key(project=place.project or "_", service=place.service), None
+    hint = "Start the container by Docker Compose or `docker stack deploy`, or without this label."
+    message = f"holds nothing that {'Compose' if place.forged in COMPOSE_NAMES else 'Swarm'} writes there"
+    problem = Problem("forged-label", f"container {container.name}, label {place.forged}", message, hint)
+    return Key(project="_", service=container.name), problem
 
 
 def enabled(loaded: Loaded, key: Key, part: LabelPart, container: Listed, strategies: Strategies) -> Target:
@@ -123,8 +114,8 @@ def raw_options(settings: TargetSettings) -> dict[str, Any]:
 
 
 def replica_key(key: Key, container: Listed) -> Key:
-    """A replica is listed under its container's name, so that it never takes a target's place."""
-    return key.model_copy(update={"service": f"{key.service}@{container.name}"})
+    """A replica is listed under a name of its own, so that it never takes a target's place."""
+    return key.model_copy(update={"service": f"{key.service}@{origin(container).instance}"})
 
 
 def nearest(key: Key, known: Collection[str]) -> str:

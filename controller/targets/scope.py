@@ -1,4 +1,4 @@
-"""Where the sidecar looks for targets: its networks and its Compose project."""
+"""Where the sidecar looks for targets: its networks, and its Compose project or its stack."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -6,16 +6,14 @@ from dataclasses import dataclass
 from config.loading import Loaded
 from config.problems import Problem
 from controller.engine.models import Listed, NetworkInfo
-
-PROJECT = "com.docker.compose.project"
-
+from controller.targets.origin import STACK, is_task, origin
 
 NETWORK = "com.docker.compose.network"
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Where to look: network ids, and the Compose project, None for any."""
+    """Where to look: network ids, and the Compose project or the stack, None for any."""
 
     networks: frozenset[str]
     project: str | None
@@ -23,6 +21,14 @@ class Scope:
     address: str | None = None
     """The sidecar's IPv4 on `scope.external`, where the orchestrator can reach it."""
     problems: tuple[Problem, ...] = ()
+
+    def reaches(self, container: Listed) -> bool:
+        """Whether the sidecar may touch a container: it shares network and project, and is not the sidecar itself."""
+        return (
+            container.id != self.own_id
+            and any(endpoint.id in self.networks for endpoint in container.networks.values())
+            and (self.project is None or origin(container).project == self.project)
+        )
 
 
 def find_scope(loaded: Loaded, own_id: str | None, listed: Iterable[Listed], networks: Iterable[NetworkInfo]) -> Scope:
@@ -33,10 +39,10 @@ def find_scope(loaded: Loaded, own_id: str | None, listed: Iterable[Listed], net
         hint = "Run it as a service of the application's Compose project, or set scope.project to any."
         message = "runs in no container of this engine, so no project is its own"
         return Scope(frozenset(), None, own_id, problems=(Problem("not-in-container", "sidecar", message, hint),))
-    project = own.labels.get(PROJECT) if own and settings.project == "own" else None
+    project = origin(own).project if own and settings.project == "own" else None
     if project is None and settings.project == "own":
-        hint = "Start it by Docker Compose, or set scope.project to any."
-        problem = Problem("no-project", "sidecar", "belongs to no Compose project", hint)
+        hint = "Start it by Docker Compose or `docker stack deploy`, or set scope.project to any."
+        problem = Problem("no-project", "sidecar", "belongs to no Compose project and to no stack", hint)
         return Scope(frozenset(), None, own_id, problems=(problem,))
     internal, external = called(settings.network, networks), called(settings.external, networks)
     joined = internal & {end.id for end in own.networks.values()} if own else internal
@@ -46,12 +52,18 @@ def find_scope(loaded: Loaded, own_id: str | None, listed: Iterable[Listed], net
         hint = f"Add the network {settings.network} to the sidecar's service, or set scope.network."
         problems.append(Problem("not-on-network", "sidecar", f"is on no network called {settings.network}", hint))
     if own and address is None:
-        hint = f"Run `docker network create {settings.external}` and add it to the sidecar's service."
+        kind = "--driver overlay --attachable " if is_task(own) else ""
+        hint = f"Run `docker network create {kind}{settings.external}` and add it to the sidecar's service."
         message = f"is not on {settings.external}, so no orchestrator can reach it"
         problems.append(Problem("not-on-network", "sidecar", message, hint, severity="warning"))
     return Scope(frozenset(joined), project, own_id, address, tuple(problems))
 
 
 def called(name: str, networks: Iterable[NetworkInfo]) -> set[str]:
-    """Ids of the networks with this Compose name or plain name."""
-    return {network.id for network in networks if name in (network.labels.get(NETWORK), network.name)}
+    """Ids of the networks with this name: as a Compose file or a stack's file has it, or as the engine has it."""
+    return {network.id for network in networks if name in names(network)}
+
+
+def names(network: NetworkInfo) -> tuple[str | None, ...]:
+    stack = network.labels.get(STACK)
+    return network.name, network.labels.get(NETWORK), network.name.removeprefix(f"{stack}_") if stack else None

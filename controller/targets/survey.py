@@ -16,12 +16,12 @@ from controller.engine.client import Engine
 from controller.engine.context import ExecContext
 from controller.engine.models import Inspected
 from controller.targets.helper_containers import Helpers
+from controller.targets.origin import SWARM_TASK
 from controller.targets.runnable import RunnableTarget
 from controller.targets.session import Session
 from strategies.base import Answer, Container, Facts, NeedsHelper, Strategy, Unsuitable
 from strategies.plan import Command, Plan
 
-SWARM_TASK = "com.docker.swarm.task.id"
 NO_SHELL = "is a text for a shell, and the container has none (looked for bash and sh)"
 ARGV_HINT = 'Write it as an argv list, for example `["/bin/tool","--flag"]`.'
 

@@ -27,8 +27,9 @@ from controller.drill.drills import Drills
 from controller.engine.client import Engine
 from controller.engine.models import Listed, NetworkEndpoint
 from controller.storage.marks import succeeded
-from controller.targets.discovery import SERVICE, find, nearest
-from controller.targets.scope import PROJECT, Scope
+from controller.targets.discovery import find, nearest
+from controller.targets.origin import PROJECT, SERVICE
+from controller.targets.scope import Scope
 from controller.targets.target import Target
 from strategies import discover
 

@@ -10,9 +10,10 @@ from config.loading import Loaded, load
 from controller.core.errors import TargetGone, TargetUnsuitable
 from controller.core.key import Key
 from controller.engine.models import Listed, NetworkEndpoint, NetworkInfo
-from controller.targets.discovery import NUMBER, ONEOFF, SERVICE, find, nearest
+from controller.targets.discovery import ONEOFF, find, nearest
 from controller.targets.inventory import carry_over
-from controller.targets.scope import NETWORK, PROJECT, find_scope
+from controller.targets.origin import NUMBER, PROJECT, SERVICE
+from controller.targets.scope import NETWORK, find_scope
 from controller.targets.target import Target
 from controller.views.targets import described
 from strategies import discover
