@@ -169,11 +169,11 @@ class Scope(Model):
     """Which containers are looked at."""
 
     network: Annotated[str, Field(min_length=1)] = "app_internal"
-    """Network shared with the application, by its Compose name or its plain name."""
+    """Network shared with the application, by its name in the Compose or stack file, or its plain name."""
     external: Annotated[str, Field(min_length=1)] = "backups_net"
     """Network shared with the orchestrator."""
     project: Literal["own", "any"] = "own"
-    """`own`: only containers in the sidecar's Compose project; `any`: all containers on the network."""
+    """`own`: only containers in the sidecar's Compose project or stack; `any`: all containers on the network."""
 
 
 class Verify(Model):

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from tests.faults.conftest import config_folder, metric
-from tests.faults.second_engine import NEWEST, OLDEST, SecondEngine, make_images
 from tests.faults.test_held import JOURNAL
 from tests.kit import stage
 from tests.kit.fault_proxy import EVENTS, Fault, FaultProxy
+from tests.kit.second_engine import NEWEST, OLDEST, SecondEngine, make_images
 from tests.kit.stage import Sidecar, docker, eventually, image
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -58,7 +58,7 @@ class Stand:
 
 @pytest.fixture(scope="module", autouse=True)
 def images() -> None:
-    make_images()
+    make_images(NEWEST, OLDEST)
 
 
 @pytest.fixture(params=[NEWEST, OLDEST])

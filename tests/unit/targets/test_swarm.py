@@ -149,7 +149,7 @@ def test_a_container_of_compose_is_no_task_whatever_its_file_says(loaded: Loaded
         (SWARM_SERVICE, "../../etc"),
         (SWARM_SERVICE, ""),
         (SWARM_SERVICE, "shop_db\n"),
-        (SWARM_SERVICE, "db"),
+        (SWARM_SERVICE, "web"),
         (SWARM_SERVICE, f"shop_{'x' * 10_000}"),
         (STACK, "blog"),
         (SWARM_TASK_NAME, "shop_db.1.\x1b[31m"),

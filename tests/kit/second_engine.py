@@ -3,7 +3,7 @@
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from tests.kit.stage import LABEL, PROJECT, REPOSITORY, SERVICE, SLEEP, docker, eventually, execute, image, said
 
@@ -11,23 +11,25 @@ NEWEST, OLDEST = "26.1", "20.10"
 PID = "/var/run/docker.pid"
 
 
-def make_images() -> None:
-    done = said(REPOSITORY / "scripts" / "base-images", "engines")
+def make_images(*versions: str) -> None:
+    """Have the images of these engines; the first time takes a minute."""
+    done = said(REPOSITORY / "scripts" / "base-images", *(f"engine:{version}" for version in versions))
     assert done.returncode == 0, done.stderr
 
 
 class SecondEngine:
     """Listens on `docker.sock` in the folder. A context manager; it is started by `start`."""
 
-    def __init__(self, version: str, folder: Path, project: str) -> None:
-        self.version, self.folder, self.project = version, folder, project
+    def __init__(self, version: str, folder: Path, project: str, *options: str) -> None:
+        """The options are of the container."""
+        self.version, self.folder, self.project, self.options = version, folder, project, options
         self.name = f"{project}-engine-{version}"
 
     def __enter__(self) -> Self:
         self.folder.chmod(0o755)  # The sidecar gives up root.
         docker(
             *("run", "--detach", "--init", "--privileged", "--name", self.name, "--label", f"{LABEL}={self.project}"),
-            *("--volume", f"{self.folder}:/engine", f"backup-sidecar-local/engine:{self.version}"),
+            *("--volume", f"{self.folder}:/engine", *self.options, f"backup-sidecar-local/engine:{self.version}"),
         )
         return self
 
@@ -36,7 +38,8 @@ class SecondEngine:
 
     def start(self, *options: str) -> None:
         """Start the engine, and wait until it answers."""
-        flags = ("--host=unix:///engine/docker.sock", "--group=root", "--iptables=false", "--ip6tables=false", *options)
+        hosts = ("--host=unix:///engine/docker.sock", "--host=unix:///var/run/docker.sock")
+        flags = (*hosts, "--group=root", "--iptables=false", "--ip6tables=false", *options)
         serve = f"exec dockerd {' '.join(flags)} >>/var/log/dockerd.log 2>&1"
         docker("exec", "--detach", self.name, "sh", "-c", serve)
         eventually(lambda: self.execute("version").returncode == 0, seconds=30, what=f"engine {self.version} answers")
@@ -49,16 +52,16 @@ class SecondEngine:
         wait = f"pid=$(cat {PID}); kill -s {signal} $pid; while grep -qs dockerd /proc/$pid/comm; do sleep 0.05; done"
         docker("exec", self.name, "sh", "-c", wait)
 
-    def execute(self, *arguments: str, **options: object) -> subprocess.CompletedProcess[bytes]:
+    def execute(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
         return execute("docker", "--host", f"unix://{self.folder}/docker.sock", *arguments, **options)
 
-    def docker(self, *arguments: str) -> str:
+    def docker(self, *arguments: str | Path, **options: Any) -> str:
         """What the docker command printed about this engine."""
-        return docker("--host", f"unix://{self.folder}/docker.sock", *arguments)
+        return docker("--host", f"unix://{self.folder}/docker.sock", *arguments, **options)
 
-    def load(self, name: str) -> None:
-        """Have an image of the machine's engine in this one."""
-        with subprocess.Popen(["docker", "save", name], stdout=subprocess.PIPE) as saved:
+    def load(self, *names: str) -> None:
+        """Have images of the machine's engine in this one."""
+        with subprocess.Popen(["docker", "save", *names], stdout=subprocess.PIPE) as saved:
             done = self.execute("load", stdin=saved.stdout)
         assert done.returncode == 0, done.stderr
 
