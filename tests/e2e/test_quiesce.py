@@ -181,10 +181,8 @@ def test_quiesce_is_only_for_files(sidecar: Sidecar, app: App) -> None:
 
 
 @pytest.mark.fault(0, "quiesce=stop for a container that would be gone then", "`no-stop`, at the container's start")
-@pytest.mark.parametrize("kind", ["--rm", "swarm"])
-def test_a_container_that_a_stop_would_remove_is_never_stopped(kind: str, sidecar: Sidecar, app: App) -> None:
-    options = ("--rm",) if kind == "--rm" else ("--label", "com.docker.swarm.task.id=x1")
-    container = still(app, "volatile", "stop", *options)
+def test_a_container_that_a_stop_would_remove_is_never_stopped(sidecar: Sidecar, app: App) -> None:
+    container = still(app, "volatile", "stop", "--rm")
 
     with acts(container) as done:
         assert "pause" in named(sidecar, "volatile", "no-stop")["hint"]
