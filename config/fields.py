@@ -129,15 +129,21 @@ Size = Annotated[int, BeforeValidator(_size)]
 """`512B`, `10MB`, `10MiB` -> bytes."""
 
 
-def _share(value: Any) -> float:
+def _share(value: Any) -> float | None:
+    if value is None or (isinstance(value, str) and value.strip() == "none"):
+        return None
     match = re.fullmatch(r"\s*(\d{1,2}(?:\.\d+)?) ?%\s*", value) if isinstance(value, str) else None
     if match is None or float(match[1]) == 0:
-        raise invalid("is not a share above 0 % and below 100 %", "Write it in per cent: `50%`.")
+        raise invalid("is not a share above 0 % and below 100 %", "Write it in per cent: `50%`, or `none`.")
     return float(match[1]) / 100
 
 
-Share = Annotated[float, BeforeValidator(_share), PlainSerializer(lambda share: f"{share:.0%}", when_used="json")]
-"""`50%` -> 0.5."""
+def _per_cent(share: float | None) -> str | None:
+    return None if share is None else f"{share:.0%}"
+
+
+Share = Annotated[float | None, BeforeValidator(_share), PlainSerializer(_per_cent, when_used="json")]
+"""`50%` -> 0.5; `none` -> None."""
 
 
 def _count(value: Any) -> int | None:

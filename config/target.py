@@ -10,6 +10,7 @@ from pydantic.fields import FieldInfo
 from config.commands import CommandField, CommandList
 from config.cron import Cron, Timezone
 from config.fields import (
+    CommaList,
     Compression,
     CompressionField,
     Count,
@@ -75,9 +76,11 @@ class Expect(Model):
 
     min_size: Size | None = None
     """Smallest size of the dump before compression; a smaller dump fails the run."""
-    max_shrink: Share | None = None
-    """Largest decrease since the last good run, such as `50%`, of the dump's size or a table's rows; a run that shrinks
-    more is `suspicious`. Unset: not checked."""
+    max_shrink: Share = 0.8
+    """Largest decrease since the last good run, such as `50%`, of a dump's size or of 1,000 or more rows in all; a run
+    that shrinks more, or has lost all rows of a large table, is `suspicious`. `none`: not checked."""
+    ignore: CommaList = ()
+    """Names or patterns of tables that may lose their rows at any time: `sessions, queue_*`."""
     max_age: Duration | None = None
     """Maximum age of the last good run; beyond it the target is `stale`."""
 

@@ -15,6 +15,8 @@ _LONG_NAMES = {b"L": b"path", b"K": b"linkpath"}
 _EXTENSIONS = b"xgLK"
 """Headers that are no members: pax's for one member and for the whole archive (POSIX.1-2001), GNU's long names."""
 HARD_LINK, SYMBOLIC_LINK, DEVICES = b"1", b"2", b"34"
+ROWS = ("rows of ", "keys in ")
+"""How that is called which an owner would miss."""
 COUNTED_APART = {b"1": "hard links", b"2": "links", b"5": "folders"}
 _WITHOUT_DATA = b"123456"
 """Links, devices, folders and pipes have no data, whatever their size field says (as in Go's archive/tar)."""
@@ -48,6 +50,13 @@ def read_counts(stream: BinaryIO) -> Mapping[str, int]:
         if line:
             counts[what] = counts.get(what, 0) + int(number)
     return counts
+
+
+def rows_in(form: str, counts: Mapping[str, int]) -> dict[str, int]:
+    """Of what was counted in a dump the rows of tables, keys and files, without the structure around them."""
+    if form == "sqlite":  # Whose tables stand there by their names alone.
+        return dict(counts)
+    return {what: number for what, number in counts.items() if what == "files" or what.startswith(ROWS)}
 
 
 def whole_tar(stream: BinaryIO, witnesses: Mapping[str, str]) -> tuple[str, ...]:

@@ -1,76 +1,162 @@
 """Whether a run that succeeded looks like those before it; pure. One that does not is `suspicious`, and no good run."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from statistics import median
 
 from config.target import Expect
 from controller.core.manifest import Artifact, Manifest
 from controller.core.run import Report
 from controller.storage.codecs import SUFFIX
+from strategies.checks import rows_in
 
-HISTORY = 5
+HISTORY = 7
 """Good runs that a new one is compared with."""
 RUNS_COMPARED_AT_LEAST = 3
 """Good runs without which a duration says nothing."""
 SHORTEST_TELLING_SECONDS = 10.0
 """Seconds below which a duration says nothing."""
 HASTY_SHARE = 0.1
-"""Share of the usual duration below which something was left out."""
+"""Share of the usual duration below which something may have been left out."""
 TELLING_ROWS = 100
-"""Rows below which a table says nothing: a queue, open sessions or a list of settings is emptied, moved and dropped in
-ordinary work, and a handful of rows more or less is a large share of it."""
+"""Rows below which one table says nothing: a queue or a list of settings is emptied and moved in ordinary work."""
+TELLING_SUM = 1000
+"""Rows of all tables below which their sum says nothing."""
+LARGE_SHARE = 0.2
+"""Share of its database's rows from which on a table is missed."""
 TABLES_NAMED = 5
 """Tables that are named, those that lost most first; a schema that is gone may have thousands."""
 
 
-def reasons(manifest: Manifest, good: Sequence[Report], expect: Expect) -> tuple[str, ...]:
-    """What is odd about a run; `good` are its target's last good ones, newest first. Empty without `max-shrink`."""
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What is odd about a run."""
+
+    suspicious: tuple[str, ...] = ()
+    """Why it may not be what it should."""
+    warnings: tuple[str, ...] = ()
+    """What happens in ordinary work too, and is worth a look."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """A dump and the rows of it that matter; None where nobody has counted them."""
+
+    artifact: Artifact
+    rows: Mapping[str, int] | None
+    ignored: Mapping[str, int]
+    """The rows of tables that may be emptied."""
+
+    @property
+    def known(self) -> Mapping[str, int]:
+        return self.rows or {}
+
+    def was_empty(self, table: str) -> bool:
+        return self.rows is not None and not self.rows.get(table)
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """A table that has lost rows."""
+
+    table: str
+    before: int
+    now: int
+    telling: bool
+    """Whether it makes the run suspicious."""
+
+
+def judged(manifest: Manifest, good: Sequence[Report], expect: Expect) -> Judgement:
+    """What is odd about a run; `good` are its target's last good ones, newest first. Nothing without `max-shrink`."""
     if expect.max_shrink is None or not good:
-        return ()
-    most = expect.max_shrink
-    return (*shrunk(manifest, good[0], most), *fewer(manifest, good[0], most), *hasty(manifest, good))
+        return Judgement()
+    most, last = expect.max_shrink, f"run {good[0].id}"
+    past, now = [dumps(run.artifacts, expect.ignore) for run in good], dumps(manifest.artifacts, expect.ignore)
+    lost = sorted(losses(past, now, most), key=lambda loss: loss.now - loss.before)
+    return Judgement(
+        suspicious=(
+            *(f"{reason} of {last}, {most:.0%} are allowed" for reason in shrunk(past[0], now, most)),
+            *told("emptied", last, [loss for loss in lost if loss.telling]),
+        ),
+        warnings=(*told("fewer", last, [loss for loss in lost if not loss.telling]), *hasty(manifest, good)),
+    )
 
 
-def shrunk(manifest: Manifest, last: Report, most: float) -> Sequence[str]:
-    """Dumps are compared before compression, in bytes."""
-    size = sum(artifact.plain_size for artifact in manifest.artifacts)
-    if not is_below(size, last.bytes, most):
-        return ()
-    less = f"{1 - size / last.bytes:.0%}"
-    return (f"shrunk: {size} bytes are {less} less than the {last.bytes} of run {last.id}, {most:.0%} are allowed",)
+def dumps(artifacts: Iterable[Artifact], ignore: Sequence[str]) -> dict[str, Counted]:
+    """By the dump's name, whatever it was compressed with."""
+    found = {}
+    for artifact in artifacts:
+        rows = rows_in(artifact.format, artifact.counts)
+        ignored = {table: number for table, number in rows.items() if is_ignored(table, ignore)}
+        left = {table: number for table, number in rows.items() if table not in ignored} if artifact.counts else None
+        found[artifact.name.removesuffix(SUFFIX[artifact.compression])] = Counted(artifact, left, ignored)
+    return found
 
 
-def fewer(manifest: Manifest, last: Report, most: float) -> Sequence[str]:
-    """What was counted beside each dump: rows of tables, keys, files. What is no longer there has none."""
-    before = {plain_name(artifact): artifact for artifact in last.artifacts}
-    pairs = [(before[name], now) for now in manifest.artifacts if (name := plain_name(now)) in before]
-    lost = sorted((loss for then, now in pairs for loss in losses(then, now, most)), reverse=True)
-    named = [f"fewer: {what}, {most:.0%} are allowed since run {last.id}" for _, what in lost[:TABLES_NAMED]]
-    return (*named, f"fewer: {len(lost) - TABLES_NAMED} more like these") if len(lost) > TABLES_NAMED else named
+def is_ignored(what: str, patterns: Sequence[str]) -> bool:
+    """By the table's whole name, or without its schema; `what` is `rows of public."Orders"`, for example."""
+    name = what.removeprefix("rows of ").removeprefix("keys in ").replace('"', "")
+    return any(fnmatchcase(part, pattern) for part in {name, name.rpartition(".")[2]} for pattern in patterns)
 
 
-def losses(then: Artifact, now: Artifact, most: float) -> Iterator[tuple[int, str]]:
-    """How many are lost of what, in words. A dump of which nothing was counted says nothing.
+def shrunk(before: Mapping[str, Counted], now: Mapping[str, Counted], most: float) -> Iterator[str]:
+    """Each dump that is far smaller than the same one before, else all of them together."""
+    both = [name for name in before if name in now]
+    each = [reason for name in both for reason in smaller(name, [before[name]], [now[name]], most)]
+    yield from each or smaller("all dumps", [*before.values()], [*now.values()], most)
 
-    A number that changed while its dump was made tells only about how many there are, so that half of what is left may
-    be missing as well: 75 % where 50 % are allowed.
+
+def smaller(name: str, before: Sequence[Counted], now: Sequence[Counted], most: float) -> Iterator[str]:
+    """By bytes before compression and by rows; a dump of which nothing was counted says nothing of rows.
+
+    Of bytes says nothing which are those of a table that may be emptied, and has been.
     """
-    for what, number in then.counts.items() if now.counts else ():
-        left = now.counts.get(what, 0)
-        is_rough = what in then.approximate or what in now.approximate
-        allowed = (1 + most) / 2 if is_rough else most
-        if number >= TELLING_ROWS and is_below(left, number, allowed):
-            yield number - left, f"{what} in {now.name}: {left} of {number}"
+    ignored_before, ignored_now = (sum(sum(dump.ignored.values()) for dump in dumps) for dumps in (before, now))
+    size, old_size = (sum(dump.artifact.plain_size for dump in dumps) for dumps in (now, before))
+    if is_below(size, old_size, most) and not is_below(ignored_now, ignored_before, most):
+        yield f"shrunk: {name}: {size} bytes are {1 - size / old_size:.0%} less than the {old_size}"
+    if all(dump.rows is not None for dump in now):
+        rows, old_rows = (sum(sum(dump.known.values()) for dump in dumps) for dumps in (now, before))
+        if old_rows >= TELLING_SUM and is_below(rows, old_rows, most):
+            yield f"fewer: {name}: {rows} rows are {1 - rows / old_rows:.0%} less than the {old_rows}"
+
+
+def losses(past: Sequence[Mapping[str, Counted]], now: Mapping[str, Counted], most: float) -> Iterator[Loss]:
+    """Every table that is empty now, or has lost more than may be; what is no longer there has no rows.
+
+    An empty one tells, if it held much of its database and was not as empty in one of the last good runs. A number that
+    changed while its dump was made tells nothing: a table that is loaded anew is empty for a moment.
+    """
+    for name, dump in now.items():
+        last = past[0].get(name)
+        if dump.rows is None or last is None:
+            continue
+        whole = sum(last.known.values())
+        for table, before in last.known.items():
+            left = dump.rows.get(table, 0)
+            if left and (before < TELLING_ROWS or not is_below(left, before, most)):
+                continue
+            is_telling = (
+                not left
+                and before >= max(TELLING_ROWS, LARGE_SHARE * whole)
+                and table not in dump.artifact.approximate
+                and not any(run[name].was_empty(table) for run in past if name in run)
+            )
+            if before:
+                yield Loss(f"{table} in {dump.artifact.name}", before, left, is_telling)
+
+
+def told(word: str, last: str, losses: Sequence[Loss]) -> tuple[str, ...]:
+    """The first few in words, and how many there are beyond."""
+    named = (f"{word}: {loss.table}: {loss.now} of {loss.before} since {last}" for loss in losses[:TABLES_NAMED])
+    rest = len(losses) - TABLES_NAMED
+    return (*named, *([f"{word}: {rest} more like these"] if rest > 0 else ()))
 
 
 def is_below(now: int, then: int, most: float) -> bool:
     """Whether a larger share is gone than may be; rounded, because 1 - 0.7 is a little more than 0.3."""
     return then > 0 and round(1 - now / then, 9) > most
-
-
-def plain_name(artifact: Artifact) -> str:
-    """The dump's name, whatever it was compressed with."""
-    return artifact.name.removesuffix(SUFFIX[artifact.compression])
 
 
 def hasty(manifest: Manifest, good: Sequence[Report]) -> Sequence[str]:

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from itertools import chain
 from typing import BinaryIO
 
-from controller.backup.anomaly import reasons
+from controller.backup.anomaly import judged
 from controller.backup.counts import Counted, settled
 from controller.backup.orphans import Orphans
 from controller.backup.quiesce import Quiescing
@@ -201,7 +201,10 @@ class BackupAttempt:
 
     def judged(self, manifest: Manifest) -> Manifest:
         """With what is odd about it, before it is published."""
-        return manifest.model_copy(update={"suspicious": reasons(manifest, self.good, self.settings.expect)})
+        judgement = judged(manifest, self.good, self.settings.expect)
+        self.warnings += judgement.warnings
+        warnings = (*manifest.warnings, *map(self.target_run.secrets.redact, judgement.warnings))
+        return manifest.model_copy(update={"suspicious": judgement.suspicious, "warnings": warnings})
 
     def manifest(self, artifacts: tuple[Artifact, ...], started: datetime) -> Manifest:
         probed = self.target_run.survey.probed

@@ -8,109 +8,196 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from config.target import Expect
-from controller.backup.anomaly import reasons
+from controller.backup.anomaly import HISTORY, Judgement, judged
 from controller.core.key import Key
 from controller.core.manifest import Artifact, Manifest
 from controller.core.run import Report
+from strategies.checks import rows_in
 from tests.kit.world import World, client, is_problem, serving
 
 KEY = Key(project="shop", service="db")
 NOW = datetime(2026, 3, 1, 3, tzinfo=UTC)
 HALF = Expect.model_validate({"max-shrink": "50%"})
+UNCHECKED = Expect.model_validate({"max-shrink": "none"})
 
 
 def manifest(size: int, seconds: float = 60) -> Manifest:
-    artifact = Artifact(
-        name="x", format="x", compression="zstd", size=1, sha256="0", plain_size=size, plain_sha256="0", proof="full"
-    )
     facts = dict.fromkeys(("run", "strategy", "container", "container_id", "image", "image_id", "engine"), "x")
     times = {"started": NOW, "finished": NOW + timedelta(seconds=seconds)}
     return Manifest.model_validate(
-        facts | times | {"sidecar": "x", "target": KEY, "proof": "full", "artifacts": (artifact,)}
+        facts | times | {"sidecar": "x", "target": KEY, "proof": "full", "artifacts": (dump(size=size),)}
     )
 
 
-def good(size: int, seconds: float = 60) -> Report:
-    return Report(id="x", target=KEY, state="succeeded", trigger="api", created=NOW, bytes=size, seconds=seconds)
-
-
-@pytest.mark.parametrize(("size", "odd"), [(100, False), (50, False), (49, True), (0, True), (500, False)])
-def test_a_run_that_shrank_by_more_than_is_allowed_is_suspicious(size: int, odd: bool) -> None:
-    found = reasons(manifest(size), [good(100), good(10_000)], HALF)
-
-    assert bool(found) is odd
-    assert all(why.startswith("shrunk:") for why in found)
-
-
-def test_without_max_shrink_or_without_a_good_run_nothing_is_suspicious() -> None:
-    assert reasons(manifest(1), [good(100)], Expect()) == ()
-    assert reasons(manifest(1), [], HALF) == ()
-    assert reasons(manifest(1), [good(0)], HALF) == ()
-
-
-def counted(name: str = "shop.pgdump", approximate: tuple[str, ...] = (), **counts: int) -> Artifact:
-    facts = {"name": name, "format": "x", "size": 1, "sha256": "0", "plain_size": 1, "plain_sha256": "0"}
+def dump(
+    name: str = "shop.pgdump", size: int = 100, form: str = "x", moving: tuple[str, ...] = (), **rows: int
+) -> Artifact:
+    facts = {"name": name, "format": form, "size": 1, "sha256": "0", "plain_size": size, "plain_sha256": "0"}
     compression = "zstd" if name.endswith(".zst") else "none"
-    told = {"compression": compression, "proof": "full", "counts": counts, "approximate": approximate}
-    return Artifact.model_validate(facts | told)
+    counts = {table if form == "sqlite" else f"rows of {table}": number for table, number in rows.items()}
+    counts |= {"indexes": 5} if counts else {}
+    told = {"compression": compression, "proof": "full", "counts": counts}
+    return Artifact.model_validate(facts | told | {"approximate": [f"rows of {table}" for table in moving]})
 
 
-def fewer(before: Artifact, now: Artifact, expect: Expect = HALF) -> tuple[str, ...]:
-    last = good(1).model_copy(update={"artifacts": (before,), "id": "last"})
-    return reasons(manifest(1).model_copy(update={"artifacts": (now,)}), [last], expect)
+def good(size: int = 100, seconds: float = 60, *artifacts: Artifact) -> Report:
+    facts = {"state": "succeeded", "trigger": "api", "created": NOW, "seconds": seconds}
+    return Report.model_validate(facts | {"id": "last", "target": KEY, "artifacts": artifacts or (dump(size=size),)})
 
 
-@pytest.mark.parametrize(
-    ("before", "now", "odd"),
-    [
-        (1000, 499, True),
-        (1000, 500, False),
-        (1000, 0, True),
-        (100, 49, True),
-        (99, 0, False),
-        (1000, 5000, False),
-        (0, 0, False),
-    ],
-)
-def test_a_table_that_lost_more_rows_than_may_be_is_suspicious_unless_it_had_few(
-    before: int, now: int, odd: bool
-) -> None:
-    found = fewer(counted(orders=before, users=before), counted(orders=now, users=before))
+def seen(
+    now: Artifact | tuple[Artifact, ...], *past: Artifact | tuple[Artifact, ...], expect: Expect | None = None
+) -> Judgement:
+    """Of a run beside those before it, newest first."""
 
-    told = f"fewer: orders in shop.pgdump: {now} of {before}, 50% are allowed since run last"
+    def of(run: Artifact | tuple[Artifact, ...]) -> tuple[Artifact, ...]:
+        return run if isinstance(run, tuple) else (run,)
+
+    made = manifest(100).model_copy(update={"artifacts": of(now)})
+    return judged(made, [good(100, 60, *of(run)) for run in past], expect or Expect())
+
+
+@pytest.mark.parametrize(("size", "odd"), [(100, False), (20, False), (19, True), (0, True), (500, False)])
+def test_a_run_that_shrank_by_four_fifths_is_suspicious(size: int, odd: bool) -> None:
+    found = judged(manifest(size), [good(100), good(10_000)], Expect()).suspicious
+
+    less = f"{100 - size}% less"
+    told = f"shrunk: shop.pgdump: {size} bytes are {less} than the 100 of run last, 80% are allowed"
     assert found == ((told,) if odd else ())
 
 
-def test_a_table_that_is_gone_has_no_rows_and_what_was_not_counted_says_nothing() -> None:
-    assert fewer(counted(orders=1000, users=5), counted(users=5))[0].startswith(
-        "fewer: orders in shop.pgdump: 0 of 1000"
+@pytest.mark.parametrize(("size", "odd"), [(50, False), (49, True)])
+def test_how_much_may_be_gone_can_be_set(size: int, odd: bool) -> None:
+    assert bool(judged(manifest(size), [good(100)], HALF).suspicious) is odd
+    assert judged(manifest(70), [good(100)], Expect.model_validate({"max-shrink": "30%"})) == Judgement()
+
+
+def test_with_none_or_without_a_good_run_nothing_is_odd() -> None:
+    assert judged(manifest(1), [good(100)], UNCHECKED) == Judgement()
+    assert judged(manifest(1), [], Expect()) == Judgement()
+    assert judged(manifest(1), [good(0)], Expect()) == Judgement()
+    assert seen(dump(orders=0), dump(orders=5000), expect=UNCHECKED) == Judgement()
+
+
+def test_a_single_dump_that_shrank_is_suspicious_though_all_together_hardly_did() -> None:
+    before = dump("log.pgdump", 10_000), dump("shop.pgdump", 1000)
+    found = seen((dump("log.pgdump", 10_000), dump("shop.pgdump", 100)), before).suspicious
+
+    assert [why.split(":")[:2] for why in found] == [["shrunk", " shop.pgdump"]]
+
+
+def test_a_dump_that_is_gone_counts_in_the_sum_of_all() -> None:
+    before = dump("shop.pgdump", 10_000), dump("globals.sql", 500)
+    found = seen(dump("globals.sql", 500), before).suspicious
+
+    assert [why.split(":")[:2] for why in found] == [["shrunk", " all dumps"]]
+    assert not seen(dump("shop.pgdump", 10_000), before).suspicious
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "odd"), [(1000, 199, True), (1000, 200, False), (999, 1, False), (1000, 5000, False)]
+)
+def test_of_a_thousand_rows_in_all_a_fifth_has_to_be_left(before: int, now: int, odd: bool) -> None:
+    """In two tables, of which neither is empty."""
+    found = seen(dump(orders=now - 1, users=1), dump(orders=before - 1, users=1)).suspicious
+
+    less = f"{1 - now / before:.0%} less"
+    told = f"fewer: shop.pgdump: {now} rows are {less} than the {before} of run last, 80% are allowed"
+    assert found == ((told,) if odd else ())
+
+
+def test_rows_of_all_databases_are_one_sum() -> None:
+    before = dump("a.pgdump", orders=600), dump("b.pgdump", users=600)
+    assert (
+        seen((dump("a.pgdump", orders=100), dump("b.pgdump", users=100)), before)
+        .suspicious[0]
+        .startswith("fewer: all dumps: 200 rows")
     )
-    assert fewer(counted(orders=1000), counted()) == ()
-    assert fewer(counted(), counted(orders=1000)) == ()
-    assert fewer(counted("other.pgdump", orders=1000), counted(orders=0)) == ()
-    assert fewer(counted(orders=1000), counted(orders=0), Expect()) == ()
+    assert not seen((dump("a.pgdump", orders=600), dump("b.pgdump", users=100)), before).suspicious
+    assert not seen((dump("a.pgdump", orders=100), dump("b.pgdump")), before).suspicious, "b was not counted"
 
 
-def test_what_is_just_allowed_is_allowed() -> None:
-    assert fewer(counted(orders=1000), counted(orders=700), Expect.model_validate({"max-shrink": "30%"})) == ()
+def test_a_large_table_that_became_empty_is_suspicious() -> None:
+    before = dump(orders=1000, users=4000)
+
+    found = seen(dump(orders=0, users=4000), before)
+    gone = seen(dump(users=4000), before)
+
+    told = "emptied: rows of orders in shop.pgdump: 0 of 1000 since run last"
+    assert found == gone == Judgement(suspicious=(told,))
+
+
+@pytest.mark.parametrize("before", [dump(orders=999, users=4001), dump(orders=99, users=1), dump(orders=5, users=9)])
+def test_a_small_table_that_became_empty_is_a_warning(before: Artifact) -> None:
+    users = before.counts["rows of users"]
+    found = seen(dump(orders=0, users=users), before)
+
+    rows = before.counts["rows of orders"]
+    assert found == Judgement(warnings=(f"fewer: rows of orders in shop.pgdump: 0 of {rows} since run last",))
+
+
+def test_a_table_that_was_empty_in_one_of_the_last_good_runs_may_be_so_again() -> None:
+    full, empty = dump(queue=1000, users=1000), dump(queue=0, users=1000)
+
+    assert seen(empty, full, full, full).suspicious
+    assert seen(empty, full, full, dump(users=1000)) == seen(empty, full, full, empty)
+    assert [why.split(":")[0] for why in seen(empty, full, full, empty).warnings] == ["fewer"]
+    assert seen(empty, full, full, dump()).suspicious, "a run of which nothing was counted says nothing"
+    assert HISTORY == 7
+
+
+def test_a_table_that_lost_much_and_has_rows_left_is_a_warning() -> None:
+    found = seen(dump(queue=100, users=9000), dump(queue=1000, users=9000))
+
+    assert found == Judgement(warnings=("fewer: rows of queue in shop.pgdump: 100 of 1000 since run last",))
+    assert seen(dump(queue=9, users=9000), dump(queue=99, users=9000)) == Judgement()
+
+
+def test_a_table_that_is_loaded_while_it_is_counted_is_a_warning() -> None:
+    found = seen(dump(orders=0, users=1000, moving=("orders",)), dump(orders=1000, users=1000))
+    assert (len(found.suspicious), len(found.warnings)) == (0, 1)
+
+
+@pytest.mark.parametrize("pattern", ["sessions", "sess*", "public.sessions", "public.*"])
+def test_ignored_tables_are_left_out_of_everything(pattern: str) -> None:
+    expect = Expect.model_validate({"ignore": f"{pattern}, queue"})
+    before = dump(size=1000, users=50, **{"public.sessions": 5000})
+
+    assert seen(dump(size=10, users=50, **{"public.sessions": 0}), before, expect=expect) == Judgement()
+    assert seen(dump(size=10, users=50, **{"public.sessions": 5000}), before, expect=expect).suspicious, (
+        "it still has its rows, so the bytes are those of others"
+    )
+    assert seen(dump(size=10, users=50, **{"public.sessions": 0}), before).suspicious
+    others = dump(size=1000, orders=2000, **{"public.sessions": 5000})
+    assert seen(dump(size=1000, orders=0, **{"public.sessions": 0}), others, expect=expect).suspicious
+
+
+def test_a_quoted_name_is_ignored_by_what_is_in_the_quotes() -> None:
+    before = dump(users=50, **{'public."Queue Jobs"': 5000})
+    expect = Expect.model_validate({"ignore": ["Queue *"]})
+    assert seen(dump(users=50, **{'public."Queue Jobs"': 0}), before, expect=expect) == Judgement()
+
+
+def test_tables_of_sqlite_and_keys_and_files_are_rows_and_roles_are_none() -> None:
+    counts = {"keys in db0": 5, "files": 3, "bytes": 9, "role x": 1, "views": 2}
+    assert rows_in("tar", counts) == {"keys in db0": 5, "files": 3}
+    assert seen(dump(form="sqlite", views=0), dump(form="sqlite", views=900)).suspicious
+
+
+def test_what_was_not_counted_says_nothing_of_rows() -> None:
+    assert seen(dump(), dump(orders=1000)) == Judgement()
+    assert seen(dump(orders=1000), dump()) == Judgement()
+    assert seen(dump("other.pgdump", orders=0), dump(orders=900)) == Judgement()
 
 
 def test_another_compression_is_the_same_dump() -> None:
-    assert fewer(counted("shop.pgdump", orders=1000), counted("shop.pgdump.zst", orders=1))
-
-
-@pytest.mark.parametrize("rough", ["before", "now"])
-@pytest.mark.parametrize(("rows", "odd"), [(499, False), (250, False), (249, True)])
-def test_a_number_in_motion_may_miss_half_of_the_rest_as_well(rough: str, rows: int, odd: bool) -> None:
-    moving = {name: ("orders",) if name == rough else () for name in ("before", "now")}
-    found = fewer(counted(orders=1000, approximate=moving["before"]), counted(orders=rows, approximate=moving["now"]))
-    assert bool(found) is odd
+    assert seen(dump("shop.pgdump.zst", orders=1), dump("shop.pgdump", orders=1000)).suspicious
 
 
 def test_of_many_tables_those_that_lost_most_are_named() -> None:
-    before = {f"t{number}": 100 + number for number in range(12)}
-    found = fewer(counted(**before), counted(x=1))
-    assert [why.split()[1] for why in found] == ["t11", "t10", "t9", "t8", "t7", "7"]
+    before = {f"t{number}": 10 + number for number in range(12)}
+    found = seen(dump(x=1), dump(**before)).warnings
+    assert [why.split()[3] for why in found[:-1]] == ["t11", "t10", "t9", "t8", "t7"]
     assert found[-1] == "fewer: 7 more like these"
 
 
@@ -119,14 +206,19 @@ def test_of_many_tables_those_that_lost_most_are_named() -> None:
     now=some.dictionaries(some.sampled_from("abcdefgh"), some.integers(0, 10_000), min_size=1),
     percent=some.integers(1, 99),
 )
-def test_a_run_is_odd_exactly_when_some_table_lost_more_than_its_share(
+def test_a_run_is_suspicious_exactly_when_the_sum_or_a_large_table_is_lost(
     before: dict[str, int], now: dict[str, int], percent: int
 ) -> None:
     expect = Expect.model_validate({"max-shrink": f"{percent}%"})
-    lost = [name for name, rows in before.items() if rows >= 100 and (rows - now.get(name, 0)) * 100 > percent * rows]
-    found = fewer(counted(**before), counted(**now), expect)
-    assert bool(found) is bool(lost)
-    assert len(found) == min(len(lost), 6)
+    whole, left = sum(before.values()), sum(now.values())
+    is_short = whole >= 1000 and (whole - left) * 100 > percent * whole
+    is_emptied = any(rows >= 100 and rows * 5 >= whole and not now.get(name) for name, rows in before.items())
+
+    found = seen(dump(**now), dump(**before), expect=expect)
+
+    assert bool(found.suspicious) is bool(before and (is_short or is_emptied))
+    lost = [name for name, rows in before.items() if rows and not now.get(name)]
+    assert sum("0 of" in why for why in (*found.suspicious, *found.warnings)) >= min(len(lost), 1)
 
 
 @pytest.mark.parametrize(
@@ -139,10 +231,11 @@ def test_a_run_is_odd_exactly_when_some_table_lost_more_than_its_share(
         ((900, 60, 1), 5, True),
     ],
 )
-def test_a_run_that_took_hardly_any_time_is_suspicious(before: tuple[int, ...], seconds: float, odd: bool) -> None:
-    found = reasons(manifest(100, seconds), [good(100, usual) for usual in before], HALF)
+def test_a_run_that_took_hardly_any_time_is_a_warning(before: tuple[int, ...], seconds: float, odd: bool) -> None:
+    found = judged(manifest(100, seconds), [good(100, usual) for usual in before], Expect())
 
-    assert [why.partition(":")[0] for why in found] == (["hasty"] if odd else [])
+    assert [why.partition(":")[0] for why in found.warnings] == (["hasty"] if odd else [])
+    assert not found.suspicious
 
 
 def good_run(world: World) -> str:

@@ -214,6 +214,7 @@ def test_a_count_of_runs_is_at_least_one(value: Any) -> None:
 @pytest.mark.parametrize("value", ["0%", "100%", "50", 0.5])
 def test_a_share_is_in_per_cent(value: Any) -> None:
     assert accepted(Share, "50%") == 0.5
+    assert accepted(Share, " none ") is None
     assert "share" in refused(Share, value)
 
 
