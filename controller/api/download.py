@@ -28,6 +28,7 @@ HEADERS = {
         "X-Backup-Format": "The same.",
         "X-Backup-Proof": "`full`, `sealed` or `framed`.",
         "X-Backup-Run": "Ids of the runs, with commas.",
+        "X-Backup-Suspicious": "Why it may not be what it should, such as a dump that has shrunk.",
     }.items()
 }
 BYTES: dict[int | str, dict[str, Any]] = {
@@ -103,6 +104,7 @@ class Delivery(Response):
 
 def headers_of(bundle: Bundle) -> dict[str, str]:
     """Contract v1's headers, in its spelling."""
+    doubts = {"X-Backup-Suspicious": in_a_header("; ".join(bundle.suspicious))} if bundle.suspicious else {}
     return {
         "Content-Type": bundle.media_type,
         "Content-Disposition": f'attachment; filename="{bundle.name}"',
@@ -115,7 +117,12 @@ def headers_of(bundle: Bundle) -> dict[str, str]:
         "ETag": etag(bundle),
         "Accept-Ranges": "bytes",
         "Cache-Control": "no-store, no-transform",
-    }
+    } | doubts
+
+
+def in_a_header(text: str) -> str:
+    """A text with what a header can hold; names of tables may have anything in them."""
+    return re.sub("[^ -~]", "?", text)[:1000]
 
 
 def echoed(name: str, value: str) -> dict[str, str]:

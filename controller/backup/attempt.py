@@ -203,8 +203,11 @@ class BackupAttempt:
         """With what is odd about it, before it is published."""
         judgement = judged(manifest, self.good, self.settings.expect)
         self.warnings += judgement.warnings
-        warnings = (*manifest.warnings, *map(self.target_run.secrets.redact, judgement.warnings))
-        return manifest.model_copy(update={"suspicious": judgement.suspicious, "warnings": warnings})
+        suspicious, warnings = (
+            tuple(map(self.target_run.secrets.redact, reasons))
+            for reasons in (judgement.suspicious, judgement.warnings)
+        )
+        return manifest.model_copy(update={"suspicious": suspicious, "warnings": (*manifest.warnings, *warnings)})
 
     def manifest(self, artifacts: tuple[Artifact, ...], started: datetime) -> Manifest:
         probed = self.target_run.survey.probed

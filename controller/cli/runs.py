@@ -45,12 +45,14 @@ def targets(as_json: AsJson = False) -> int:
 
 
 def run(key: TargetKey, as_json: AsJson = False) -> int:
-    """Back up one target now, and wait for the end; Ctrl-C cancels."""
+    """Back up one target now, and wait for the end; Ctrl-C cancels. Exit 3 for a run that is suspicious."""
     with client() as connection:
         start = connection.build_request("POST", f"{address_of(key)}/runs")
         report = follow(connection, "runs", start, progress)
     show_json(report) if as_json else show_run(report)
-    return program.OK if report["state"] == "succeeded" else program.FAILED
+    if report["state"] != "succeeded":
+        return program.FAILED
+    return program.SOME if report["suspicious"] else program.OK
 
 
 def runs(key: OptionalKey = None, limit: ListLimit = 20, as_json: AsJson = False) -> int:

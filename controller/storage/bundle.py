@@ -14,6 +14,7 @@ from pathlib import Path
 from controller.core.errors import Damaged
 from controller.core.key import Key
 from controller.core.manifest import Artifact, Manifest, Proof, weakest
+from controller.storage import marks
 from controller.storage.files import store_error, without_links
 from controller.storage.store import MANIFEST, Store
 
@@ -67,6 +68,8 @@ class Bundle:
     proof: Proof
     """Of the least proved artifact in it."""
     runs: tuple[str, ...]
+    suspicious: tuple[str, ...] = ()
+    """Why a run in it may not be what it should; not of those that somebody has accepted."""
 
     def read(self, start: int, stop: int) -> Iterator[bytes]:
         """Bytes from `start` to before `stop`, unverified; raises like `Piece.read`."""
@@ -104,6 +107,7 @@ def of_artifact(store: Store, manifest: Manifest, name: str) -> Bundle:
         format=artifact.format + COMPRESSED.get(artifact.compression, ""),
         proof=artifact.proof,
         runs=(manifest.run,),
+        suspicious=doubts(store, [manifest]),
     )
 
 
@@ -133,7 +137,14 @@ def of_runs(store: Store, runs: Sequence[tuple[Key, str]]) -> Bundle:
         format="tar",
         proof=weakest(manifest.proof for manifest in manifests),
         runs=tuple(manifest.run for manifest in manifests),
+        suspicious=doubts(store, manifests),
     )
+
+
+def doubts(store: Store, manifests: Sequence[Manifest]) -> tuple[str, ...]:
+    """Why runs that nobody has accepted are suspicious."""
+    reports = [marks.report(store, manifest) for manifest in manifests if manifest.suspicious]
+    return tuple(reason for report in reports if not report.accepted for reason in report.suspicious)
 
 
 def members(store: Store, manifest: Manifest) -> Iterator[Piece]:

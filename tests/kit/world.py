@@ -73,6 +73,7 @@ class World(Outward):
         self.services = {"db": POSTGRES} if services is None else services
         self.content: dict[str, bytes] = {"shop.pgdump.zst": b"all rows of the shop" * 5000}
         self.failure: Failure | None = None
+        self.suspicious: tuple[str, ...] = ()
         self.go = threading.Event()
         self.go.set()
 
@@ -119,7 +120,7 @@ class World(Outward):
             draft.publish(manifest)
         done = succeeded(manifest)
         fields = ("state", "strategy", "started", "finished", "seconds", "bytes", "size", "proof", "artifacts")
-        return job.ending(**{name: getattr(done, name) for name in fields})
+        return job.ending(**{name: getattr(done, name) for name in (*fields, "suspicious")})
 
     def rehearse(self, activity: Activity[Drill]) -> Drill:
         while not self.go.wait(0.05) and not activity.cancelled:
@@ -155,6 +156,7 @@ class World(Outward):
             started=now,
             finished=now,
             proof="full",
+            suspicious=self.suspicious,
             artifacts=artifacts,
         )
 

@@ -71,6 +71,25 @@ def test_an_export_carries_every_header_of_the_contract_in_its_spelling(server: 
     assert not any(line.lower().startswith(b"x-evil") for line in head)
 
 
+def test_a_suspicious_backup_is_sent_and_its_header_says_why_until_it_is_accepted(
+    http: httpx.Client, server: Server, world: World
+) -> None:
+    world.suspicious = ("emptied: rows of Bestellungen\r\nX-Evil: ä in shop.pgdump", "shrunk: by much")
+
+    head, body = raw_export(server)
+
+    assert (head[0], body) == (b"HTTP/1.1 200 OK", world.content["shop.pgdump.zst"])
+    told = b"emptied: rows of Bestellungen??X-Evil: ? in shop.pgdump; shrunk: by much"
+    assert b"X-Backup-Suspicious: " + told in head
+    run = world.catalog.runs()[0].id
+    address = f"/v1/runs/{run}/artifacts"
+    assert "X-Backup-Suspicious" in http.head(address).headers
+    assert http.post(f"/v1/runs/{run}/accept").status_code == 200
+    assert "X-Backup-Suspicious" not in http.head(address).headers
+    world.suspicious = ()
+    assert "X-Backup-Suspicious" not in http.post("/backup/export").headers
+
+
 def test_capabilities_have_estimates_only_from_history(http: httpx.Client) -> None:
     assert http.get("/backup/capabilities").json() == {"version": "v1", "types": ["postgres"]}
     http.post("/backup/export")

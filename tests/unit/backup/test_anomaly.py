@@ -95,7 +95,7 @@ def test_a_dump_that_is_gone_counts_in_the_sum_of_all() -> None:
 
 
 @pytest.mark.parametrize(
-    ("before", "now", "odd"), [(1000, 199, True), (1000, 200, False), (999, 1, False), (1000, 5000, False)]
+    ("before", "now", "odd"), [(1000, 199, True), (1000, 200, False), (999, 2, False), (1000, 5000, False)]
 )
 def test_of_a_thousand_rows_in_all_a_fifth_has_to_be_left(before: int, now: int, odd: bool) -> None:
     """In two tables, of which neither is empty."""

@@ -49,6 +49,17 @@ def run(world: World, cli: Cli) -> Report:
     return done
 
 
+def test_a_suspicious_run_has_an_exit_code_of_its_own(world: World, cli: Cli) -> None:
+    world.suspicious = ("shrunk: by much",)
+
+    code, printed = cli("run", "shop/db")
+
+    assert code == 3
+    assert "suspicious: shrunk: by much" in printed
+    world.suspicious = ()
+    assert cli("run", "shop/db")[0] == 0
+
+
 @pytest.mark.parametrize("command", ["run", "drill"])
 def test_ctrl_c_cancels_what_a_command_waits_for(
     command: str, world: World, cli: Cli, run: Report, monkeypatch: pytest.MonkeyPatch
