@@ -8,7 +8,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
-from config.fields import CommaList, Duration, Model, Size, VariableNames, invalid
+from config.fields import CommaList, Duration, Model, Size, Span, VariableNames, invalid
 from config.secrets import Secret, SecretReference
 from config.target import TARGET_NAME, Commands, CommonSettings, TargetLayer
 
@@ -77,6 +77,8 @@ class Policy(Model):
     """Minimum for `retention.max-age`. Unset: no minimum."""
     safety: Duration = timedelta(days=7)
     """How long the backup stays that a restore makes of what it replaces, whatever the retention says."""
+    undelete: Span = timedelta(hours=48)
+    """How long a deleted run can be brought back by `undelete`; until then it takes room. `0s` deletes for good."""
     max_concurrent_runs: Annotated[int, Field(ge=1, le=100)] = 2
     """Maximum number of runs at the same time; each takes about one core and 16 MiB of memory."""
     create_containers: bool = False

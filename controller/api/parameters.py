@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import Depends, Header, Query, Request
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
+from config.wording import is_unsafe
 from controller.core.drill import Drill
 from controller.core.errors import UnknownTarget
 from controller.core.key import Key
@@ -33,6 +34,13 @@ async def trigger(request: Request) -> str:
     return "cli" if request["server"][1] is None else "api"
 
 
+def one_line(text: str) -> str:
+    """The same; raises ValueError for what would do something to a terminal."""
+    if is_unsafe(text, ""):
+        raise ValueError("holds control characters")
+    return text.strip()
+
+
 class PageQuery(BaseModel):
     """A page of a list that begins with the newest."""
 
@@ -56,4 +64,5 @@ Page = Annotated[PageQuery, Query()]
 TargetKey = Annotated[Key, Depends(target_key)]
 Trigger = Annotated[str, Depends(trigger)]
 IdempotencyKey = Annotated[str, Header(max_length=255, description="The same key starts the same thing only once.")]
+Note = Annotated[str, Query(max_length=200), AfterValidator(one_line)]
 RunId = Annotated[str, Query(max_length=64, description="Which run; by default the last good one.")]

@@ -248,7 +248,7 @@ class Parts:
             self.leases,
             self.targets,
             self.workdir,
-            safety=lambda: self.loaded.settings.policy.safety,
+            policy=lambda: self.loaded.settings.policy,
             clock=self.clock,
         )
 

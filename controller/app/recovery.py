@@ -1,5 +1,7 @@
 """Clears up what a process left that died: half a run, what is not in the catalog, reports that never ended."""
 
+from collections.abc import Mapping
+
 from loguru import logger
 
 from controller.app.parts import Parts
@@ -8,6 +10,7 @@ from controller.core.failure import Failure
 from controller.core.run import Report
 from controller.storage import marks
 from controller.storage.catalog import GONE
+from controller.storage.rebuild import everything
 
 
 def recover(parts: Parts) -> None:
@@ -21,18 +24,17 @@ def recover(parts: Parts) -> None:
 
 
 def enter_manifests(parts: Parts) -> None:
-    """The catalog knows every run that is stored, and no other."""
-    present = set()
-    for manifest in parts.store.manifests():
+    """The catalog knows every run that the store holds, deleted or not, and no other."""
+    present: Mapping[bool, set[str]] = {False: set(), True: set()}
+    for deleted, manifest in everything(parts.store):
         if isinstance(manifest, StoreError):
             logger.bind(code=manifest.code).error("{}", manifest)
         else:
-            present.add(manifest.run)
-            parts.catalog.adopt(marks.report(parts.store, manifest))
+            present[deleted].add(manifest.run)
+            parts.catalog.adopt(marks.report(parts.store, manifest, deleted=deleted))
             if drill := marks.drill(parts.store, manifest):
                 parts.catalog.adopt_drill(drill)
-            parts.pruner.finish(manifest)
-    for run in parts.catalog.reconcile(present):
+    for run in parts.catalog.reconcile(present[False], present[True]):
         logger.bind(run=run, code="damaged").error("run {} is lost: {}", run, GONE)
 
 

@@ -32,12 +32,12 @@ def catalog(what: Annotated[What, typer.Argument(metavar="rebuild")], as_json: A
         store.release()
     if as_json:
         old = str(made.old) if made.old else None
-        counts = {"runs": made.runs, "lost": made.lost, "lost_restores": made.restores}
+        counts = {"runs": made.runs, "deleted": made.deleted, "lost": made.lost, "lost_restores": made.restores}
         show_json(counts | {"unreadable": list(made.unreadable), "old": old})
     else:
         lost, restores = ("an unknown number of" if number is None else number for number in (made.lost, made.restores))
-        out.print(f"entered {made.runs} runs from their manifests")
-        out.print(f"lost {lost} runs that left no artifacts: failed, missed, cancelled and pruned ones")
+        out.print(f"entered {made.runs} runs from their manifests, and {made.deleted} that were deleted")
+        out.print(f"lost {lost} runs that left no artifacts: failed, missed, cancelled and purged ones")
         out.print(f"lost {restores} reports of restores")
         if made.old:
             out.print(f"the old catalog is {made.old}")

@@ -59,9 +59,10 @@ def runs(key: OptionalKey = None, limit: ListLimit = 20, as_json: AsJson = False
     """List runs, the newest first."""
 
     def cells(run: Any) -> Sequence[object]:
-        return run["id"], run["key"], run["state"], amount(run["size"]), seconds(run), run["proof"], why(run)
+        state = "pruned" if run["pruned"] else run["state"]
+        return run["id"], run["key"], state, run["trigger"], amount(run["size"]), seconds(run), run["proof"], why(run)
 
-    heads = ("RUN", "TARGET", "STATE", "SIZE", "TIME", "PROOF", "WHY")
+    heads = ("RUN", "TARGET", "STATE", "TRIGGER", "SIZE", "TIME", "PROOF", "WHY")
     return show_listed("runs", key, limit, as_json, *heads, cells=cells)
 
 
@@ -69,25 +70,39 @@ def artifacts(key: OptionalKey = None, as_json: AsJson = False) -> int:
     """List stored artifacts, the newest first."""
     with client() as connection:
         reports = list(listed(connection, "runs", state="succeeded", **of_target(key)))
-    rows = [{"run": run["id"], "target": run["key"]} | artifact for run in reports for artifact in run["artifacts"]]
+    rows = [
+        {"run": run["id"], "target": run["key"], "pinned": run["pinned"]} | artifact
+        for run in reports
+        if not run["pruned"]
+        for artifact in run["artifacts"]
+    ]
     if as_json:
         show_json(rows)
         return program.OK
     table = [
-        (row["target"], row["run"], row["name"], row["format"], amount(row["size"]), row["proof"], row["sha256"][:16])
+        (
+            *(row["target"], row["run"], row["name"], row["format"], amount(row["size"]), row["proof"]),
+            *(row["sha256"][:16], "pinned" if row["pinned"] else ""),
+        )
         for row in rows
     ]
-    show(table, "TARGET", "RUN", "ARTIFACT", "FORMAT", "SIZE", "PROOF", "SHA-256")
+    show(table, "TARGET", "RUN", "ARTIFACT", "FORMAT", "SIZE", "PROOF", "SHA-256", "")
     return program.OK
 
 
 def why(report: dict[str, Any]) -> str:
-    """In a word, why a run is no good one; empty for one that is."""
+    """In a word, why a run is no good one, and when and why it went; or why it stays."""
+    words = []
+    if report["pruned"]:
+        again = ", `undelete` brings it back" if report["artifacts"] else ""
+        words.append(f"{report['pruned']} {report['cause']}{again}")
+    if report["pinned"]:
+        words.append(f"pinned: {report['note']}" if report["note"] else "pinned")
     if report["damaged"]:
-        return "damaged"
-    if report["suspicious"] and not report["accepted"]:
-        return "suspicious"
-    return failure_code(report)
+        words.append("damaged")
+    elif report["suspicious"] and not report["accepted"]:
+        words.append("suspicious")
+    return "; ".join(words) or failure_code(report)
 
 
 def progress(report: dict[str, Any]) -> Text:

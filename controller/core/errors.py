@@ -201,6 +201,12 @@ class LastGood(SidecarError):
     code = "last-good-run"
 
 
+class Pinned(SidecarError):
+    """Somebody keeps the run, so that it cannot be deleted."""
+
+    code = "pinned"
+
+
 class NotEmpty(SidecarError):
     """Something is where a restore would go."""
 

@@ -13,8 +13,12 @@ from controller.core.records import Record, Time
 RUN_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
 
 State = Literal["queued", "running", "succeeded", "failed", "cancelled", "interrupted", "missed"]
+SCHEDULE = "schedule"
+"""Trigger of a run that was due."""
 SAFETY = "restore"
 """Trigger of a run that backs up what a restore is about to replace."""
+BY_HAND = "by hand"
+"""Cause of a deletion that a person has asked for."""
 FINAL: frozenset[State] = frozenset({"succeeded", "failed", "cancelled", "interrupted", "missed"})
 
 
@@ -59,7 +63,13 @@ class Report(Record):
     verified: Time | None = None
     """When every stored byte was last found to be right; None where that was when the run was published."""
     pruned: Time | None = None
-    """When its artifacts were deleted; the report stays, as history."""
+    """When it was deleted: softly at first, while its artifacts are listed here; the report stays, as history."""
+    cause: str = ""
+    """Why it was deleted: `by hand`, or which rules no longer kept it."""
+    pinned: Time | None = None
+    """Since when somebody keeps it, whatever the rules say."""
+    note: str = ""
+    """Why somebody keeps it."""
 
     @property
     def time(self) -> datetime:
@@ -70,6 +80,11 @@ class Report(Record):
     def stored(self) -> bool:
         """Whether its artifacts are there, whatever they are worth."""
         return self.state == "succeeded" and self.pruned is None
+
+    @property
+    def recoverable(self) -> bool:
+        """Whether it was deleted softly: it is no backup, and nothing of it is lost yet."""
+        return self.pruned is not None and bool(self.artifacts)
 
     @property
     def final(self) -> bool:

@@ -34,7 +34,7 @@ from controller.storage.catalog_schema import (
 )
 from controller.storage.files import store_error
 
-MARKS = ("damaged", "accepted", "verified")
+MARKS = ("damaged", "accepted", "verified", "pinned", "note")
 """Fields of a report that are set after the run has ended."""
 
 GONE = "its folder is not in the store, or its manifest cannot be read"
@@ -48,7 +48,7 @@ class Catalog:
 
     def __init__(self, path: Path) -> None:
         """Opens or makes the file; migrates forward after a copy; raises `StoreError` for one from a newer release."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         with ExitStack() as opening:
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -84,6 +84,13 @@ class Catalog:
             connection.execute(ENTER.format(table=table, values=",".join("?" * len(values))), values)
             connection.execute(MOVE.format(table=table))
             connection.execute(CLEAR.format(table=table))
+
+    def amend(self, run: str, **changes: object) -> Report:
+        """Change some fields of a report while nobody else changes others, and `keep` it. Raises `UnknownRun`."""
+        with self._lock:
+            report = self.get(run).model_copy(update=changes)
+            self.keep(report)
+        return report
 
     def get(self, run: str) -> Report:
         """Raises `UnknownRun`."""
@@ -134,6 +141,10 @@ class Catalog:
         """A target's runs whose artifacts are there, newest first."""
         return self._select(Report, "target = ? AND proved != ''", str(key))
 
+    def deleted(self) -> list[Report]:
+        """Every run that was deleted and can be brought back, the oldest first."""
+        return list(self._select(Report, "deleted", order="id"))
+
     def last_good(self, key: Key) -> Report | None:
         """The newest run that counts as a backup."""
         return next(iter(self.good(key, limit=1)), None)
@@ -167,9 +178,13 @@ class Catalog:
         return next(self._select(kind, f"run = ? AND NOT {UNFINISHED}", run, limit=1), None)
 
     def adopt(self, stored: Report) -> None:
-        """Enter what the store tells of a published run; what only the catalog knows of it stays."""
+        """Enter what the store tells of a run that it holds; what only the catalog knows of it stays.
+
+        Whether it is deleted only the store knows: a crash may have come before the catalog was told.
+        """
         known = next(self._select(Report, "id = ? AND state = 'succeeded'", stored.id), None)
-        adopted = stored if known is None else known.model_copy(update=marked(stored))
+        place = {name: getattr(stored, name) for name in ("pruned", "cause", "artifacts")}
+        adopted = stored if known is None else known.model_copy(update=place | marked(stored))
         if adopted != known:
             self.keep(adopted)
 
@@ -178,11 +193,14 @@ class Catalog:
         if next(self._select(Drill, "id = ?", drill.id), None) is None:
             self.keep(drill)
 
-    def reconcile(self, present: Collection[str]) -> list[str]:
+    def reconcile(self, present: Collection[str], deleted: Collection[str] = ()) -> list[str]:
         """Let runs that the store does not hold count as damaged, until it does again; gives the ids of the former.
 
-        `present` are the ids of every published run.
+        `present` are the ids of every published run, `deleted` those that can be brought back; others cannot be.
         """
+        for report in self.deleted():
+            if report.id not in deleted:
+                self.keep(report.model_copy(update={"artifacts": ()}))
         stored = list(self._select(Report, "proved != ''"))
         gone = [report for report in stored if report.id not in present and not report.damaged]
         back = [report for report in stored if report.id in present and report.damaged == GONE]

@@ -54,6 +54,10 @@ MIGRATIONS = (
     CREATE INDEX restores_by_run ON restores (run, id);
     CREATE INDEX restores_by_state ON restores (state, id);
     """,
+    """
+    ALTER TABLE runs ADD COLUMN deleted INTEGER NOT NULL DEFAULT 0;
+    CREATE INDEX runs_deleted ON runs (id) WHERE deleted;
+    """,
 )
 """One entry for each schema version; `PRAGMA user_version` says how many were applied."""
 
@@ -91,5 +95,5 @@ def row(report: Report | Drill | Restoration) -> tuple[object, ...]:
     proved = (report.verified or report.finished or report.created) if report.stored else None
     return (
         *(report.id, str(report.target), report.state, report.id[:16], report.model_dump_json()),
-        *(report.good, rfc3339(proved) if proved else ""),
+        *(report.good, rfc3339(proved) if proved else "", report.recoverable),
     )

@@ -5,7 +5,7 @@ made again. A mark holds fields of the report by their names.
 """
 
 import os
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,8 +24,10 @@ from controller.storage.store import Store
 FOLDER, SUFFIX = "marks", ".json"
 DRILL = "drill.json"
 """A run's last drill, whole; it is no field of its report, so it lies beside the marks."""
-Mark = Literal["report", "verified", "damaged", "accepted"]
-"""`report`: what the manifest does not tell of how the run went."""
+Mark = Literal["report", "verified", "damaged", "accepted", "pinned", "deleted"]
+"""`report`: what the manifest does not tell of how the run went; `deleted` says nothing of a run that is published."""
+DELETION = ("pruned", "cause")
+"""Fields of a report that are true only while the run is deleted: a crash may leave their mark at one that is not."""
 FINAL_FIELDS = ("trigger", "created", "started", "finished", "seconds", "warnings", "attempts", "retried")
 """Fields of a report that are final only when the manifest has been written."""
 
@@ -47,11 +49,17 @@ def keep(store: Store, report: Report) -> None:
     write(store, report.target, report.id, "report", **report.model_dump(mode="json", include=set(FINAL_FIELDS)))
 
 
-def report(store: Store, manifest: Manifest) -> Report:
-    """The report of a published run, with its marks; one whose marks cannot be read counts as damaged."""
-    unmarked = succeeded(manifest)
+def report(store: Store, manifest: Manifest, *, deleted: bool = False) -> Report:
+    """The report of a published run, or of a deleted one, with its marks.
+
+    One whose marks cannot be read counts as damaged, and a deleted one as deleted now.
+    """
+    own = {"pruned": datetime.now(UTC)} if deleted else {}
+    unmarked = succeeded(manifest).model_copy(update=own)
     try:
         fields = read(folder_of(store, manifest.target, manifest.run))
+        if not deleted:
+            fields = {name: value for name, value in fields.items() if name not in DELETION}
         return Report.model_validate({**dict(unmarked), **fields})
     except (StoreError, ValueError) as error:
         reason = error.message if isinstance(error, StoreError) else "no fields of a report"

@@ -2,11 +2,13 @@
 
 import os
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from controller.core.errors import StoreError
+from controller.core.manifest import Manifest
 from controller.core.restoration import Restoration
 from controller.core.run import Report
 from controller.storage import journal, marks
@@ -26,8 +28,10 @@ class Rebuilt:
 
     runs: int
     """Published runs, with their marks."""
+    deleted: int
+    """Runs that were deleted and can be brought back."""
     lost: int | None
-    """Runs without artifacts that the old catalog knew: failed, missed, pruned; None where it could not be read."""
+    """Runs without artifacts that the old catalog knew: failed, missed, purged; None where it could not be read."""
     restores: int | None
     """Restores that it knew."""
     unreadable: tuple[str, ...]
@@ -40,22 +44,28 @@ def rebuild(store: Store, path: Path) -> Rebuilt:
     """Put a catalog made of every manifest in the place of `path`; the caller owns the store. Raises `StoreError`."""
     lost, restores = only_there(path)
     fresh = path.with_name(path.name + ".new")
-    runs, unreadable = 0, []
+    entered, unreadable = {False: 0, True: 0}, []
     try:
         for part in parts(fresh):
             part.unlink()
         with closing(Catalog(fresh)) as catalog:
-            for manifest in store.manifests():
+            for deleted, manifest in everything(store):
                 if isinstance(manifest, StoreError):
                     unreadable.append(manifest.message)
                 else:
-                    catalog.put(marks.report(store, manifest))
+                    catalog.put(marks.report(store, manifest, deleted=deleted))
                     if drill := marks.drill(store, manifest):
                         catalog.put(drill)
-                    runs += 1
-        return Rebuilt(runs, lost, restores, tuple(unreadable), exchange(fresh, path))
+                    entered[deleted] += 1
+        return Rebuilt(entered[False], entered[True], lost, restores, tuple(unreadable), exchange(fresh, path))
     except OSError as error:
         raise store_error(error, path) from error
+
+
+def everything(store: Store) -> Iterator[tuple[bool, Manifest | StoreError]]:
+    """What the store holds of each run, and whether the run is deleted."""
+    yield from ((False, manifest) for manifest in store.manifests())
+    yield from ((True, manifest) for manifest in store.deleted())
 
 
 def opened(path: Path) -> Catalog:
@@ -80,7 +90,7 @@ def only_there(path: Path) -> tuple[int, int] | tuple[None, None]:
     if not path.exists():
         return 0, 0
     with suppress(StoreError), closing(Catalog(path)) as catalog:
-        runs = sum(not report.stored for report in catalog.page(Report, limit=-1))
+        runs = sum(not (report.stored or report.recoverable) for report in catalog.page(Report, limit=-1))
         return runs, len(catalog.page(Restoration, limit=-1))
     return None, None
 

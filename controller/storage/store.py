@@ -1,8 +1,9 @@
 """Runs on disk: partial, fsync, rename, manifest last; here alone is decided what counts as a backup.
 
 `<root>/<project>/<service>[/<name>]/<run-id>/` holds a run's artifacts and `manifest.json`. A folder without a manifest
-is no backup and is swept away at the next start. Nothing that is published is ever changed. No symbolic link is ever
-followed beneath the root, so that nothing outside is read, or removed, as if it were a run.
+is no backup and is swept away at the next start. Nothing that is published is ever changed. A run that is deleted is no
+backup either, since its manifest is then `deleted.json`, until that is renamed back or the run is purged. No symbolic
+link is ever followed beneath the root, so that nothing outside is read, or removed, as if it were a run.
 """
 
 import fcntl
@@ -22,7 +23,10 @@ from controller.storage import disk, files
 from controller.storage.files import MAKE_ROOM, PARTIAL, store_error, subfolders, sync_folder, without_links
 
 MANIFEST = "manifest.json"
-DELETED = ".deleted"
+DELETED = "deleted.json"
+"""The manifest of a run that was deleted and can be brought back."""
+PURGED = MANIFEST + ".deleted"
+"""The manifest of a run that is on its way out."""
 LOCK = ".lock"
 MANIFEST_ROOM = 64 << 10
 """Bytes for a manifest and what else is small."""
@@ -96,7 +100,7 @@ class Store:
 
     def sweep(self) -> list[str]:
         """Remove what a dead process left half done; gives the run ids."""
-        left = [folder for folder in self._run_folders() if not is_published(folder)]
+        left = [folder for folder in self._run_folders() if not (is_published(folder) or is_deleted(folder))]
         for folder in left:
             with suppress(StoreError):
                 self._remove(folder)
@@ -131,17 +135,38 @@ class Store:
                     self._remove(folder)
 
     def delete(self, key: Key, run: str) -> None:
-        """Take a published run out of the store; when this returns, or has died half way, it is listed no more.
+        """Let a published run be no backup any more, with nothing of it lost; durable when it returns.
+
+        Raises `UnknownRun`, `StoreError`.
+        """
+        rename(self.demand_published(key, run), MANIFEST, DELETED)
+
+    def undelete(self, key: Key, run: str) -> None:
+        """Undo `delete`; durable when it returns. Raises `UnknownRun` where there is nothing to undo, `StoreError`."""
+        folder = self.folder(key, run)
+        if is_published(folder) or not is_deleted(folder):
+            raise missing(folder)
+        rename(folder, DELETED, MANIFEST)
+
+    def purge(self, key: Key, run: str) -> None:
+        """Take a run out of the store, deleted or not; when this returns, or has died half way, it is there no more.
 
         Raises `UnknownRun`, and `StoreError` when the run or something of it is still there.
         """
-        self._remove(self.demand_published(key, run))
+        if not self.holds(key, run):
+            raise missing(self.folder(key, run))
+        self._remove(self.folder(key, run))
+
+    def holds(self, key: Key, run: str) -> bool:
+        """Whether a run is there as a whole, deleted or not; raises like `folder`."""
+        folder = self.folder(key, run)
+        return is_published(folder) or is_deleted(folder)
 
     def demand_published(self, key: Key, run: str) -> Path:
         """A run's folder; raises like `folder`, and `UnknownRun` where it holds no backup."""
         folder = self.folder(key, run)
         if not is_published(folder):
-            raise UnknownRun(f"no run {run}", hint="`backup-sidecar runs` lists them.")
+            raise missing(folder)
         return folder
 
     def folder(self, key: Key, run: str) -> Path:
@@ -171,17 +196,26 @@ class Store:
         """Every published run, in no order; in the place of one that cannot be read the reason."""
         for folder in self._run_folders():
             if is_published(folder):
-                try:
-                    yield self._read(folder / MANIFEST)
-                except StoreError as error:
-                    yield error
+                yield from self._told(folder / MANIFEST)
+
+    def deleted(self) -> Iterator[Manifest | StoreError]:
+        """As `manifests`, of every run that was deleted and can be brought back."""
+        for folder in self._run_folders():
+            if is_deleted(folder) and not is_published(folder):
+                yield from self._told(folder / DELETED)
+
+    def _told(self, path: Path) -> Iterator[Manifest | StoreError]:
+        try:
+            yield self._read(path)
+        except StoreError as error:
+            yield error
 
     def _read(self, path: Path) -> Manifest:
         try:
             with open(path, "rb", opener=without_links) as file:  # Path.open has no opener.
                 manifest = Manifest.model_validate_json(file.read())
         except FileNotFoundError:
-            raise UnknownRun(f"no run {path.parent.name}", hint="`backup-sidecar runs` lists them.") from None
+            raise missing(path.parent) from None
         except (OSError, ValueError) as error:
             raise StoreError(f"cannot read {path}", hint="Restore it from a copy, or move its folder away.") from error
         if manifest.schema_ > SCHEMA:
@@ -243,11 +277,10 @@ class Store:
 
     def _remove(self, folder: Path) -> None:
         """The manifest goes first, durably, so that no crash leaves a run that is listed and not whole."""
-        manifest = folder / MANIFEST
+        for name in (DELETED, MANIFEST):
+            if holds(folder, name):
+                rename(folder, name, PURGED)
         try:
-            if is_published(folder):
-                manifest.rename(manifest.with_name(MANIFEST + DELETED))
-                sync_folder(folder)
             shutil.rmtree(folder)
             self._tidy(folder.parent)
         except OSError as error:
@@ -278,5 +311,30 @@ class Store:
 
 def is_published(folder: Path) -> bool:
     """Whether a run's folder has its manifest, and so is a backup."""
-    manifest = folder / MANIFEST
-    return manifest.is_file() and not manifest.is_symlink()
+    return holds(folder, MANIFEST)
+
+
+def is_deleted(folder: Path) -> bool:
+    """Whether a run's folder has the manifest of a deleted run."""
+    return holds(folder, DELETED)
+
+
+def holds(folder: Path, name: str) -> bool:
+    path = folder / name
+    return path.is_file() and not path.is_symlink()
+
+
+def rename(folder: Path, name: str, to: str) -> None:
+    """Durable when it returns. Raises `StoreError`."""
+    try:
+        (folder / name).rename(folder / to)
+        sync_folder(folder)
+    except OSError as error:
+        raise store_error(error, folder) from error
+
+
+def missing(folder: Path) -> UnknownRun:
+    """Why a folder holds no backup."""
+    if is_deleted(folder):
+        return UnknownRun(f"run {folder.name} is deleted", hint=f"`backup-sidecar undelete {folder.name}` undoes that.")
+    return UnknownRun(f"no run {folder.name}", hint="`backup-sidecar runs` lists them.")

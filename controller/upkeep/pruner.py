@@ -1,8 +1,6 @@
-"""Deletes what the policy does not keep: `retention` decides, the store obeys.
+"""Deletes what the policy does not keep, or a person does not: `retention` decides, `stored_runs` obeys.
 
-First the catalog says that a run is pruned, then its folder goes, manifest first. A crash in between leaves a folder
-that the next start takes away; there is never a run that is listed and not whole. The report stays as history, without
-artifacts.
+Deleting is soft: only what has been deleted for `policy.undelete` is purged.
 """
 
 import threading
@@ -15,12 +13,12 @@ from zoneinfo import ZoneInfo
 
 from loguru import logger
 
-from controller.core.errors import InUse, LastGood, SidecarError, StoreError, UnknownRun
+from config.settings import Policy
+from controller.core.errors import InUse, LastGood, Pinned, SidecarError, StoreError, UnknownRun
 from controller.core.events import RunEnded
 from controller.core.key import Key
-from controller.core.manifest import Manifest
 from controller.core.records import rfc3339
-from controller.core.run import Report
+from controller.core.run import BY_HAND, Report
 from controller.storage import journal
 from controller.storage.catalog import Catalog
 from controller.storage.leases import Leases
@@ -28,6 +26,7 @@ from controller.storage.store import Store
 from controller.targets.target import Target
 from controller.upkeep.clock import Trust
 from controller.upkeep.retention import FUTURE, UNTRUSTED, Verdict, decide
+from controller.upkeep.stored_runs import StoredRuns
 
 FILE = "clock.json"
 SWEEP_INTERVAL = timedelta(days=1)
@@ -55,11 +54,11 @@ class Pruner:
         targets: Callable[[], Sequence[Target]],
         folder: Path,
         *,
-        safety: Callable[[], timedelta],
+        policy: Callable[[], Policy],
         clock: Callable[[], datetime],
     ) -> None:
-        self._store, self._catalog, self._leases = store, catalog, leases
-        self._targets, self._safety, self._clock, self._path = targets, safety, clock, folder / FILE
+        self._catalog, self._runs = catalog, StoredRuns(store, catalog, leases, clock)
+        self._targets, self._policy, self._clock, self._path = targets, policy, clock, folder / FILE
         self._deleting, self._lock = threading.Lock(), threading.Lock()
         self._pushing_out: set[str] = set()
         self._swept: datetime | None = None
@@ -72,10 +71,11 @@ class Pruner:
                 self._pushing_out.add(str(event.report.target))
 
     def look(self) -> None:
-        """Prune the targets that have had a run, once a day all of them; never raises `SidecarError`."""
+        """Prune the targets that have had a run, once a day all of them, and purge; never raises `SidecarError`."""
         now = self._clock()
         with self._deleting:
-            self._watched(now)  # Seen, also on days without anything to prune.
+            if self._watched(now):
+                self._purge_overdue(now)
         with self._lock:
             keys, self._pushing_out = self._pushing_out, set()
         is_daily = self._swept is None or not timedelta(0) <= now - self._swept < SWEEP_INTERVAL
@@ -96,38 +96,53 @@ class Pruner:
             now, zone = self._clock(), ZoneInfo(target.settings.timezone)
             trusted = self._watched(now)
             policy, stored = target.settings.retention, self._catalog.stored(target.key)
-            verdicts = decide(policy, stored, now, zone, safety=self._safety(), trusted=trusted)
+            verdicts = decide(policy, stored, now, zone, safety=self._policy().safety, trusted=trusted)
             if dry_run:
                 return [Outcome(verdict) for verdict in verdicts]
             warn(target.key, verdicts)
             return [Outcome(verdict) if verdict.stays else self._carry_out(verdict) for verdict in verdicts]
 
-    def delete(self, report: Report, *, force: bool) -> Report:
-        """Delete one run by hand; gives its report as it is then.
+    def delete(self, report: Report, *, force: bool = False, purge: bool = False) -> Report:
+        """Delete one run by hand, with `purge` for good, also where it was deleted before; gives its report then.
 
-        Raises `UnknownRun` where nothing is stored, `LastGood` unless `force`, `InUse`, `StoreError`.
+        Raises `UnknownRun` where nothing is stored, `LastGood` unless `force`, `Pinned`, `InUse`, `StoreError`.
         """
         with self._deleting:
-            if not report.stored:
-                state = "pruned" if report.pruned else report.state
-                raise UnknownRun(f"run {report.id} has no artifacts: it is {state}", hint="Nothing is to be deleted.")
+            report = self._catalog.get(report.id)
+            if report.recoverable and purge:
+                return self._runs.purge(report)
+            demand_stored(report)
+            if report.pinned:
+                hint = f"`backup-sidecar keep {report.id} --release` leaves it to the rules again."
+                raise Pinned(f"run {report.id} is pinned{f': {report.note}' if report.note else ''}", hint=hint)
             good = self._catalog.last_good(report.target)
             if good and good.id == report.id and not force:
                 hint = "Make a new backup first, or force it: then there is none."
                 raise LastGood(f"run {report.id} is the last good one of {report.target}", hint=hint)
-            return self._remove(report, "by hand")
+            return self._runs.purge(report, BY_HAND) if purge else self._delete(report, BY_HAND)
 
-    def finish(self, manifest: Manifest) -> None:
-        """At start: delete what a dead process had begun to."""
-        try:
-            if self._catalog.get(manifest.run).pruned:
-                self._store.delete(manifest.target, manifest.run)
-        except SidecarError as error:
-            logger.bind(run=manifest.run, code=error.code).error("cannot prune run {}: {}", manifest.run, error)
+    def undelete(self, report: Report) -> Report:
+        """Bring a deleted run back; gives its report. Raises `UnknownRun` for another, `InUse`, `StoreError`."""
+        with self._deleting:
+            report = self._catalog.get(report.id)
+            if not report.recoverable:
+                state = "purged: nothing of it is left" if report.pruned else f"not deleted: it is {report.state}"
+                raise UnknownRun(f"run {report.id} is {state}", hint="`backup-sidecar runs` lists them.")
+            return self._runs.undelete(report)
+
+    def pin(self, report: Report, note: str) -> Report:
+        """Keep a run, so that no rule deletes it, nor a person by mistake. Raises `UnknownRun`, `StoreError`."""
+        with self._deleting:
+            return self._runs.pin(demand_stored(self._catalog.get(report.id)), note)
+
+    def unpin(self, report: Report) -> Report:
+        """Undo `pin`. Raises `UnknownRun`, `StoreError`."""
+        with self._deleting:
+            return self._runs.unpin(demand_stored(self._catalog.get(report.id)))
 
     def _carry_out(self, verdict: Verdict) -> Outcome:
         try:
-            self._remove(verdict.run, verdict.cause)
+            self._delete(verdict.run, verdict.cause)
         except InUse as error:
             return Outcome(verdict, error=error)
         except SidecarError as error:
@@ -135,29 +150,20 @@ class Pruner:
             return Outcome(verdict, error=error)
         return Outcome(verdict, deleted=True)
 
-    def _remove(self, report: Report, cause: str) -> Report:
-        pruned = report.model_copy(update={"pruned": self._clock(), "artifacts": ()})
-        with self._leases.deleting(report.id):
-            self._catalog.keep(pruned)
-            try:
-                self._store.delete(report.target, report.id)
-            except UnknownRun:
-                logger.bind(run=report.id).warning("run {} had left the store before it was pruned", report.id)
-            except StoreError:
-                if self._is_there(report):
-                    self._catalog.keep(report)
-                raise
-        logger.bind(target=str(report.target), run=report.id, size=report.size).info("run pruned: {}", cause)
-        return pruned
+    def _delete(self, report: Report, cause: str) -> Report:
+        deleted = self._runs.delete(report, cause)
+        return deleted if self._policy().undelete else self._runs.purge(deleted)
 
-    def _is_there(self, report: Report) -> bool:
-        """Whether the run is still published, so that it is whole."""
-        try:
-            return bool(self._store.manifest(report.target, report.id))
-        except UnknownRun:
-            return False
-        except StoreError:
-            return True
+    def _purge_overdue(self, now: datetime) -> None:
+        """For good goes what was deleted long enough ago."""
+        for report in self._catalog.deleted():
+            if report.pruned and now - report.pruned >= self._policy().undelete:
+                try:
+                    self._runs.purge(report)
+                except InUse:
+                    continue
+                except SidecarError as error:
+                    logger.bind(run=report.id, code=error.code).error("cannot purge run {}: {}", report.id, error)
 
     def _watched(self, now: datetime) -> bool:
         """Look at the clock: whether it may be believed. Fails closed where nothing was written down before."""
@@ -171,6 +177,17 @@ class Pruner:
                 journal.write(self._path, after)
         self._trust = after
         return after.is_trusted(now)
+
+
+def demand_stored(report: Report) -> Report:
+    """The same; raises `UnknownRun` where it is no backup."""
+    if report.recoverable:
+        hint = f"`backup-sidecar undelete {report.id}` undoes that; `delete {report.id} --purge` frees its room now."
+        raise UnknownRun(f"run {report.id} is deleted already", hint=hint)
+    if not report.stored:
+        state = "purged" if report.pruned else report.state
+        raise UnknownRun(f"run {report.id} has no artifacts: it is {state}", hint="`backup-sidecar runs` lists them.")
+    return report
 
 
 def warn(key: Key, verdicts: Sequence[Verdict]) -> None:

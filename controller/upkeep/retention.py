@@ -4,6 +4,9 @@ The words are restic's: each `keep-` rule walks from the newest run to the oldes
 periods until it has had its number of them; a run stays if any rule wants it. Periods are those of the target's zone,
 and a run's time is that of its id, which no rebuilt catalog changes. What is ours:
 
+- Within a period a run of the schedule is preferred to a younger one by hand, of an export or of a restore: what
+  somebody does after an accident must not push out the night before it.
+- What somebody has pinned stays. It is counted like any other run, so that a pin changes nothing for the others.
 - Good, suspicious and damaged runs are series, and the rules count in each of them alone. So no suspicious run pushes a
   good one out, and what a person should look at stays for as long as a good run of that day would.
 - Safety backups, made of what a restore was about to replace, are not counted: what was broken must not push out what
@@ -18,13 +21,13 @@ and a run's time is that of its id, which no rebuilt catalog changes. What is ou
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import islice
+from itertools import groupby, islice
 from typing import Literal
 from zoneinfo import ZoneInfo
 
 from config.fields import written
 from config.target import Retention
-from controller.core.run import SAFETY, Report
+from controller.core.run import SAFETY, SCHEDULE, Report
 
 Series = Literal["good", "safety", "suspicious", "damaged"]
 PERIODS: Mapping[str, Callable[[datetime], object]] = {
@@ -40,6 +43,7 @@ UNLIMITED = "no keep- rule is set"
 FUTURE = "clock: a run lies in the future"
 UNTRUSTED = "clock: it has jumped, so nothing goes by its age yet"
 WITHIN = "keep-within"
+PINNED = "pinned"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,7 @@ def decide(
         for rule, run in claims(policy, members, best, zone):
             keeping[run.id].append(rule)
     keeping[best.id].append(f"newest {series_of(best)} run")
+    unwanted = f"none of {', '.join(words(policy))} keeps it"
 
     def verdict(run: Report) -> Verdict:
         rules, age, limit = tuple(keeping[run.id]), now - run.time, policy.max_age
@@ -84,8 +89,8 @@ def decide(
             rules = (own, *rules) if age <= safety else rules
             return Verdict(run, rules) if rules else expired(run, own)
         if not rules:
-            return Verdict(run, cause="no rule keeps it")
-        if limit is None or age <= limit or WITHIN in rules or run is best:
+            return Verdict(run, cause=unwanted)
+        if limit is None or age <= limit or not {WITHIN, PINNED}.isdisjoint(rules) or run is best:
             return Verdict(run, rules)
         return expired(run, f"max-age {written(limit)}", rules)
 
@@ -104,6 +109,7 @@ def series_of(run: Report) -> Series:
 
 def claims(policy: Retention, runs: Sequence[Report], best: Report, zone: ZoneInfo) -> Iterator[tuple[str, Report]]:
     """Which rule wants which of the runs, that are of one series and the newest first; `best` is that of all series."""
+    yield from ((PINNED, run) for run in runs if run.pinned)
     newest = max(runs[0].time, best.time)
     if policy.keep_within:
         yield from ((WITHIN, run) for run in runs if newest - run.time <= policy.keep_within)
@@ -114,15 +120,22 @@ def claims(policy: Retention, runs: Sequence[Report], best: Report, zone: ZoneIn
     times = [run.time.astimezone(zone) for run in counted]
     for rule, count in counts.items():
         if count:
-            yield from ((rule, run) for run in islice(newest_of_each(PERIODS[rule], counted, times), count))
+            yield from ((rule, run) for run in islice(one_of_each(PERIODS[rule], counted, times), count))
 
 
-def newest_of_each(
+def one_of_each(
     period: Callable[[datetime], object], runs: Sequence[Report], times: Sequence[datetime]
 ) -> Iterator[Report]:
-    """The newest run of each period, of runs that are the newest first."""
-    last: object = None
-    for run, time in zip(runs, times, strict=True):
-        if (current := period(time)) != last:
-            yield run
-        last = current
+    """The run of each period that stands for it, of runs that are the newest first."""
+    for _, members in groupby(zip(runs, times, strict=True), key=lambda member: period(member[1])):
+        of_period = [run for run, _ in members]
+        yield next((run for run in of_period if run.trigger == SCHEDULE), of_period[0])
+
+
+def words(policy: Retention) -> Iterator[str]:
+    """The rules that keep runs, as they are written."""
+    if policy.keep_within:
+        yield f"{WITHIN} {written(policy.keep_within)}"
+    for rule in PERIODS:
+        if count := getattr(policy, rule.replace("-", "_")):
+            yield f"{rule} {count}"

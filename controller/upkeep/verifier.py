@@ -112,29 +112,27 @@ class Verifier:
                 yield error.message
 
     def _damaged(self, report: Report, damage: str) -> Report:
-        changed = report.model_copy(update={"damaged": damage})
-        self._mark(changed, lambda: marks.write(self._store, changed.target, changed.id, "damaged", damaged=damage))
+        place = self._store, report.target, report.id
+        changed = self._marked(report, lambda: marks.write(*place, "damaged", damaged=damage), damaged=damage)
         bound = logger.bind(target=str(changed.target), run=changed.id, code=Damaged.code)
         bound.error("run {} is damaged: {}. {}", changed.id, damage, REMEDY)
         return changed
 
     def _proved(self, report: Report) -> Report:
-        now = self._clock()
-        changed = report.model_copy(update={"damaged": "", "verified": now})
+        now, place = self._clock(), (self._store, report.target, report.id)
         if report.damaged:
-            self._mark(changed, lambda: marks.remove(self._store, changed.target, changed.id, "damaged"))
-            bound = logger.bind(target=str(changed.target), run=changed.id)
-            bound.warning("run {} is healed: its bytes are again what was written", changed.id)
-        self._mark(changed, lambda: marks.write(self._store, changed.target, changed.id, "verified", verified=now))
-        return changed
+            self._marked(report, lambda: marks.remove(*place, "damaged"), damaged="")
+            bound = logger.bind(target=str(report.target), run=report.id)
+            bound.warning("run {} is healed: its bytes are again what was written", report.id)
+        return self._marked(report, lambda: marks.write(*place, "verified", verified=now), damaged="", verified=now)
 
-    def _mark(self, report: Report, write: Callable[[], None]) -> None:
+    def _marked(self, report: Report, write: Callable[[], None], **fields: object) -> Report:
         """In the store and in the catalog; where the disk takes neither, at least this process knows."""
         try:
             write()
         except SidecarError as error:
             logger.bind(run=report.id, code=error.code).error("a mark of run {} is not kept: {}", report.id, error)
-        self._catalog.keep(report)
+        return self._catalog.amend(report.id, **fields)
 
 
 def reading(give_way: Yield) -> capture.Consume:

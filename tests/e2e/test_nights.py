@@ -66,8 +66,8 @@ def again(sidecar: Sidecar, how: str) -> None:
 
 
 def on_disk(sidecar: Sidecar, service: str) -> set[str]:
-    """The runs that have anything in the store."""
-    return set(re.findall(r"\d{8}T\d{6}Z-[0-9a-f]{8}", "\n".join(sidecar.stored(service))))
+    """The runs that are backups, by what lies in the store."""
+    return {Path(path).parent.name for path in sidecar.stored(service) if path.endswith("/manifest.json")}
 
 
 def as_if_decided(sidecar: Sidecar, folder: Path, service: str, when: datetime) -> None:
@@ -142,7 +142,7 @@ def test_prune_shows_what_keeps_each_run_and_deletes_the_others(stand: tuple[Sid
     assert list(rows) == made[::-1]
     assert re.search(r" stays +keep-last, newest good run$", rows[made[2]])
     assert "would go" in rows[made[0]]
-    assert rows[made[1]].endswith("no rule keeps it")
+    assert rows[made[1]].endswith("none of keep-last 1 keeps it")
     assert "2 of 3 runs would go" in dry
     assert len(parsed(sidecar, "artifacts", key)) == 3
 

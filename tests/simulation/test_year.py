@@ -162,13 +162,12 @@ class Sidecar:
             Leases(),
             self.targets,
             work,
-            safety=lambda: self.loaded.settings.policy.safety,
+            policy=lambda: self.loaded.settings.policy,
             clock=self.now,
         )
         for found in self.store.manifests():
             assert isinstance(found, Manifest)
             self.catalog.adopt(marks.report(self.store, found))
-            self.pruner.finish(found)
         self.scheduler = Scheduler(self.targets, self.start, self.catalog.put, work, orchestrated=False, clock=self.now)
 
     def halt(self) -> None:

@@ -70,8 +70,9 @@ def fetchable(report: Report) -> Report:
     if report.state != "succeeded":
         raise run_failed(report)
     if report.pruned:
-        detail = f"The artifacts of run {run} were deleted at {rfc3339(report.pruned)}."
-        raise Refused(410, "run-pruned", detail, hint="`/v1/runs` lists the runs; later ones have theirs.", run=run)
+        detail = f"Run {run} was deleted at {rfc3339(report.pruned)}."
+        back = f"`backup-sidecar undelete {run}` brings it back, and " if report.recoverable else ""
+        raise Refused(410, "run-pruned", detail, hint=f"{back}`/v1/runs` lists the others.", run=run)
     if report.damaged:
         raise Damaged(f"run {run} is damaged: {report.damaged}", hint=REMEDY)
     return report

@@ -1,11 +1,11 @@
-"""Deleting stored runs, by the policy and by hand."""
+"""Deleting stored runs, by the policy and by hand, undoing that, and keeping what no rule may delete."""
 
 from collections.abc import Callable, Sequence
 from typing import Annotated, Self
 
 from fastapi import APIRouter, Query
 
-from controller.api.parameters import parsed
+from controller.api.parameters import Note, parsed
 from controller.backup.jobs import Jobs
 from controller.core.key import Key
 from controller.core.records import Time
@@ -71,10 +71,24 @@ def prune_routes(
         outcomes = [outcome for each in pruned for outcome in pruner.prune(each, dry_run=dry_run)]
         return PruneView(dry_run=dry_run, runs=tuple(map(PruneOutcome.of, outcomes)))
 
-    @routes.delete("/v1/runs/{run}", summary="Delete what a run has stored")
+    @routes.delete("/v1/runs/{run}", summary="Delete a run; for a while it can be brought back")
     def delete_run(
-        run: str, force: Annotated[bool, Query(description="Also the target's last good run.")] = False
+        run: str,
+        force: Annotated[bool, Query(description="Also the target's last good run.")] = False,
+        purge: Annotated[bool, Query(description="For good, also a run that is deleted already.")] = False,
     ) -> RunView:
-        return RunView.of(pruner.delete(jobs.report(run), force=force))
+        return RunView.of(pruner.delete(jobs.report(run), force=force, purge=purge))
+
+    @routes.post("/v1/runs/{run}/undelete", summary="Bring a deleted run back, until it is purged")
+    def undelete_run(run: str) -> RunView:
+        return RunView.of(pruner.undelete(jobs.report(run)))
+
+    @routes.put("/v1/runs/{run}/pin", summary="Keep a run, whatever the rules say")
+    def pin_run(run: str, note: Annotated[Note, Query(description="Why.")] = "") -> RunView:
+        return RunView.of(pruner.pin(jobs.report(run), note))
+
+    @routes.delete("/v1/runs/{run}/pin", summary="Leave a run to the rules again")
+    def unpin_run(run: str) -> RunView:
+        return RunView.of(pruner.unpin(jobs.report(run)))
 
     return routes

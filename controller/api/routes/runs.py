@@ -64,8 +64,7 @@ def run_routes(jobs: Jobs, catalog: Catalog, store: Store, leases: Leases, verif
             raise Refused(409, "not-suspicious", f"Run {run} is {state}, so there is nothing to accept.", run=run)
         with leases.held(run):
             marks.write(store, report.target, run, "accepted", accepted=True)
-            accepted = report.model_copy(update={"accepted": True})
-            catalog.put(accepted)
+            accepted = catalog.amend(run, accepted=True)
         return RunView.of(accepted)
 
     return routes

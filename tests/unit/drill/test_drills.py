@@ -111,7 +111,7 @@ def test_the_last_good_drill_is_remembered_beyond_a_failure_a_restart_and_its_ru
     execute.failure = Failure(code="check-failed", message="the check ended with exit code 1")
     again = drills(world, execute)
     bad = ended(again, again.start(KEY, "schedule"))
-    world.store.delete(KEY, world.run)
+    world.store.purge(KEY, world.run)
     last, last_good = world.catalog.last_drill(KEY), world.catalog.last_drill(KEY, good=True)
     assert last
     assert last_good

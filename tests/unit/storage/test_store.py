@@ -125,21 +125,21 @@ def test_a_deleted_run_is_gone_with_the_folders_that_it_leaves_empty(store: Stor
     publish(store)
     publish(store, run=later)
 
-    store.delete(KEY, RUN)
+    store.purge(KEY, RUN)
     assert [found.run for found in store.manifests()] == [later]
     assert not store.folder(KEY, RUN).exists()
 
-    store.delete(KEY, later)
+    store.purge(KEY, later)
     assert [path.name for path in store.root.iterdir()] == [".lock"]
 
 
 def test_what_is_not_published_cannot_be_deleted(store: Store) -> None:
     with store.draft(KEY, RUN) as draft:
         with pytest.raises(UnknownRun):
-            store.delete(KEY, RUN)
+            store.purge(KEY, RUN)
         assert draft.folder.is_dir()
     with pytest.raises(UnknownRun):
-        store.delete(KEY, RUN)
+        store.purge(KEY, RUN)
 
 
 def test_deleting_removes_nothing_before_the_manifest_is_durably_away(
@@ -152,7 +152,7 @@ def test_deleting_removes_nothing_before_the_manifest_is_durably_away(
 
     monkeypatch.setattr(os, "fsync", power_fails)
     with pytest.raises(StoreError) as failed:
-        store.delete(KEY, RUN)
+        store.purge(KEY, RUN)
 
     assert failed.value.message.endswith("after ['a.zst', 'manifest.json.deleted']")
     assert list(store.manifests()) == []

@@ -10,8 +10,8 @@ import pytest
 from controller.core.errors import InUse, LastGood, StoreError, UnknownRun
 from controller.core.events import RunEnded
 from controller.core.key import Key
+from controller.core.manifest import Manifest
 from controller.core.run import Report
-from controller.storage import marks
 from controller.storage.leases import Leases
 from controller.upkeep.clock import LONGEST_GAP, SETTLING_TIME, Trust
 from controller.upkeep.pruner import FILE, Pruner
@@ -47,7 +47,7 @@ class History(World):
             self.leases,
             self.targets,
             self.folder / "work",
-            safety=lambda: self.loaded.settings.policy.safety,
+            policy=lambda: self.loaded.settings.policy,
             clock=lambda: self.now,
         )
 
@@ -72,6 +72,15 @@ class History(World):
         )
 
     @property
+    def deleted(self) -> list[str]:
+        """On the disk, and as the catalog has it."""
+        told = [run.id for run in self.catalog.deleted()][::-1]
+        assert told == sorted(
+            (found.run for found in self.store.deleted() if isinstance(found, Manifest)), reverse=True
+        )
+        return told
+
+    @property
     def listed(self) -> list[str]:
         return [report.id for report in self.catalog.stored(KEY)]
 
@@ -89,7 +98,8 @@ def test_what_no_rule_keeps_leaves_the_store_and_stays_as_history(history: Histo
     history.pruner.look()
     assert history.on_disk == history.listed == ids(*history.runs[:2])
     gone = history.catalog.get(history.runs[3].id)
-    assert (gone.state, gone.pruned, gone.artifacts, gone.size) == ("succeeded", NOW, (), history.runs[3].size)
+    told = (gone.state, gone.pruned, gone.cause, gone.size)
+    assert told == ("succeeded", NOW, "none of keep-last 2 keeps it", history.runs[3].size)
     assert [report.id for report in history.catalog.runs(KEY)] == ids(*history.runs)
 
 
@@ -169,19 +179,8 @@ def test_a_full_disk_keeps_no_run_from_being_pruned(history: History) -> None:
     history.pruner.prune(history.targets()[0])
     assert history.on_disk == ids(*history.runs[:2])
     full(history.catalog, yes=False)
-    with pytest.raises(UnknownRun, match="pruned"):
+    with pytest.raises(UnknownRun, match="deleted"):
         history.pruner.delete(history.catalog.get(history.runs[3].id), force=True)
-
-
-def test_what_a_dead_process_had_begun_to_delete_is_deleted_at_the_next_start(history: History) -> None:
-    begun = history.runs[3].model_copy(update={"pruned": NOW, "artifacts": ()})
-    history.catalog.put(begun)
-    for manifest in list(history.store.manifests()):
-        assert not isinstance(manifest, StoreError)
-        history.catalog.adopt(marks.report(history.store, manifest))
-        history.pruner.finish(manifest)
-    assert history.on_disk == ids(*history.runs[:3])
-    assert history.catalog.get(begun.id) == begun
 
 
 # --- a wrong clock
@@ -265,7 +264,7 @@ def test_a_suspicious_run_is_not_the_last_good_one(history: History) -> None:
 
 def test_what_has_stored_nothing_cannot_be_deleted(history: History) -> None:
     once = history.pruner.delete(history.runs[3], force=False)
-    with pytest.raises(UnknownRun, match="pruned"):
+    with pytest.raises(UnknownRun, match="deleted"):
         history.pruner.delete(once, force=True)
 
 
@@ -285,6 +284,15 @@ def test_prune_and_delete_over_http(history: History) -> None:
         assert is_problem(http.delete(f"/v1/runs/{second}"), 404, "unknown-run")
         assert is_problem(http.post("/v1/prune", params={"target": "shop/dbb"}), 404, "unknown-target")
         assert history.on_disk == [newest]
+        back = http.post(f"/v1/runs/{second}/undelete").json()
+        assert (back["pruned"], back["pinned"]) == (None, None)
+        assert http.get(f"/v1/runs/{second}/artifacts").is_success
+        assert http.put(f"/v1/runs/{second}/pin", params={"note": "the move"}).json()["note"] == "the move"
+        assert is_problem(http.put(f"/v1/runs/{second}/pin", params={"note": "\x1b[2J"}), 422, "bad-value")
+        assert is_problem(http.delete(f"/v1/runs/{second}"), 409, "pinned")
+        assert http.delete(f"/v1/runs/{second}/pin").json()["pinned"] is None
+        assert http.delete(f"/v1/runs/{second}", params={"purge": True}).json()["artifacts"] == []
+        assert is_problem(http.post(f"/v1/runs/{second}/undelete"), 404, "unknown-run")
 
 
 def test_a_run_is_not_deleted_while_it_is_downloaded(tmp_path: Path) -> None:
