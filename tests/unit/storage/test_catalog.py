@@ -19,6 +19,7 @@ from controller.core.run import SAFETY, Report, State, new_run_id
 from controller.storage import catalog as catalogs
 from controller.storage import journal, marks
 from controller.storage.catalog import Catalog
+from controller.storage.catalog_schema import MIGRATIONS
 from controller.storage.store import Store
 
 KEY = Key(project="shop", service="db")
@@ -278,7 +279,7 @@ def test_a_catalog_of_a_later_release_is_refused_and_left_alone(tmp_path: Path) 
     with closing(sqlite3.connect(path)) as later:
         later.execute("PRAGMA user_version = 99")
 
-    with pytest.raises(StoreError, match=r"schema 99.*up to 5"):
+    with pytest.raises(StoreError, match=rf"schema 99.*up to {len(MIGRATIONS)}"):
         Catalog(path)
 
     with closing(sqlite3.connect(path)) as left:
@@ -359,6 +360,9 @@ def test_no_mark_brings_back_a_run_that_was_deleted(tmp_path: Path) -> None:
     plain = published(store)
     store.delete(KEY, plain.id)
 
+    with pytest.raises(UnknownRun, match="deleted"):
+        marks.write(store, KEY, plain.id, "verified", verified=NOW)
+    store.purge(KEY, plain.id)
     with pytest.raises(UnknownRun):
         marks.write(store, KEY, plain.id, "verified", verified=NOW)
     assert not store.folder(KEY, plain.id).exists()

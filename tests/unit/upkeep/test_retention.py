@@ -103,7 +103,7 @@ def test_the_doubled_hour_is_two_hours() -> None:
 def test_each_run_names_the_rules_that_keep_it() -> None:
     first, *_, last = decided(policy(keep_last=1, keep_daily=2), nightly(3))
     assert first.rules == ("keep-last", "keep-daily", "newest good run")
-    assert (last.rules, last.cause) == ((), "no rule keeps it")
+    assert (last.rules, last.cause) == ((), "none of keep-last 1, keep-daily 2 keeps it")
 
 
 def test_without_any_rule_everything_stays() -> None:
@@ -115,7 +115,21 @@ def test_a_run_by_hand_takes_the_place_of_no_run_of_the_last_two_days() -> None:
     runs = [*by_hand, *nightly(4)]
     assert [one.run for one in decided(Retention(), runs) if one.stays] == runs
     counted = decided(Retention.model_validate({"keep-within": "0s"}), runs)
-    assert [one.run for one in counted if one.stays] == [by_hand[0], *nightly(4)[1:]]
+    assert [one.run for one in counted if one.stays] == [by_hand[0], *nightly(4)]
+
+
+@pytest.mark.parametrize("rules", [policy(keep_daily=2), policy(keep_weekly=1), policy(keep_monthly=1)])
+def test_a_run_of_the_schedule_stands_for_its_period_before_a_younger_one_by_somebody(rules: Retention) -> None:
+    night = at("2026-06-26 03:00")
+    others = [at(f"2026-06-26 {hour}:00", trigger=who) for hour, who in ((13, "cli"), (12, "export"), (11, "api"))]
+    newest = at("2026-06-27 03:00", trigger="cli")
+    kept = [one.run for one in decided(rules, [night, *others, newest]) if one.stays]
+    assert kept == [newest, night]
+
+
+def test_where_the_schedule_made_none_the_newest_stands_for_its_period() -> None:
+    exports = [at(f"2026-06-{day} {hour}:00", trigger="export") for day in (28, 27) for hour in ("03", "04")]
+    assert staying(policy(keep_daily=2), exports) == ["06-28 04:00", "06-27 04:00"]
 
 
 def test_keep_within_counts_from_the_newest_good_run_and_for_younger_ones_of_another_series_from_theirs() -> None:
@@ -247,7 +261,8 @@ marks = some.fixed_dictionaries(
     {},
     optional={
         "suspicious": some.just(("small",)),
-        "trigger": some.sampled_from(["schedule", "restore"]),
+        "trigger": some.sampled_from(["schedule", "restore", "cli", "export"]),
+        "pinned": some.sampled_from((None, NOW)),
         "accepted": some.booleans(),
         "damaged": some.sampled_from(("", "rot")),
         "state": some.sampled_from(("succeeded", "failed", "missed")),
@@ -288,7 +303,7 @@ def test_what_a_restore_replaced_stays_a_week_and_no_count_keeps_it_longer(
     saved = [one for one in runs if one.stored and one.trigger == "restore"]
     assert {one for one in saved if one.time >= NOW - WEEK} <= set(stayed)
     if not rules.keep_within and any(series_of(one) == "good" for one in runs):
-        assert all(one.time >= NOW - WEEK for one in saved if one in stayed)
+        assert all(one.time >= NOW - WEEK or one.pinned for one in saved if one in stayed)
 
 
 @given(policies, histories, zones)
@@ -347,16 +362,33 @@ def test_a_clock_that_was_set_back_lets_nothing_go(
 
 
 @given(histories, zones, some.integers(1, 6))
-def test_each_period_that_counts_keeps_its_newest_run(runs: list[Report], zone: ZoneInfo, count: int) -> None:
+def test_each_period_that_counts_keeps_its_newest_run_of_the_schedule_or_else_its_newest(
+    runs: list[Report], zone: ZoneInfo, count: int
+) -> None:
     newest: dict[tuple[str, date], Report] = {}
     for one in runs:
         if one.stored and one.trigger != "restore":
             slot = (series_of(one), one.time.astimezone(zone).date())
-            newest[slot] = max(newest.get(slot, one), one, key=lambda item: item.id)
+            newest[slot] = max(newest.get(slot, one), one, key=lambda item: (item.trigger == "schedule", item.id))
     wanted = {
         newest[slot].id
         for series in ("good", "suspicious", "damaged")
         for slot in sorted((slot for slot in newest if slot[0] == series), key=lambda slot: slot[1])[-count:]
     }
-    counted = kept(policy(keep_daily=count), [one for one in runs if one.trigger != "restore"], zone)
-    assert {one.id for one in counted} == wanted
+    ours = [one for one in runs if one.stored and one.trigger != "restore"]
+    of_series = {
+        series: [one.id for one in ours if series_of(one) == series] for series in ("good", "suspicious", "damaged")
+    }
+    wanted |= {max(next(filter(None, of_series.values())))} if ours else set()
+    wanted |= {one.id for one in ours if one.pinned}
+    assert {one.id for one in kept(policy(keep_daily=count), ours, zone)} == wanted
+
+
+@given(policies, histories, zones)
+def test_what_is_pinned_never_goes_and_a_pin_decides_nothing_about_the_others(
+    rules: Retention, runs: list[Report], zone: ZoneInfo
+) -> None:
+    stayed = kept(rules, runs, zone)
+    assert {one.id for one in runs if one.stored and one.pinned} <= {one.id for one in stayed}
+    without = kept(rules, [one.model_copy(update={"pinned": None}) for one in runs], zone)
+    assert {one.id for one in stayed if not one.pinned} <= {one.id for one in without} <= {one.id for one in stayed}

@@ -169,7 +169,8 @@ def test_only_what_is_stored_can_be_pinned(history: History) -> None:
 
 
 def test_a_pin_outlives_a_verification_that_was_under_way(history: History) -> None:
-    run = history.runs[3]
+    history.content = {"plain": b"all rows"}
+    run = history.past(NOW - timedelta(days=9))
 
     def pinned_meanwhile() -> None:
         history.pruner.pin(run, "")
