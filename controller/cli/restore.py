@@ -29,7 +29,8 @@ from controller.cli.terminal import (
 )
 from controller.core.key import Key
 from controller.core.manifest import Manifest
-from controller.storage import plain
+from controller.core.run import SAFETY
+from controller.storage import marks, plain
 from controller.storage.store import Store
 
 PLAN_TIMEOUT_SECONDS = 300.0
@@ -100,7 +101,7 @@ def when(at: str | None) -> datetime | None:
 def write_to_file(target: Key, run: str | None, at: datetime | None, folder: Path, as_json: bool) -> int:
     """`--to-file`: read the store, whoever serves it."""
     store = Store(program.configuration().settings.paths.artifacts)
-    manifest = chosen(store, target, run, at)
+    manifest = store.manifest(target, run) if run else chosen(store, target, at)
     path = plain.write(store, manifest, folder)
     if as_json:
         show_json({"run": manifest.run, "folder": str(path), "how": plain.how(manifest)})
@@ -111,16 +112,21 @@ def write_to_file(target: Key, run: str | None, at: datetime | None, folder: Pat
     return program.OK
 
 
-def chosen(store: Store, target: Key, run: str | None, at: datetime | None) -> Manifest:
-    """The run that is named, else the newest."""
-    if run:
-        return store.manifest(target, run)
+def chosen(store: Store, target: Key, at: datetime | None) -> Manifest:
+    """The newest good run, and no safety backup; where there is none, the newest. Says which younger ones it is not."""
     readable = (manifest for manifest in store.manifests() if isinstance(manifest, Manifest))
     own = [manifest for manifest in readable if manifest.target == target]
     fitting = [manifest for manifest in own if at is None or manifest.started <= at]
     if not fitting:
         raise Failed(f"{target} has no run in {store.root}", "`backup-sidecar runs` lists them.")
-    return max(fitting, key=lambda manifest: manifest.started)
+    reports = {manifest.run: marks.report(store, manifest) for manifest in fitting}
+    good = [manifest for manifest in fitting if reports[manifest.run].good and reports[manifest.run].trigger != SAFETY]
+    newest = max(good or fitting, key=lambda manifest: manifest.started)
+    for manifest in fitting:
+        if manifest.started > newest.started and not reports[manifest.run].good:
+            state = "damaged" if reports[manifest.run].damaged else "suspicious"
+            err.print(Text(f"warning: run {manifest.run} is younger and {state}; --run takes it", style="yellow"))
+    return newest
 
 
 def progress(report: dict[str, Any]) -> Text:

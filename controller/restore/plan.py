@@ -13,7 +13,7 @@ from controller.core.manifest import Manifest
 from controller.core.run import Report
 from controller.engine.client import Engine
 from controller.engine.models import Listed
-from controller.storage.catalog import Catalog
+from controller.storage.catalog import Catalog, began
 from controller.storage.source import Source, sources_of
 from controller.storage.store import Store
 from controller.targets.runnable import RunnableTarget
@@ -113,6 +113,7 @@ class RestorePlanner:
             in_the_way = tuple(line for question in restore.occupied for line in session.in_the_way(question))
             if in_the_way and order.replace:
                 restore = strategy.restore(*about, replace(request, replace=True))
+        restore = replace(restore, warnings=(*self._passed_over(order, manifest.run), *restore.warnings))
         elsewhere = "--to or --into" if strategy.into_folders else "--to"
         return PreparedRestore(order, manifest, destination, session, restore, sources, in_the_way, elsewhere)
 
@@ -146,6 +147,18 @@ class RestorePlanner:
             return newest
         when = f" that began by {order.at.isoformat()}" if order.at else ""
         raise UnknownRun(f"{order.key} has no good run{when}", hint="`backup-sidecar runs` lists them.")
+
+    def _passed_over(self, order: RestoreOrder, chosen: str) -> tuple[str, ...]:
+        """Younger runs that nobody has named, and that are no good ones, in words."""
+        if order.run:
+            return ()
+        since = began(self._catalog.get(chosen))
+        younger = [run for run in self._catalog.stored(order.key) if not run.good and since < began(run)]
+        return tuple(
+            f"passed-over: run {run.id} is younger and {'damaged' if run.damaged else 'suspicious'}; --run restores it"
+            for run in younger
+            if order.at is None or began(run) <= order.at
+        )
 
     def _destination(self, order: RestoreOrder, strategy: str) -> Destination:
         """The container and the settings; raises `UnknownTarget`, `TargetGone`, `TargetUnsuitable`."""

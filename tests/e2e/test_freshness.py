@@ -174,6 +174,9 @@ def test_an_emptied_table_is_suspicious_though_the_dump_is_as_large_unless_it_is
     assert odd["suspicious"] == [lost]
     assert fresh.target("ledger")["last_good"]["id"] == whole["id"]
     assert lost in fresh.cli("runs", fresh.key("ledger")).stdout + fresh.log()
+    plan = fresh.cli("restore", fresh.key("ledger"), "--dry-run")
+    assert plan.stdout.startswith(whole["id"])
+    assert f"passed-over: run {odd['id']} is younger and suspicious" in plan.stderr
 
     assert fresh.cli("accept", odd["id"]).returncode == 0
 

@@ -1,6 +1,7 @@
 """Commands about what is under way, against a real server: followed, cancelled, listed."""
 
 import json
+import shutil
 import signal
 import sys
 import threading
@@ -12,8 +13,9 @@ import pytest
 
 from controller.cli import main
 from controller.core.key import Key
-from controller.core.run import Report
-from tests.kit.world import POSTGRES, World, serving
+from controller.core.run import SAFETY, Report
+from controller.storage import marks
+from tests.kit.world import POSTGRES, TOKEN, World, serving
 from tests.unit.api.test_restore_api import UNDER_WAY
 
 DB = Key(project="shop", service="db")
@@ -58,6 +60,36 @@ def test_a_suspicious_run_has_an_exit_code_of_its_own(world: World, cli: Cli) ->
     assert "suspicious: shrunk: by much" in printed
     world.suspicious = ()
     assert cli("run", "shop/db")[0] == 0
+
+
+def test_plain_files_are_those_of_the_last_good_run_and_younger_ones_are_named(
+    world: World, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.content = {"shop.pgdump": b"rows"}
+    run = world.start(DB, "api").future.result(10)
+    monkeypatch.setenv("SIDECAR_CONFIG", str(world.folder / "config"))
+    monkeypatch.setenv("BACKUP_API_TOKEN", TOKEN)
+    monkeypatch.setenv("SIDECAR_PATHS_ARTIFACTS", str(world.store.root))
+    safety = world.jobs.start(DB, SAFETY).future.result(10)
+    marks.keep(world.store, safety)
+    world.suspicious = ("shrunk: by much",)
+    odd = world.start(DB, "api").future.result(10)
+
+    def restored() -> tuple[str, str]:
+        code, printed = cli("restore", "shop/db", "--to-file", str(tmp_path / "plain"))
+        assert code == 0, printed
+        (folder,) = (tmp_path / "plain").iterdir()
+        shutil.rmtree(folder)
+        return folder.name, printed
+
+    first, printed = restored()
+    assert first == run.id
+    assert f"run {odd.id} is younger and suspicious" in printed
+    assert safety.id not in printed
+    marks.write(world.store, DB, odd.id, "accepted", accepted=True)
+    accepted, printed = restored()
+    assert accepted == odd.id
+    assert "younger" not in printed
 
 
 @pytest.mark.parametrize("command", ["run", "drill"])
