@@ -97,6 +97,8 @@ class Plan:
     """What a run will do, decided before anything is done."""
 
     dumps: tuple[Dump, ...]
+    """In the order in which a person restores them, which is that of the manifest. They are made from the last to the
+    first, so that what the later ones refer to, such as a role that is new, is in the earlier ones."""
     warnings: tuple[str, ...] = ()
     """Worth telling at discovery and in every report, but no reason to refuse."""
 

@@ -135,9 +135,9 @@ class Postgres(Strategy[PostgresOptions]):
         names = choose(options.databases, server["databases"])
         dumps = [_dump(name, server["user"], options) for name in names]
         if server["roles"]:
-            return Plan((*dumps, _globals(server["user"], options)))
+            return Plan((_globals(server["user"], options), *dumps))
         warning = f"no-role-passwords: {server['user']} may not read them; only a superuser may (backup.postgres.user)"
-        return Plan((*dumps, _globals(server["user"], options, "--no-role-passwords")), (warning,))
+        return Plan((_globals(server["user"], options, "--no-role-passwords"), *dumps), (warning,))
 
     def restore(self, container: Container, facts: Facts, options: PostgresOptions, request: RestoreRequest) -> Restore:
         """Roles first; then each database into a new one of its name, with what had the name set aside until the end.

@@ -22,9 +22,10 @@ def build(version: str, health: APIRouter, guarded: Iterable[APIRouter], redact:
         redirect_slashes=False,
         responses=DOCUMENTED,
     )
-    answer_errors(app, redact)
+    routers = tuple(guarded)
+    answer_errors(app, [*app.routes, *health.routes, *(route for router in routers for route in router.routes)], redact)
     app.include_router(health)
     bearer = [Depends(HTTPBearer(auto_error=False, description="The sidecar's token."))]
-    for router in guarded:
+    for router in routers:
         app.include_router(router, dependencies=bearer)
     return app

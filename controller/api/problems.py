@@ -1,6 +1,6 @@
 """Says no: RFC 9457 problem details, whose `type` is the error's code."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -8,6 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from loguru import logger
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute, Match
 
 from controller.core.errors import (
     Busy,
@@ -49,6 +50,7 @@ STATUS: Mapping[type[SidecarError], int] = {
     SidecarError: 500,
 }
 """By error; a class that is not named here has its parent's."""
+METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 ROUTING = {
     404: ("unknown-route", "Nothing is at this address.", "`/openapi.json` lists what there is."),
     405: ("wrong-method", "This address does not know this method.", "The header Allow names those that it knows."),
@@ -130,17 +132,18 @@ def run_failed(report: Report) -> Refused:
     return Refused(500, code, detail, hint=hint, run=report.id, target=str(report.target), status_url=status_url)
 
 
-def answer_errors(app: FastAPI, redact: Redact) -> None:
+def answer_errors(app: FastAPI, routes: Sequence[BaseRoute], redact: Redact) -> None:
     """Make every error that a route can raise a problem."""
 
     async def by_refusal(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, Refused | SidecarError)
         return (error if isinstance(error, Refused) else refused(error)).response(redact)
 
-    async def by_routing(_: Request, error: Exception) -> JSONResponse:
+    async def by_routing(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
         code, detail, hint = ROUTING.get(error.status_code, ("refused", str(error.detail), ""))
-        return Refused(error.status_code, code, detail, hint=hint, headers=error.headers).response(redact)
+        headers = {"Allow": ", ".join(methods(request, routes))} if error.status_code == 405 else error.headers
+        return Refused(error.status_code, code, detail, hint=hint, headers=headers).response(redact)
 
     async def by_validation(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
@@ -157,6 +160,19 @@ def answer_errors(app: FastAPI, redact: Redact) -> None:
     app.add_exception_handler(HTTPException, by_routing)
     app.add_exception_handler(RequestValidationError, by_validation)
     app.add_exception_handler(Exception, by_defect)
+
+
+def methods(request: Request, routes: Sequence[BaseRoute]) -> list[str]:
+    """Every method of the request's address: each is a route of its own, with the same parameters in the address."""
+    asked = {name: request.scope.get(name, "") for name in ("type", "path", "root_path")}
+    answers = ((method, route.matches(asked | {"method": method})) for route in routes for method in METHODS)
+    return sorted(
+        {
+            method
+            for method, (match, found) in answers
+            if match is Match.FULL and found["path_params"] == request.path_params
+        }
+    )
 
 
 def explained(error: Mapping[str, Any]) -> str:

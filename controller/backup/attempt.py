@@ -92,7 +92,7 @@ class BackupAttempt:
         container, run = self.target_run.survey.probed.container.id, self.job.report.id
         with self.quiescing.held(container, self.settings.quiesce, run, self.target_run.deadline):
             killed = self.target_run.killed_for_memory()
-            captured = [self.capture(dump, draft) for dump in self.target_run.survey.plan.dumps]
+            captured = [self.capture(dump, draft) for dump in reversed(self.target_run.survey.plan.dumps)][::-1]
             if killed and any(isinstance(dump.dump.source, Exec) and not dump.sealed for dump in captured):
                 self.warnings.append("killed-before: a kill for memory would not have been seen, since there was one")
             elif not killed and self.target_run.killed_for_memory():

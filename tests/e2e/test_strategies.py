@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.kit.stage import App, Sidecar, docker, eventually, execute, image, restored, within
+from tests.kit.stage import STORE, App, Sidecar, docker, eventually, execute, image, restored, within
 
 pytestmark = pytest.mark.e2e
 
@@ -185,7 +185,9 @@ def test_postgres_comes_back_with_every_database_role_row_and_right(
     names = [facts["name"] for facts in report["artifacts"]]
     assert report["proof"] == "full"
     assert {facts["format"] for facts in report["artifacts"]} == {"pg_custom", "pg_globals"}
-    assert len(names) == 4, "bank, the odd one, postgres, globals"
+    assert len(names) == 4, "globals, bank, the odd one, postgres"
+    store = f"{STORE}/{sidecar.key('postgres')}/{report['id']}"
+    assert within(sidecar.container, f"find {store} -name globals.sql.zst -newer {store}/bank.pgdump.zst"), "read last"
 
     fresh = app.start(
         *("fresh", {}, "--tmpfs", "/var/lib/postgresql/data", "--env", "POSTGRES_USER=keeper"),
@@ -194,7 +196,7 @@ def test_postgres_comes_back_with_every_database_role_row_and_right(
         command=("postgres", "-c", "fsync=off"),
     )
     eventually(lambda: execute("docker", "exec", fresh, "pg_isready", "--host=127.0.0.1").returncode == 0, seconds=60)
-    for name in sorted(names, key=lambda name: name != "globals.sql.zst"):
+    for name in names:
         restored(folder, artifact(folder, name), fresh)
 
     after = seen_in_postgres(fresh, "another one")

@@ -317,9 +317,13 @@ def test_a_link_in_an_artifacts_place_is_not_followed(api: httpx.Client, world: 
         ("PUT", "/v1/targets/shop/db/runs", "POST"),
         ("GET", "/backup/export", "POST"),
         ("POST", "/healthz", "GET"),
+        ("PUT", "/v1/targets/shop/db", "GET"),
+        ("PATCH", "/v1/runs/20260301T030000Z-1a2b3c4d", "DELETE, GET"),
+        ("POST", "/v1/runs/20260301T030000Z-1a2b3c4d/artifacts", "GET, HEAD"),
+        ("OPTIONS", "/v1/exports/a,b/artifacts", "GET, HEAD"),
     ],
 )
-def test_a_wrong_method_is_told_the_right_one(api: httpx.Client, method: str, path: str, allowed: str) -> None:
+def test_a_wrong_method_is_told_every_right_one(api: httpx.Client, method: str, path: str, allowed: str) -> None:
     response = api.request(method, path)
     assert response.headers["Allow"] == allowed
     assert is_problem(response, 405, "wrong-method")

@@ -50,18 +50,18 @@ def ask(tmp_path):
     return run
 
 
-def test_each_database_is_a_dump_and_the_globals_one_more():
+def test_each_database_is_a_dump_after_the_globals_which_have_the_roles_that_it_needs():
     dumps = plan().dumps
     assert [(dump.name, dump.format) for dump in dumps] == [
+        ("globals.sql", "pg_globals"),
         ("postgres.pgdump", "pg_custom"),
         ("shop.pgdump", "pg_custom"),
-        ("globals.sql", "pg_globals"),
     ]
-    assert isinstance(dumps[0].check, ExecCheck)
+    assert isinstance(dumps[1].check, ExecCheck)
 
 
 def test_named_databases_are_dumped_alone():
-    assert [dump.name for dump in plan(options={"databases": "shop,shop"}).dumps] == ["shop.pgdump", "globals.sql"]
+    assert [dump.name for dump in plan(options={"databases": "shop,shop"}).dumps] == ["globals.sql", "shop.pgdump"]
 
 
 def test_a_database_that_is_not_there_is_refused_by_name():
@@ -97,8 +97,8 @@ def test_a_client_as_new_as_the_server_is_enough(version):
 def test_an_account_that_may_not_read_passwords_is_told():
     without_passwords = plan(roles=False)
     assert without_passwords.warnings[0].startswith("no-role-passwords")
-    assert isinstance(without_passwords.dumps[-1].source, Exec)
-    assert "--no-role-passwords" in without_passwords.dumps[-1].source.argv
+    assert isinstance(without_passwords.dumps[0].source, Exec)
+    assert "--no-role-passwords" in without_passwords.dumps[0].source.argv
 
 
 @pytest.mark.parametrize(
