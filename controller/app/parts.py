@@ -41,6 +41,7 @@ from controller.targets.survey import Surveyor
 from controller.targets.surveys import Surveys
 from controller.targets.target import Target
 from controller.targets.watch import Watch
+from controller.upkeep.clock_watch import ClockWatch
 from controller.upkeep.drill_schedule import DrillSchedule
 from controller.upkeep.expectations import Expectations
 from controller.upkeep.pruner import Pruner
@@ -101,7 +102,7 @@ class Parts:
 
     @cached_property
     def catalog(self) -> Catalog:
-        return opened(self.workdir / CATALOG)
+        return opened(self.workdir / CATALOG, self.clock)
 
     # --- targets ------------------------------------------------------------------------------------------------------
 
@@ -119,7 +120,7 @@ class Parts:
 
     @cached_property
     def inventory(self) -> Inventory:
-        return Inventory(lambda key: self.catalog.last_good(key) is not None, self.events)
+        return Inventory(self.catalog.has_good, self.events)
 
     @cached_property
     def surveys(self) -> Surveys:
@@ -241,13 +242,17 @@ class Parts:
         return DrillSchedule(self.drills, self.catalog, self.targets, clock=self.clock)
 
     @cached_property
+    def clock_watch(self) -> ClockWatch:
+        return ClockWatch(self.workdir, self.clock)
+
+    @cached_property
     def pruner(self) -> Pruner:
         return Pruner(
             self.store,
             self.catalog,
             self.leases,
             self.targets,
-            self.workdir,
+            self.clock_watch,
             policy=lambda: self.loaded.settings.policy,
             clock=self.clock,
         )

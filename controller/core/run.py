@@ -2,7 +2,7 @@
 
 import re
 import secrets
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from controller.core.failure import Failure
@@ -19,12 +19,19 @@ SAFETY = "restore"
 """Trigger of a run that backs up what a restore is about to replace."""
 BY_HAND = "by hand"
 """Cause of a deletion that a person has asked for."""
+CLOCK_TOLERANCE = timedelta(minutes=1)
+"""How far beyond now a run may have begun and still not be of the future, since clocks are set a little."""
 FINAL: frozenset[State] = frozenset({"succeeded", "failed", "cancelled", "interrupted", "missed"})
 
 
 def new_run_id(now: datetime) -> str:
     """`YYYYMMDDTHHMMSSZ-<8 hex>`, of which five are the microseconds: it sorts by time, and three make it unique."""
     return f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{now.microsecond:05x}{secrets.randbelow(4096):03x}"
+
+
+def newest_id(now: datetime) -> str:
+    """Above the id of every run that has begun by now, and below those of the future."""
+    return f"{now.astimezone(UTC) + CLOCK_TOLERANCE:%Y%m%dT%H%M%SZ}~"
 
 
 class Report(Record):
@@ -75,6 +82,10 @@ class Report(Record):
     def time(self) -> datetime:
         """When it was created, by its id, which is the same in every catalog."""
         return datetime.fromisoformat(self.id[:16])
+
+    def is_future(self, now: datetime) -> bool:
+        """Whether a clock that was wrong gave it its time, or `now` is wrong; it is no backup then."""
+        return self.id > newest_id(now)
 
     @property
     def stored(self) -> bool:

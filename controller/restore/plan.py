@@ -146,7 +146,11 @@ class RestorePlanner:
         if newest := self._catalog.last_begun(order.key, order.at):
             return newest
         when = f" that began by {order.at.isoformat()}" if order.at else ""
-        raise UnknownRun(f"{order.key} has no good run{when}", hint="`backup-sidecar runs` lists them.")
+        message, hint = f"{order.key} has no good run{when}", "`backup-sidecar runs` lists them."
+        if ahead := self._catalog.future(order.key):
+            message += f", but {len(ahead)} of the future"
+            hint = f"Set the clock, or name the run that is wanted; the newest is {ahead[0].id}."
+        raise UnknownRun(message, hint=hint)
 
     def _passed_over(self, order: RestoreOrder, chosen: str) -> tuple[str, ...]:
         """Younger runs that nobody has named, and that are no good ones, in words."""

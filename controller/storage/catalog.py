@@ -6,9 +6,9 @@ What the disk does not take, since it is full for example, is kept in memory and
 
 import sqlite3
 import threading
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
 from typing import TypeVar
@@ -20,7 +20,7 @@ from controller.core.errors import StoreError, StoreFull, UnknownRestore, Unknow
 from controller.core.key import Key
 from controller.core.records import rfc3339
 from controller.core.restoration import Restoration
-from controller.core.run import SAFETY, Report
+from controller.core.run import CLOCK_TOLERANCE, SAFETY, Report, newest_id
 from controller.storage.catalog_schema import (
     CLEAR,
     ENTER,
@@ -43,12 +43,19 @@ GONE = "its folder is not in the store, or its manifest cannot be read"
 Kind = TypeVar("Kind", Report, Drill, Restoration)
 
 
-class Catalog:
-    """The last report of every run, drill and restore. Safe to use from several threads."""
+def utc_now() -> datetime:
+    return datetime.now(UTC)
 
-    def __init__(self, path: Path) -> None:
+
+class Catalog:
+    """The last report of every run, drill and restore. Safe to use from several threads.
+
+    A run of the future counts as no backup: a clock that was wrong has made it, and it would hide what came after it.
+    """
+
+    def __init__(self, path: Path, clock: Callable[[], datetime] = utc_now) -> None:
         """Opens or makes the file; migrates forward after a copy; raises `StoreError` for one from a newer release."""
-        self._lock = threading.RLock()
+        self._lock, self._clock = threading.RLock(), clock
         with ExitStack() as opening:
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -135,7 +142,18 @@ class Catalog:
 
     def good(self, key: Key, *, limit: int) -> list[Report]:
         """The runs of a target that count as backups, newest first."""
-        return list(self._select(Report, "target = ? AND good", str(key), limit=limit))
+        now = newest_id(self._clock())
+        return list(self._select(Report, "target = ? AND good AND id < ?", str(key), now, limit=limit))
+
+    def has_good(self, key: Key) -> bool:
+        """Whether a target has a run that counts as a backup, or will."""
+        return next(self._select(Report, "target = ? AND good", str(key), limit=1), None) is not None
+
+    def future(self, key: Key | None = None) -> list[Report]:
+        """The stored runs of the future, newest first; they stay until they are deleted, or their time comes."""
+        clause, values = ("target = ? AND ", (str(key),)) if key else ("", ())
+        now = newest_id(self._clock())
+        return list(self._select(Report, f"{clause}proved != '' AND id > ?", *values, now))
 
     def stored(self, key: Key) -> Iterator[Report]:
         """A target's runs whose artifacts are there, newest first."""
@@ -164,14 +182,17 @@ class Catalog:
         return [report for report in doubtful if report.damaged]
 
     def longest_unproved(self, before: datetime) -> Report | None:
-        """The stored run that was read the longest time ago, before this moment; a damaged one is not read again."""
-        clause = "proved != '' AND proved < ? AND coalesce(json_extract(report, '$.damaged'), '') = ''"
-        return next(self._select(Report, clause, rfc3339(before), order="proved", limit=1), None)
+        """The stored run that was read the longest time ago, before this moment or in the future; a damaged one is not
+        read again.
+        """
+        clause = "proved != '' AND (proved < ? OR proved > ?) AND coalesce(json_extract(report, '$.damaged'), '') = ''"
+        values = rfc3339(before), rfc3339(self._clock() + CLOCK_TOLERANCE)
+        return next(self._select(Report, clause, *values, order="proved", limit=1), None)
 
     def last_drill(self, key: Key, *, good: bool = False) -> Drill | None:
         """The newest one of a target that has ended, or has passed."""
-        ended = "state = 'passed'" if good else f"NOT {UNFINISHED}"
-        return next(self._select(Drill, f"target = ? AND {ended}", str(key), limit=1), None)
+        ended, now = "state = 'passed'" if good else f"NOT {UNFINISHED}", newest_id(self._clock())
+        return next(self._select(Drill, f"target = ? AND {ended} AND id < ?", str(key), now, limit=1), None)
 
     def last_of(self, kind: type[Kind], run: str) -> Kind | None:
         """The last drill, or restore, of a run that has ended."""

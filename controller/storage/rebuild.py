@@ -2,9 +2,10 @@
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from controller.core.errors import StoreError
@@ -12,7 +13,7 @@ from controller.core.manifest import Manifest
 from controller.core.restoration import Restoration
 from controller.core.run import Report
 from controller.storage import journal, marks
-from controller.storage.catalog import Catalog
+from controller.storage.catalog import Catalog, utc_now
 from controller.storage.files import store_error
 from controller.storage.store import Store
 
@@ -68,13 +69,13 @@ def everything(store: Store) -> Iterator[tuple[bool, Manifest | StoreError]]:
     yield from ((True, manifest) for manifest in store.deleted())
 
 
-def opened(path: Path) -> Catalog:
+def opened(path: Path, clock: Callable[[], datetime] = utc_now) -> Catalog:
     """The catalog; where the file is none it is set aside, and a new one takes up what the store holds at the start.
 
     Raises `StoreError` for one from a newer release, and where none can be made.
     """
     try:
-        return Catalog(path)
+        return Catalog(path, clock)
     except StoreError as error:
         code = getattr(error.__cause__, "sqlite_errorcode", None)
         is_shut = code == sqlite3.SQLITE_CANTOPEN and not (path.is_file() and os.access(path, os.R_OK | os.W_OK))
@@ -82,7 +83,7 @@ def opened(path: Path) -> Catalog:
             raise
         for part in parts(path):
             journal.set_aside(part, error.message)
-        return Catalog(path)
+        return Catalog(path, clock)
 
 
 def only_there(path: Path) -> tuple[int, int] | tuple[None, None]:

@@ -104,7 +104,7 @@ class Expectations:
         with self._lock:
             known = dict(self._known)
         promised = {key for key, target in present.items() if target.state not in NOT_PROMISED}
-        vanished = {key for key in known.keys() - present.keys() if self._catalog.last_good(Key.parse(key))}
+        vanished = {key for key in known.keys() - present.keys() if self._catalog.has_good(Key.parse(key))}
         verdicts = [self._judged(key, known.get(key), present.get(key)) for key in sorted(promised | vanished)]
         return Status(tuple(verdicts), tuple(self._catalog.damaged()))
 
@@ -119,7 +119,8 @@ class Expectations:
         promise = self._promise(target) if target and target.settings else known
         good = self._catalog.last_good(parsed)
         under_way = self._jobs.of_target(parsed) is not None
-        state, reason = judge(promise, good, self._clock(), under_way=under_way)
+        known_good = good or next((run for run in self._catalog.future(parsed) if run.good), None)
+        state, reason = judge(promise, known_good, self._clock(), under_way=under_way)
         present = target is not None and target.state != "absent"
         return Freshness(parsed, state, reason if present else f"{reason}; its container is gone", good, present)
 

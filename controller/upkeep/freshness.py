@@ -14,14 +14,12 @@ from config.fields import written
 from config.target import TargetSettings
 from controller.core.key import Key
 from controller.core.records import rfc3339
-from controller.core.run import Report
+from controller.core.run import CLOCK_TOLERANCE, Report
 from controller.upkeep.schedule import GRACE, Rule, rule_of
 
 FreshnessState = Literal["fresh", "late", "stale", "never", "unknown"]
 """`late`: a due time has passed without a good run; `stale`: two have, or the last good run is older than `max-age`;
 `never`: there is no good run; `unknown`: nothing was promised, or the clock is wrong. Only `fresh` is good."""
-CLOCK_TOLERANCE = timedelta(hours=1)
-"""How far beyond now a run may have begun, by clocks that are set a little, before nothing can be said."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,8 @@ Deleting is soft: only what has been deleted for `policy.undelete` is purged.
 
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from loguru import logger
@@ -17,18 +15,15 @@ from config.settings import Policy
 from controller.core.errors import InUse, LastGood, Pinned, SidecarError, StoreError, UnknownRun
 from controller.core.events import RunEnded
 from controller.core.key import Key
-from controller.core.records import rfc3339
 from controller.core.run import BY_HAND, Report
-from controller.storage import journal
 from controller.storage.catalog import Catalog
 from controller.storage.leases import Leases
 from controller.storage.store import Store
 from controller.targets.target import Target
-from controller.upkeep.clock import Trust
-from controller.upkeep.retention import FUTURE, UNTRUSTED, Verdict, decide
+from controller.upkeep.clock_watch import ClockWatch
+from controller.upkeep.retention import BESIDE_FUTURE, FUTURE, UNTRUSTED, Verdict, decide
 from controller.upkeep.stored_runs import StoredRuns
 
-FILE = "clock.json"
 SWEEP_INTERVAL = timedelta(days=1)
 """How often every target is looked at, whether it has had a run or not."""
 
@@ -52,17 +47,16 @@ class Pruner:
         catalog: Catalog,
         leases: Leases,
         targets: Callable[[], Sequence[Target]],
-        folder: Path,
+        clock_watch: ClockWatch,
         *,
         policy: Callable[[], Policy],
         clock: Callable[[], datetime],
     ) -> None:
         self._catalog, self._runs = catalog, StoredRuns(store, catalog, leases, clock)
-        self._targets, self._policy, self._clock, self._path = targets, policy, clock, folder / FILE
+        self._targets, self._policy, self._clock, self._clock_watch = targets, policy, clock, clock_watch
         self._deleting, self._lock = threading.Lock(), threading.Lock()
         self._pushing_out: set[str] = set()
         self._swept: datetime | None = None
-        self._trust: Trust | None = None
 
     def run_ended(self, event: RunEnded) -> None:
         """What the run pushes out goes at the next look."""
@@ -73,8 +67,8 @@ class Pruner:
     def look(self) -> None:
         """Prune the targets that have had a run, once a day all of them, and purge; never raises `SidecarError`."""
         now = self._clock()
-        with self._deleting:
-            if self._watched(now):
+        if self._clock_watch.look():  # Seen, also on days without anything to prune.
+            with self._deleting:
                 self._purge_overdue(now)
         with self._lock:
             keys, self._pushing_out = self._pushing_out, set()
@@ -94,7 +88,7 @@ class Pruner:
             return []
         with self._deleting:
             now, zone = self._clock(), ZoneInfo(target.settings.timezone)
-            trusted = self._watched(now)
+            trusted = self._clock_watch.look()
             policy, stored = target.settings.retention, self._catalog.stored(target.key)
             verdicts = decide(policy, stored, now, zone, safety=self._policy().safety, trusted=trusted)
             if dry_run:
@@ -165,19 +159,6 @@ class Pruner:
                 except SidecarError as error:
                     logger.bind(run=report.id, code=error.code).error("cannot purge run {}: {}", report.id, error)
 
-    def _watched(self, now: datetime) -> bool:
-        """Look at the clock: whether it may be believed. Fails closed where nothing was written down before."""
-        before = self._trust or journal.read(self._path, Trust)
-        after = before.look(now) if before else Trust(seen=now, since=now)
-        if before and after.since != before.since:
-            seen = rfc3339(before.seen)
-            logger.warning("the clock has jumped since {}, or nobody looked: nothing goes by its age for a day", seen)
-        if after is not before:
-            with suppress(StoreError):  # Then it is noted the next time.
-                journal.write(self._path, after)
-        self._trust = after
-        return after.is_trusted(now)
-
 
 def demand_stored(report: Report) -> Report:
     """The same; raises `UnknownRun` where it is no backup."""
@@ -192,7 +173,7 @@ def demand_stored(report: Report) -> Report:
 
 def warn(key: Key, verdicts: Sequence[Verdict]) -> None:
     """Say that the clock keeps what might have gone."""
-    for rule in (FUTURE, UNTRUSTED):
+    for rule in (FUTURE, BESIDE_FUTURE, UNTRUSTED):
         if runs := [verdict.run.id for verdict in verdicts if rule in verdict.rules]:
             bound = logger.bind(target=str(key), runs=len(runs), newest=runs[0])
             bound.warning("runs stay because of the {}", rule)

@@ -12,10 +12,12 @@ and a run's time is that of its id, which no rebuilt catalog changes. What is ou
 - Safety backups, made of what a restore was about to replace, are not counted: what was broken must not push out what
   repaired it. They have a time of their own, and go when it is over.
 - `keep-within` counts from the newest run of the best series, and for younger ones of another series from the newest of
-  those. So it needs no clock, no bad run moves it on for the good ones, and it holds for whatever is so young.
+  those. So it needs no clock, no bad run moves it on for the good ones, and it holds for whatever is so young. While
+  `now` is not trusted, the newest may be of a clock that went ahead: then it counts from the one before that as well.
 - `max-age` caps what is merely counted. The newest run of the best series stays in any case.
-- A wrong clock deletes nothing: with a run from the future nothing goes at all, and while `now` is not trusted nothing
-  goes by its age, which only `max-age` and the time of safety backups ask for.
+- A wrong clock deletes nothing: runs of the future stay and count for nothing, so they push none of the others out.
+  While `now` is not trusted nothing goes at all beside such a run, and without one nothing goes by its age, which only
+  `max-age` and the time of safety backups ask for.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -40,7 +42,8 @@ PERIODS: Mapping[str, Callable[[datetime], object]] = {
 }
 """By rule, what names the period that a local time lies in."""
 UNLIMITED = "no keep- rule is set"
-FUTURE = "clock: a run lies in the future"
+FUTURE = "clock: it lies in the future"
+BESIDE_FUTURE = "clock: a run lies in the future"
 UNTRUSTED = "clock: it has jumped, so nothing goes by its age yet"
 WITHIN = "keep-within"
 PINNED = "pinned"
@@ -68,16 +71,18 @@ def decide(
 
     `safety` is how long safety backups stay, and `trusted` tells whether `now` may be believed.
     """
-    stored = sorted((run for run in runs if run.stored), key=lambda run: run.id, reverse=True)
-    if not stored or stored[0].time > now:
-        return [Verdict(run, (FUTURE,)) for run in stored]
+    everything = sorted((run for run in runs if run.stored), key=lambda run: run.id, reverse=True)
+    future = [Verdict(run, (FUTURE,)) for run in everything if run.is_future(now)]
+    stored = everything[len(future) :]
+    if not stored or (future and not trusted):
+        return [*future, *(Verdict(run, (BESIDE_FUTURE,)) for run in stored)]
     keeping: dict[str, list[str]] = {run.id: [] for run in stored}
     series: dict[Series, list[Report]] = {"good": [], "safety": [], "suspicious": [], "damaged": []}
     for run in stored:
         series[series_of(run)].append(run)
     best = next(runs[0] for runs in series.values() if runs)
     for members in filter(None, series.values()):
-        for rule, run in claims(policy, members, best, zone):
+        for rule, run in claims(policy, members, best, zone, trusted=trusted):
             keeping[run.id].append(rule)
     keeping[best.id].append(f"newest {series_of(best)} run")
     unwanted = f"none of {', '.join(words(policy))} keeps it"
@@ -97,7 +102,7 @@ def decide(
     def expired(run: Report, cause: str, rules: tuple[str, ...] = ()) -> Verdict:
         return Verdict(run, cause=cause) if trusted else Verdict(run, (*rules, UNTRUSTED))
 
-    return [verdict(run) for run in stored]
+    return [*future, *(verdict(run) for run in stored)]
 
 
 def series_of(run: Report) -> Series:
@@ -107,12 +112,16 @@ def series_of(run: Report) -> Series:
     return "damaged" if run.damaged else "suspicious"
 
 
-def claims(policy: Retention, runs: Sequence[Report], best: Report, zone: ZoneInfo) -> Iterator[tuple[str, Report]]:
+def claims(
+    policy: Retention, runs: Sequence[Report], best: Report, zone: ZoneInfo, *, trusted: bool
+) -> Iterator[tuple[str, Report]]:
     """Which rule wants which of the runs, that are of one series and the newest first; `best` is that of all series."""
     yield from ((PINNED, run) for run in runs if run.pinned)
-    newest = max(runs[0].time, best.time)
-    if policy.keep_within:
-        yield from ((WITHIN, run) for run in runs if newest - run.time <= policy.keep_within)
+    if within := policy.keep_within:
+        ends = [max(runs[0].time, best.time)]
+        if not trusted:
+            ends += [run.time for run in runs if run.time < ends[0] - within][:1]
+        yield from ((WITHIN, run) for run in runs if any(end - within <= run.time <= end for end in ends))
     counted = [run for run in runs if run.trigger != SAFETY]
     counts = {rule: getattr(policy, rule.replace("-", "_")) for rule in PERIODS}
     if not policy.keeps_within and not any(counts.values()):

@@ -66,15 +66,19 @@ class Plan:
 
     def prune(self, now: datetime, *, trusted: bool) -> None:
         """Take from the table what no word of the policy keeps."""
-        stored = [row for row in self.rows if row.stored]
-        if not stored or max(row.when for row in stored) > now:
+        everything = [row for row in self.rows if row.stored]
+        stored = [row for row in everything if row.when <= now]
+        if not stored or (len(stored) < len(everything) and not trusted):
             return
         of_kind = {name: rows for name in KINDS if (rows := [row for row in stored if kind(row) == name])}
         anchor = newest(next(iter(of_kind.values())))
         counted = [row for name, rows in of_kind.items() if name != "safety" for row in self._kept(rows)]
         for row in stored:
-            end = max(anchor.when, newest(of_kind[kind(row)]).when)
-            spared = row is anchor or (self.within and row.when >= end - self.within)
+            alike = of_kind[kind(row)]
+            end = max(anchor.when, newest(alike).when)
+            before = [] if trusted else [one.when for one in alike if one.when < end - self.within]
+            ends = [end, *([max(before)] if before else [])]
+            spared = row is anchor or (self.within and any(one - self.within <= row.when <= one for one in ends))
             limit = SAFETY if kind(row) == "safety" else self.max_age
             too_old = limit is not None and now - row.when > limit and trusted
             wanted = kind(row) == "safety" or any(row is one for one in counted)

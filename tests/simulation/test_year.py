@@ -32,6 +32,7 @@ from controller.storage.store import Store
 from controller.targets.discovery import find
 from controller.targets.scope import Scope
 from controller.targets.target import Target
+from controller.upkeep.clock_watch import ClockWatch
 from controller.upkeep.pruner import Pruner
 from controller.upkeep.scheduler import Scheduler
 from strategies import discover
@@ -154,14 +155,14 @@ class Sidecar:
 
     def boot(self) -> None:
         work = self.folder / "work"
-        self.store, self.catalog = Store(self.folder / "artifacts"), Catalog(work / "catalog.sqlite")
+        self.store, self.catalog = Store(self.folder / "artifacts"), Catalog(work / "catalog.sqlite", self.now)
         self.store.acquire()
         self.pruner = Pruner(
             self.store,
             self.catalog,
             Leases(),
             self.targets,
-            work,
+            ClockWatch(work, self.now, self.steady),
             policy=lambda: self.loaded.settings.policy,
             clock=self.now,
         )
@@ -194,6 +195,10 @@ class Sidecar:
 
     def now(self) -> datetime:
         return clock(self.true)
+
+    def steady(self) -> float:
+        """By a clock that nobody sets."""
+        return self.true.timestamp()
 
     def found(self) -> Iterator[Target]:
         for service, labels in LABELS.items():

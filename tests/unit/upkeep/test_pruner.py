@@ -14,7 +14,8 @@ from controller.core.manifest import Manifest
 from controller.core.run import Report
 from controller.storage.leases import Leases
 from controller.upkeep.clock import LONGEST_GAP, SETTLING_TIME, Trust
-from controller.upkeep.pruner import FILE, Pruner
+from controller.upkeep.clock_watch import FILE, ClockWatch
+from controller.upkeep.pruner import Pruner
 from controller.upkeep.retention import FUTURE, UNTRUSTED
 from tests.kit.world import POSTGRES, World, client, is_problem, local, serving
 from tests.unit.storage.test_catalog_disk import fill, full
@@ -40,15 +41,21 @@ class History(World):
         self.runs = [self.past(NOW - timedelta(days=back)) for back in range(nights)]
         """Newest first."""
 
+    def clock(self) -> datetime:
+        return self.now
+
+    def steady(self) -> float:
+        return self.now.timestamp()
+
     def restart(self) -> None:
         self.pruner = Pruner(
             self.store,
             self.catalog,
             self.leases,
             self.targets,
-            self.folder / "work",
+            ClockWatch(self.folder / "work", self.clock, self.steady),
             policy=lambda: self.loaded.settings.policy,
-            clock=lambda: self.now,
+            clock=self.clock,
         )
 
     def past(self, when: datetime, **marks: object) -> Report:
@@ -225,6 +232,19 @@ def test_a_clock_that_nobody_has_watched_is_not_trusted(tmp_path: Path) -> None:
     (history.folder / "work" / FILE).write_text("{")
     history.pruner.look()
     assert history.on_disk == ids(*history.runs)
+
+
+def test_beside_a_run_of_the_future_the_others_are_pruned_once_the_clock_has_settled(history: History) -> None:
+    ahead = history.past(NOW + timedelta(days=31))
+    assert history.catalog.last_good(KEY).id == history.runs[0].id
+    history.pruner.look()
+    assert history.on_disk == ids(ahead, *history.runs)
+    for hour in (12, 24):
+        history.now = NOW + timedelta(hours=hour)
+        history.pruner.look()
+    assert history.on_disk == ids(ahead, *history.runs[:2])
+    history.pruner.delete(ahead, force=False)
+    assert history.catalog.future() == []
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import strategies as some
 from config.target import Retention
 from controller.core.key import Key
 from controller.core.run import Report
-from controller.upkeep.retention import FUTURE, UNLIMITED, UNTRUSTED, Verdict, decide, series_of
+from controller.upkeep.retention import BESIDE_FUTURE, FUTURE, UNLIMITED, UNTRUSTED, Verdict, decide, series_of
 
 KEY = Key(project="shop", service="db")
 MADRID = ZoneInfo("Europe/Madrid")
@@ -221,9 +221,30 @@ def test_what_was_pruned_counts_no_more() -> None:
 # --- a wrong clock
 
 
-def test_with_a_run_from_the_future_nothing_goes() -> None:
-    runs = [run(NOW + timedelta(seconds=1)), *nightly(400)]
-    assert {one.rules for one in decided(policy(keep_last=1, max_age="1d"), runs)} == {(FUTURE,)}
+def test_a_run_of_the_future_stays_and_counts_for_nothing() -> None:
+    ahead, nights = run(NOW + timedelta(minutes=2)), nightly(400)
+    rules = policy(keep_last=2, keep_within="1d")
+    assert decided(rules, [ahead, *nights]) == [Verdict(ahead, (FUTURE,)), *decided(rules, nights)]
+    assert decided(rules, [ahead]) == [Verdict(ahead, (FUTURE,))]
+
+
+def test_beside_a_run_of_the_future_nothing_goes_until_the_clock_has_settled() -> None:
+    runs = [run(NOW + timedelta(minutes=2)), *nightly(400)]
+    found = decided(policy(keep_last=1, max_age="1d"), runs, trusted=False)
+    assert [one.rules for one in found] == [(FUTURE,), *[(BESIDE_FUTURE,)] * 400]
+
+
+def test_a_clock_that_is_set_a_little_makes_no_run_of_the_future() -> None:
+    assert [one.rules for one in decided(policy(keep_last=1), [run(NOW + timedelta(seconds=59))])] == [
+        ("keep-last", "newest good run")
+    ]
+
+
+def test_a_clock_that_goes_ahead_takes_none_of_the_young_runs_from_keep_within() -> None:
+    ahead, today = run(NOW), [run(NOW - timedelta(days=31, hours=hour)) for hour in range(5)]
+    rules = policy(keep_within="2d", keep_last=1)
+    assert all(one.stays for one in decided(rules, [ahead, *today], trusted=False))
+    assert [one.stays for one in decided(rules, [ahead, *today])] == [True, *[False] * 5]
 
 
 def test_a_clock_that_jumped_lets_nothing_go_by_its_age() -> None:
