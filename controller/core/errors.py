@@ -48,6 +48,13 @@ class EngineRefused(EngineError):
     code = "engine-refused"
 
 
+class BadAnswer(EngineError):
+    """What the engine, or a proxy before it, answered is no answer: of another shape, or too large."""
+
+    code, transient = "bad-answer", True
+    remedy = "Look at the engine's log, and at a proxy before it."
+
+
 class ImageGone(EngineError):
     """The engine does not have an image, or no longer."""
 

@@ -4,41 +4,27 @@ docker-py loses the head of an exec's output (docker-py #3332) and reads streams
 through it.
 """
 
-import http.client
+import json
 import re
 import socket
 import threading
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import docker
-import docker.tls
 
 from controller.core.errors import TargetGone
+from controller.engine import transport
 from controller.engine.address import Address
 from controller.engine.context import ExecContext
-from controller.engine.errors import refusal, translated
-from controller.engine.models import EngineVersion, Inspected, Listed, NetworkInfo
+from controller.engine.errors import message_of, refusal, translated
+from controller.engine.models import EngineVersion, ExecState, Inspected, Listed, NetworkInfo, identifier, text
+from controller.engine.transport import REQUEST_SECONDS, Connection, Patience
 
-REQUEST_SECONDS = 20.0
-"""Seconds that an ordinary request may take."""
+API_VERSION = re.compile(r"1\.[0-9]{1,3}")
 OWN_ID = re.compile(r"/containers/([0-9a-f]{64})/(?:hostname|hosts|resolv\.conf)\b")
-
-
-@dataclass(frozen=True, slots=True)
-class ExecState:
-    """What inspecting an exec tells."""
-
-    running: bool
-    code: int | None
-    """None while it runs, and for an exec that the engine has forgotten."""
-    pid: int
-    """As the host numbers it; 0 when it never started."""
-    known: bool = True
-    """False: the engine answers 404, since it was restarted or the container removed."""
 
 
 class Api:
@@ -55,11 +41,12 @@ class Api:
         with translated("connecting"):
             return self.address.connect(timeout)
 
-    def http(self, timeout: float = REQUEST_SECONDS) -> http.client.HTTPConnection:
-        """An HTTP connection of the caller's own, for answers that are read as they come; `timeout` is of each read."""
-        connection = http.client.HTTPConnection("engine", timeout=timeout)
-        connection.sock = self.connect(timeout)
-        return connection
+    def http(self, timeout: float = REQUEST_SECONDS, patience: Patience | None = None) -> Connection:
+        """A connection of the caller's own; `timeout` is of each write and of the whole answer.
+
+        With `patience`, which is asked before each read, the answer is a stream of any size.
+        """
+        return Connection(self.connect(timeout), timeout, patience)
 
     def path(self, path: str) -> str:
         """The path under the negotiated version: `/v1.45/events`."""
@@ -70,24 +57,20 @@ class Api:
         """docker-py's low-level client; made, and the version negotiated, at first use. Untyped, as docker-py is."""
         with self._lock, translated("negotiating the API version"):
             if self._client is None:
-                # docker-py leaks a socket, and says less, when nobody listens.
-                self.connect().close()
-                self._client = docker.APIClient(
-                    base_url=str(self.address).replace("unix://", "http+unix://"),
-                    version="auto",
-                    timeout=int(REQUEST_SECONDS),
-                    num_pools=self._pool,
-                    max_pool_size=self._pool,
-                    tls=self._tls(),
-                )
+                self._client = transport.client(self._negotiated(), self.connect, self._pool)
             return self._client
 
-    def _tls(self) -> Any:
-        folder = self.address.certificates
-        if folder is None:
-            return False
-        pair = (str(folder / "cert.pem"), str(folder / "key.pem"))
-        return docker.tls.TLSConfig(client_cert=pair, ca_cert=str(folder / "ca.pem"), verify=True)
+    def _negotiated(self) -> str:
+        """The newest version of the API that the engine speaks."""
+        with closing(self.http()) as connection:
+            connection.request("GET", "/version")
+            answer = connection.getresponse()
+            if answer.status != 200:
+                raise refusal(answer.status, message_of(answer.read(4096)), "negotiating the API version")
+            version = text(json.loads(answer.read()), "ApiVersion")
+        if not API_VERSION.fullmatch(version):
+            raise ValueError(f"{version[:80]!r} is no version of the API")
+        return version
 
     def close(self) -> None:
         with self._lock:
@@ -109,22 +92,22 @@ class Api:
             connection.request("GET", "/_ping")
             answer = connection.getresponse()
             if answer.status >= 500:
-                raise refusal(answer.status, answer.read(4096).decode("utf-8", "replace"), "asking whether it is there")
+                raise refusal(answer.status, message_of(answer.read(4096)), "asking whether it is there")
 
     def version(self) -> EngineVersion:
         client = self.client
         with translated("asking for its version"):
-            return EngineVersion(engine=client.version()["Version"], api=client.api_version)
+            return EngineVersion(engine=text(client.version(), "Version"), api=client.api_version)
 
     def containers(self) -> tuple[Listed, ...]:
         client = self.client
         with translated("listing containers"):
-            return tuple(Listed.from_json(row) for row in client.containers(all=True))
+            return tuple(map(Listed.from_json, a_list(client.containers(all=True))))
 
     def networks(self) -> tuple[NetworkInfo, ...]:
         client = self.client
         with translated("listing networks"):
-            return tuple(NetworkInfo(row["Id"], row["Name"], row.get("Labels") or {}) for row in client.networks())
+            return tuple(map(NetworkInfo.from_json, a_list(client.networks())))
 
     def inspect(self, container_id: str) -> Inspected:
         client = self.client
@@ -146,7 +129,7 @@ class Api:
         """Prepare an exec with all three streams and never a TTY; gives its id."""
         client = self.client
         with translated("preparing a command", context.container):
-            answer = client.exec_create(
+            made = client.exec_create(
                 context.container,
                 list(argv),
                 stdin=True,
@@ -154,13 +137,19 @@ class Api:
                 user=context.user,
                 workdir=context.workdir or None,
             )
-            return str(answer["Id"])
+            return identifier(made)
 
     def exec_state(self, exec_id: str) -> ExecState:
         client = self.client
         with translated("inspecting a command"):
             try:
-                row = client.exec_inspect(exec_id)
+                return ExecState.from_json(client.exec_inspect(exec_id))
             except docker.errors.NotFound:
                 return ExecState(running=False, code=None, pid=0, known=False)
-        return ExecState(bool(row.get("Running")), row.get("ExitCode"), int(row.get("Pid") or 0))
+
+
+def a_list(answer: Any) -> list[Any]:
+    """An answer that is a list. A null, which Go makes of an empty one, is none: there is always something."""
+    if not isinstance(answer, list):
+        raise TypeError(f"a list was asked for, and not {type(answer).__name__}")
+    return answer

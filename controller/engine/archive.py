@@ -58,7 +58,7 @@ class ArchiveStream:
     def __enter__(self) -> Self:
         self._context.reading(self)
         self.check()
-        self._connection = self._api.http()
+        self._connection = self._api.http(patience=self._patience)
         self._socket = self._connection.sock
         try:
             with translated("reading an archive", self._context.container):
@@ -89,7 +89,6 @@ class ArchiveStream:
         assert self._connection is not None
         query = urlencode({"path": self._path})
         try:
-            self._be_patient()
             self._connection.request("GET", self._api.path(f"/containers/{self._context.container}/archive?{query}"))
             self._response = self._connection.getresponse()
         except TimeoutError as error:
@@ -104,20 +103,18 @@ class ArchiveStream:
     def _piece(self, limit: int) -> bytes:
         """What has come, but no more than the limit; nothing at the end."""
         try:
-            self._be_patient()
             return self._response.read1(limit)
         except TimeoutError as error:
             raise self._reason or self._waited() from error
         except (OSError, http.client.HTTPException, ValueError, AttributeError) as error:
             raise self._reason or self._cut(error) from error
 
-    def _be_patient(self) -> None:
-        """Let the next read wait until the stall time-out or the deadline, whichever comes first."""
+    def _patience(self) -> float | None:
+        """The next read may wait until the stall time-out or the deadline, whichever comes first."""
         self.check()
         self._demand_engine()
         waits = [wait for wait in (self._context.stall, self._until_deadline()) if wait is not None]
-        assert self._socket is not None, "an ArchiveStream is used in a with statement"
-        self._socket.settimeout(max(SHORTEST_WAIT_SECONDS, min(waits)) if waits else None)
+        return max(SHORTEST_WAIT_SECONDS, min(waits)) if waits else None
 
     def _demand_engine(self) -> None:
         """Raises `EngineLost` for an engine that is being stopped; one that is only slow is waited for."""

@@ -14,8 +14,8 @@ import docker
 from controller.core.errors import EngineError, ImageGone, TargetGone
 from controller.engine.api import Api
 from controller.engine.errors import translated
+from controller.engine.models import Json, identifier, text, texts, value
 
-Json = Mapping[str, Any]
 LABEL = "backup-sidecar.drill"
 """Of a drill's container; its value is the drill's id."""
 OWNER = "backup-sidecar.owner"
@@ -51,12 +51,12 @@ def create(
         target = client.inspect_container(like)
     with translated("inspecting its image"):
         base = _inspected(client, target["Image"])
-    config = specification(target, base, image, labels, limits)
-    if idle:
-        config |= {"Entrypoint": list(idle), "Cmd": []}
     with translated("creating a throw-away container"):
+        config = specification(target, base, image, labels, limits)
+        if idle:
+            config |= {"Entrypoint": list(idle), "Cmd": []}
         try:
-            return str(client.create_container_from_config(config)["Id"])
+            return identifier(client.create_container_from_config(config))
         except docker.errors.ImageNotFound:
             raise ImageGone(f"the engine has no image {image} any more", hint="Pull it again.") from None
 
@@ -86,11 +86,12 @@ def named_binds(api: Api, container_id: str) -> dict[str, tuple[str, ...]]:
     client = api.client
     with translated("inspecting the container", container_id):
         inspected = client.inspect_container(container_id)
-    config = inspected["Config"]
-    words = [*(config.get("Entrypoint") or ()), *(config.get("Cmd") or ()), *(config.get("Env") or ())]
-    binds = sorted(mount["Destination"] for mount in inspected.get("Mounts") or () if mount.get("Type") == "bind")
-    named = {path: tuple(word for word in words if path in word) for path in binds}
-    return {path: naming for path, naming in named.items() if naming}
+        config = value(inspected, "Config", dict)
+        words = [word for name in ("Entrypoint", "Cmd", "Env") for word in texts(config, name)]
+        mounts = value(inspected, "Mounts", list)
+        binds = sorted(text(mount, "Destination") for mount in mounts if mount.get("Type") == "bind")
+        named = {path: [word for word in words if path in word] for path in binds}
+    return {path: tuple(naming) for path, naming in named.items() if naming}
 
 
 def log_tail(api: Api, container_id: str, lines: int) -> str:

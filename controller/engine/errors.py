@@ -1,16 +1,20 @@
-"""The one place where errors of docker, requests, urllib3, http.client and sockets become our own."""
+"""The one place where errors of docker, requests, urllib3, http.client and sockets, and those that an answer of another
+shape brings about, become our own.
+"""
 
 import http.client
+import json
 import socket
 import ssl
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import docker.errors
 import requests
 import urllib3.exceptions
 
 from controller.core.errors import (
+    BadAnswer,
     EngineError,
     EngineLost,
     EngineRefused,
@@ -44,15 +48,7 @@ def translated(doing: str, container: str = "") -> Iterator[None]:
         yield
     except SidecarError:
         raise
-    except (
-        docker.errors.DockerException,
-        docker.errors.StreamParseError,
-        requests.exceptions.RequestException,
-        urllib3.exceptions.HTTPError,
-        http.client.HTTPException,
-        OSError,
-        ValueError,
-    ) as error:
+    except Exception as error:
         raise _answered(error, doing, container) or failure(error, doing) from error
 
 
@@ -63,6 +59,14 @@ def _answered(error: Exception, doing: str, container: str) -> SidecarError | No
         return None
     status = answer.status_code if answer.response is not None else 500
     return refusal(int(status or 500), str(answer.explanation or answer), doing, container)
+
+
+def message_of(body: bytes) -> str:
+    """What a refusal says: the text in its JSON, or all of it where it is none."""
+    text = body.decode("utf-8", "replace")
+    with suppress(ValueError, KeyError, TypeError, RecursionError):
+        return str(json.loads(text)["message"])
+    return text
 
 
 def refusal(status: int, text: str, doing: str, container: str = "") -> SidecarError:
@@ -99,7 +103,7 @@ def failure(error: BaseException, doing: str) -> EngineError:
         return EngineLost(f"the connection to the engine broke, while {doing}: {causes[-1]!r}")
     if isinstance(error, (docker.errors.DockerException, requests.exceptions.ConnectionError)):
         return EngineUnreachable(f"cannot reach the engine, while {doing}: {causes[-1]}", hint=UNREACHABLE_HINT)
-    return EngineError(f"unexpected answer of the engine, while {doing}: {type(error).__name__}: {error}")
+    return BadAnswer(f"unexpected answer of the engine, while {doing}: {type(error).__name__}: {str(error)[:200]}")
 
 
 _NEVER_CONNECTED = (

@@ -7,13 +7,16 @@ import socket
 from collections.abc import Iterator
 from urllib.parse import urlencode
 
-from controller.core.errors import EngineLost
+from controller.core.errors import BadAnswer, EngineLost
 from controller.engine.api import Api
-from controller.engine.errors import refusal, translated
-from controller.engine.models import Event, Json
+from controller.engine.errors import message_of, refusal, translated
+from controller.engine.models import Event
+from controller.engine.transport import Deadline
 
 SUBSCRIPTION_SECONDS = 20.0
 """Seconds that the engine may take to take a subscription."""
+EVENT_BYTES = 1 << 20
+"""Bytes that an event may have."""
 ACTIONS = {
     "container": ("create", "start", "die", "oom", "pause", "unpause", "rename", "destroy", "update", "kill", "stop"),
     "network": ("create", "connect", "disconnect", "destroy", "remove"),
@@ -33,17 +36,17 @@ class EventStream:
         filters = {"type": list(ACTIONS), "event": sorted({name for names in ACTIONS.values() for name in names})}
         query = {"filters": json.dumps(filters)} | ({"since": since} if since else {})
         path = api.path(f"/events?{urlencode(query)}")
-        self._connection = api.http(timeout=SUBSCRIPTION_SECONDS)
-        self._closed = False
+        self._deadline = Deadline(SUBSCRIPTION_SECONDS)
+        self._connection = api.http(timeout=SUBSCRIPTION_SECONDS, patience=self._deadline)
+        self._closed, self._silence = False, silence
         try:
             with translated("subscribing to events"):
                 self._connection.request("GET", path)
                 self._socket = self._connection.sock
                 self._response = self._connection.getresponse()
                 if self._response.status != 200:
-                    text = self._response.read(4096).decode("utf-8", "replace")
+                    text = message_of(self._response.read(4096))
                     raise refusal(self._response.status, text, "subscribing to events")
-                self._socket.settimeout(silence)
         except BaseException:
             self._connection.close()
             raise
@@ -64,18 +67,21 @@ class EventStream:
     def _events(self) -> Iterator[Event]:
         while not self._closed:
             try:
-                line = self._response.readline()
+                self._deadline.renew(self._silence)
+                line = self._response.readline(EVENT_BYTES + 1)
             except TimeoutError:
                 return
             except (OSError, http.client.HTTPException):
                 if self._closed:
                     return
                 raise
+            if len(line) > EVENT_BYTES:
+                raise BadAnswer("the engine's event is too large: it has more than 1 MiB")
             if not line.endswith(b"\n"):
                 if self._closed:
                     return
                 raise EngineLost("the engine, or a proxy before it, ended the stream of events")
-            event = _event(json.loads(line))
+            event = Event.from_json(json.loads(line))
             if event.action in ACTIONS.get(event.type, ()):
                 yield event
 
@@ -83,17 +89,3 @@ class EventStream:
         self._closed = True
         self._response.close()
         self._connection.close()
-
-
-def _event(row: Json) -> Event:
-    actor = row.get("Actor") or {}
-    attributes = actor.get("Attributes") or {}
-    kind = row.get("Type") or ""
-    nanoseconds = int(row.get("timeNano") or 0)
-    return Event(
-        type=kind,
-        action=row.get("Action") or "",
-        id=attributes.get("container", "") if kind == "network" else actor.get("ID") or "",
-        attributes=attributes,
-        time=f"{nanoseconds // 10**9}.{nanoseconds % 10**9:09d}",
-    )

@@ -9,8 +9,9 @@ from typing import Any
 
 from controller.core.errors import TargetUnsuitable
 from controller.engine.api import Api
-from controller.engine.drill_container import LOG_SIZE, Json
+from controller.engine.drill_container import LOG_SIZE
 from controller.engine.errors import translated
+from controller.engine.models import Json, identifier
 
 LABEL = "backup-sidecar.helper"
 """Of every helper; its value names it before it has an id."""
@@ -30,10 +31,10 @@ def create(api: Api, target_id: str | None, image: str, labels: Mapping[str, str
     if target_id:
         with translated("inspecting the container", target_id):
             target = client.inspect_container(target_id)
-    demand_one_kernel(target)
     with translated("creating a helper container"):
+        demand_one_kernel(target)
         config = specification(target, image, labels, seconds)
-        return str(client.create_container_from_config(config)["Id"])
+        return identifier(client.create_container_from_config(config))
 
 
 def demand_one_kernel(target: Json) -> None:

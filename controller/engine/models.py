@@ -1,13 +1,18 @@
 """What the engine answers, as frozen values, so that nothing else has to know the JSON of its API.
 
-The `from_json` constructors take the engine's own shapes (API 1.24 and later); a missing key becomes the empty value.
+The `from_json` constructors take the engine's own shapes (API 1.24 and later); a missing key, or a null, which is what
+Go makes of an empty list, becomes the empty value. Of any other shape they raise `TypeError` or `ValueError`.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 Json = Mapping[str, Any]
+Kind = TypeVar("Kind")
+ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+"""What names a container, an exec or a network; it becomes part of addresses and file names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +62,14 @@ class Listed:
     @classmethod
     def from_json(cls, row: Json) -> "Listed":
         return cls(
-            id=row["Id"],
-            name=_own_name(row.get("Names") or ()),
-            image=row.get("Image") or "",
-            image_id=row.get("ImageID") or "",
-            labels=row.get("Labels") or {},
-            state=row.get("State") or "",
+            id=identifier(row),
+            name=_own_name(texts(row, "Names")),
+            image=text(row, "Image"),
+            image_id=text(row, "ImageID"),
+            labels=labels(row),
+            state=text(row, "State"),
             networks=_networks(row),
-            created=int(row.get("Created") or 0),
+            created=value(row, "Created", int),
             mounts=_mounts(row),
         )
 
@@ -77,6 +82,10 @@ class NetworkInfo:
     name: str
     labels: Mapping[str, str]
     """`com.docker.compose.network` holds the name that the compose file gave it."""
+
+    @classmethod
+    def from_json(cls, row: Json) -> "NetworkInfo":
+        return cls(identifier(row), text(row, "Name"), labels(row))
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,27 +119,27 @@ class Inspected:
 
     @classmethod
     def from_json(cls, row: Json) -> "Inspected":
-        state, config, host = row.get("State") or {}, row.get("Config") or {}, row.get("HostConfig") or {}
+        state, config, host = (value(row, name, dict) for name in ("State", "Config", "HostConfig"))
         mounts = _mounts(row)
-        tmpfs = set(host.get("Tmpfs") or ()) | {mount.path for mount in mounts if mount.kind == "tmpfs"}
+        tmpfs = set(value(host, "Tmpfs", dict)) | {mount.path for mount in mounts if mount.kind == "tmpfs"}
         return cls(
-            id=row["Id"],
-            name=(row.get("Name") or "").lstrip("/"),
-            image=config.get("Image") or "",
-            image_id=row.get("Image") or "",
-            labels=config.get("Labels") or {},
-            status=state.get("Status") or "",
-            running=bool(state.get("Running")),
-            paused=bool(state.get("Paused")),
-            restarting=bool(state.get("Restarting")),
-            exit_code=int(state.get("ExitCode") or 0),
-            oom=bool(state.get("OOMKilled")),
-            started_at=state.get("StartedAt") or "",
-            pid=int(state.get("Pid") or 0),
-            env=dict(line.partition("=")[::2] for line in config.get("Env") or ()),
+            id=identifier(row),
+            name=text(row, "Name").lstrip("/"),
+            image=text(config, "Image"),
+            image_id=text(row, "Image"),
+            labels=labels(config),
+            status=text(state, "Status"),
+            running=value(state, "Running", bool),
+            paused=value(state, "Paused", bool),
+            restarting=value(state, "Restarting", bool),
+            exit_code=value(state, "ExitCode", int),
+            oom=value(state, "OOMKilled", bool),
+            started_at=text(state, "StartedAt"),
+            pid=value(state, "Pid", int),
+            env=dict(line.partition("=")[::2] for line in texts(config, "Env")),
             mounts=mounts,
             tmpfs=tuple(sorted(tmpfs)),
-            auto_remove=bool(host.get("AutoRemove")),
+            auto_remove=value(host, "AutoRemove", bool),
             networks=_networks(row),
         )
 
@@ -149,6 +158,19 @@ class Event:
     time: str
     """Seconds with nanoseconds since 1970, as a string to pass to `events(since)`; inclusive, so it comes again."""
 
+    @classmethod
+    def from_json(cls, row: Json) -> "Event":
+        kind, actor = text(row, "Type"), value(row, "Actor", dict)
+        attributes = value(actor, "Attributes", dict)
+        seconds, nanoseconds = divmod(value(row, "timeNano", int), 10**9)
+        return cls(
+            type=kind,
+            action=text(row, "Action"),
+            id=text(attributes, "container") if kind == "network" else text(actor, "ID"),
+            attributes=attributes,
+            time=f"{seconds}.{nanoseconds:09d}",
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class ExecResult:
@@ -163,6 +185,57 @@ class ExecResult:
     """Process id of the wrapper inside the container; None without a shell."""
 
 
+@dataclass(frozen=True, slots=True)
+class ExecState:
+    """What inspecting an exec tells."""
+
+    running: bool
+    code: int | None
+    """None while it runs, and for an exec that the engine has forgotten."""
+    pid: int
+    """As the host numbers it; 0 when it never started."""
+    known: bool = True
+    """False: the engine answers 404, since it was restarted or the container removed."""
+
+    @classmethod
+    def from_json(cls, row: Json) -> "ExecState":
+        code = None if row.get("ExitCode") is None else value(row, "ExitCode", int)
+        return cls(value(row, "Running", bool), code, value(row, "Pid", int))
+
+
+def value(row: Json, name: str, kind: type[Kind]) -> Kind:
+    """What a row holds under a name; the empty value of the kind where there is nothing."""
+    found = row.get(name)
+    if found is None:
+        return kind()
+    if not isinstance(found, kind):
+        raise TypeError(f"{name} is of the kind {type(found).__name__}, not {kind.__name__}")
+    return found
+
+
+def text(row: Json, name: str) -> str:
+    """A text that can be written down: JSON may hold halves of characters."""
+    found = value(row, name, str)
+    found.encode()
+    return found
+
+
+def texts(row: Json, name: str) -> list[str]:
+    return [text({name: item}, name) for item in value(row, name, list)]
+
+
+def labels(row: Json) -> dict[str, str]:
+    found = value(row, "Labels", dict)
+    return {text({"name": name}, "name"): text(found, name) for name in found}
+
+
+def identifier(row: Json) -> str:
+    """The id of what a row is about."""
+    if not ID.fullmatch(found := value(row, "Id", str)):
+        raise ValueError(f"{found[:80]!r} is no id")
+    return found
+
+
 def _own_name(names: Sequence[str]) -> str:
     """The container's own name; legacy links add names with more than one slash."""
     own = [name for name in names if name.count("/") == 1] or list(names)
@@ -170,12 +243,10 @@ def _own_name(names: Sequence[str]) -> str:
 
 
 def _networks(row: Json) -> Mapping[str, NetworkEndpoint]:
-    networks = (row.get("NetworkSettings") or {}).get("Networks") or {}
-    return {
-        name: NetworkEndpoint((end or {}).get("NetworkID") or "", (end or {}).get("IPAddress") or "")
-        for name, end in networks.items()
-    }
+    networks = value(value(row, "NetworkSettings", dict), "Networks", dict)
+    ends = {name: value(networks, name, dict) for name in networks}
+    return {name: NetworkEndpoint(text(end, "NetworkID"), text(end, "IPAddress")) for name, end in ends.items()}
 
 
 def _mounts(row: Json) -> tuple[Mount, ...]:
-    return tuple(Mount(mount.get("Type") or "", mount.get("Destination") or "") for mount in row.get("Mounts") or ())
+    return tuple(Mount(text(mount, "Type"), text(mount, "Destination")) for mount in value(row, "Mounts", list))

@@ -1,12 +1,12 @@
 """Holds a container still and lets it go again: pause and unpause, stop and start."""
 
 import http.client
-import json
 import time
 from typing import Literal
 
-from controller.engine.api import REQUEST_SECONDS, Api
-from controller.engine.errors import refusal, translated
+from controller.engine.api import Api
+from controller.engine.errors import message_of, refusal, translated
+from controller.engine.transport import REQUEST_SECONDS
 
 Transition = Literal["pause", "unpause", "stop", "start"]
 
@@ -29,10 +29,7 @@ def _post(api: Api, path: str, timeout: float) -> tuple[int, str]:
     try:
         connection.request("POST", api.path(path), headers={"Content-Length": "0"})
         answer = connection.getresponse()
-        text = answer.read(64 << 10).decode("utf-8", "replace")
+        text = message_of(answer.read(64 << 10))
     finally:
         connection.close()
-    try:
-        return answer.status, str(json.loads(text)["message"])
-    except (ValueError, KeyError, TypeError):
-        return answer.status, text
+    return answer.status, text

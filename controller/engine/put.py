@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 from controller.core.errors import UnsafeArtifact
 from controller.engine.api import Api
-from controller.engine.errors import refusal, translated
+from controller.engine.errors import message_of, refusal, translated
 
 TIMEOUT_SECONDS = 600.0
 """Seconds that the engine may take no byte, and that it may take to answer after the last one."""
@@ -50,7 +50,7 @@ def _request(api: Api, method: str, container_id: str, path: str, chunks: Iterab
             with contextlib.suppress(BrokenPipeError):
                 connection.request(method, address, body=chunks, headers=headers, encode_chunked=True)
             answer = connection.getresponse()
-            text = answer.read(4096).decode("utf-8", "replace")
+            text = message_of(answer.read(4096))
             missing = answer.status == 404 and chunks is None and "No such container" not in text
             if answer.status == 500 and "invalid symlink" in text:
                 hint = "Restore in place, or into a container with tar."

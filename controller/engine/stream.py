@@ -19,10 +19,10 @@ from controller.core.errors import (
     TargetPaused,
 )
 from controller.engine import seal
-from controller.engine.api import Api, ExecState
+from controller.engine.api import Api
 from controller.engine.context import ExecContext
 from controller.engine.frames import Frames, Malformed
-from controller.engine.models import ExecResult, Inspected
+from controller.engine.models import ExecResult, ExecState, Inspected
 from controller.engine.wire import Wire, start_exec
 
 SETTLING_SECONDS = 1.0

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from controller.core.errors import Cancelled, EngineError, SidecarError, Stalled, TimedOut
 from controller.engine.api import Api
-from controller.engine.errors import refusal, translated
+from controller.engine.errors import message_of, refusal, translated
 
 TICK_SECONDS = 1.0
 """Seconds after which a wait looks at its deadlines again."""
@@ -193,7 +193,4 @@ def _message(wire: Wire, rest: bytes) -> str:
     with contextlib.suppress(OSError):
         if b"}" not in rest:
             rest += piece[: wire.receive_into(piece) or 0]
-    text = rest.decode("utf-8", "replace")
-    with contextlib.suppress(ValueError, KeyError, TypeError):
-        return str(json.loads(text)["message"])
-    return text
+    return message_of(rest)
