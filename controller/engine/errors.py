@@ -99,7 +99,7 @@ def failure(error: BaseException, doing: str) -> EngineError:
         )
     if any(isinstance(cause, _NEVER_CONNECTED) for cause in causes):
         return EngineUnreachable(f"cannot reach the engine, while {doing}: {causes[-1]}", hint=UNREACHABLE_HINT)
-    if any(isinstance(cause, _BROKE) for cause in causes):
+    if not isinstance(error, ValueError) and any(isinstance(cause, _BROKE) for cause in causes):
         return EngineLost(f"the connection to the engine broke, while {doing}: {causes[-1]!r}")
     if isinstance(error, (docker.errors.DockerException, requests.exceptions.ConnectionError)):
         return EngineUnreachable(f"cannot reach the engine, while {doing}: {causes[-1]}", hint=UNREACHABLE_HINT)

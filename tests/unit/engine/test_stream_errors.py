@@ -12,6 +12,7 @@ import requests
 import urllib3.exceptions
 
 from controller.core.errors import (
+    BadAnswer,
     EngineError,
     EngineLost,
     EngineRefused,
@@ -56,7 +57,7 @@ def answer(status: int, text: str) -> docker.errors.APIError:
         (OSError(5, "odd"), EngineLost),
         (http.client.IncompleteRead(b""), EngineLost),
         (http.client.BadStatusLine("x"), EngineLost),
-        (http.client.InvalidURL("x"), EngineError),
+        (http.client.InvalidURL("x"), BadAnswer),
         (urllib3.exceptions.ProtocolError("aborted", ConnectionResetError()), EngineLost),
         (requests.exceptions.ConnectionError(urllib3.exceptions.ProtocolError("a", PermissionError())), EngineRefused),
         (requests.exceptions.ConnectionError(FileNotFoundError(2, "none")), EngineUnreachable),
@@ -64,7 +65,9 @@ def answer(status: int, text: str) -> docker.errors.APIError:
         (requests.exceptions.ConnectTimeout("slow"), EngineUnreachable),
         (requests.exceptions.ChunkedEncodingError("cut"), EngineLost),
         (docker.errors.DockerException("Error while fetching server API version"), EngineUnreachable),
-        (ValueError("no JSON"), EngineError),
+        (ValueError("no JSON"), BadAnswer),
+        (TypeError("a null where a list should be"), BadAnswer),
+        (RecursionError("too deep"), BadAnswer),
     ],
     ids=lambda value: value.__name__ if inspect.isclass(value) else repr(value)[:50],
 )
