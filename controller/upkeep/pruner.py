@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from loguru import logger
 
 from config.settings import Policy
-from controller.core.errors import InUse, LastGood, Pinned, SidecarError, StoreError, UnknownRun
+from controller.core.errors import InUse, LastGood, Pinned, SidecarError, UnknownRun
 from controller.core.events import RunEnded
 from controller.core.key import Key
 from controller.core.run import BY_HAND, Report
