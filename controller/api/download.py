@@ -24,7 +24,7 @@ HEADERS = {
     for name, text in {
         "X-Checksum-SHA256": "Of the bytes sent, hexadecimal.",
         "X-Size": "Number of the bytes of the whole.",
-        "X-Format": "`pg_custom+zstd`, `tar+zstd`, `mysql+zstd`; `tar` for several artifacts with their manifests.",
+        "X-Format": "`pg_custom+zstd`, `tar+zstd`, `mysql+zstd`; `tar` for artifacts with their manifests.",
         "X-Backup-Format": "The same.",
         "X-Backup-Proof": "`full`, `sealed` or `framed`.",
         "X-Backup-Run": "Ids of the runs, with commas.",
@@ -117,6 +117,7 @@ def headers_of(bundle: Bundle) -> dict[str, str]:
         "ETag": etag(bundle),
         "Accept-Ranges": "bytes",
         "Cache-Control": "no-store, no-transform",
+        "Vary": "Accept",
     } | doubts
 
 

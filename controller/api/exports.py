@@ -52,13 +52,13 @@ class Exports:
         self._open: dict[str, Export] = {}
         self._joining, self._closing = asyncio.Lock(), asyncio.Event()
 
-    async def join(self, key: Key | None) -> Export:
+    async def join(self, key: Key | None, *, as_tar: bool) -> Export:
         """The export of a target, None for all; started unless there is one. Raises `SidecarError`, `Refused`."""
         async with self._joining:
-            name = str(key or "")
+            name = f"{key or ''} {'tar' if as_tar else ''}"
             if name not in self._open:
                 jobs = await run_in_threadpool(self._start, key)
-                export = Export(jobs, asyncio.create_task(self._packed(jobs)))
+                export = Export(jobs, asyncio.create_task(self._packed(jobs, as_tar)))
                 self._leases.take(export.runs)
                 export.bundle.add_done_callback(lambda bundle: self._keep(export, bundle))
                 self._open[name] = export
@@ -92,12 +92,13 @@ class Exports:
             bundle.exception()  # Seen, also when no client is left to be told.
         asyncio.get_running_loop().call_later(KEEP_SECONDS, self.delivered, export.runs)
 
-    async def _packed(self, jobs: tuple[Job, ...]) -> Bundle:
+    async def _packed(self, jobs: tuple[Job, ...], as_tar: bool) -> Bundle:
         reports = await asyncio.gather(*(ended(job.future) for job in jobs))
         for report in reports:
             if report.state != "succeeded":
                 raise run_failed(report)
-        return await run_in_threadpool(of_runs, self._store, [(report.target, report.id) for report in reports])
+        runs = [(report.target, report.id) for report in reports]
+        return await run_in_threadpool(of_runs, self._store, runs, as_tar=as_tar)
 
     def _start(self, key: Key | None) -> tuple[Job, ...]:
         return tuple(self._start_one(key) for key in ([key] if key else self._all()))

@@ -13,6 +13,9 @@ from controller.core.key import Key
 from controller.core.restoration import Restoration
 from controller.core.run import Report
 
+TAR = "application/x-tar"
+REFUSED = {"q=0", "q=0.0", "q=0.00", "q=0.000"}
+"""What follows a type that is not wanted (RFC 9110, 12.4.2)."""
 Limit = Annotated[int, Query(ge=1, le=1000)]
 
 
@@ -41,6 +44,12 @@ def one_line(text: str) -> str:
     return text.strip()
 
 
+async def named_tar(accept: Annotated[str, Header(description="`application/x-tar`: with its manifest.")] = "") -> bool:
+    """Whether a tar is asked for by its name: `*/*` is what clients send that take what they have always got."""
+    items = (item.lower().replace(" ", "").split(";") for item in accept.split(","))
+    return any(kind == TAR and not REFUSED.intersection(parameters) for kind, *parameters in items)
+
+
 class PageQuery(BaseModel):
     """A page of a list that begins with the newest."""
 
@@ -63,6 +72,7 @@ class PageQuery(BaseModel):
 Page = Annotated[PageQuery, Query()]
 TargetKey = Annotated[Key, Depends(target_key)]
 Trigger = Annotated[str, Depends(trigger)]
+NamedTar = Annotated[bool, Depends(named_tar)]
 IdempotencyKey = Annotated[str, Header(max_length=255, description="The same key starts the same thing only once.")]
 Note = Annotated[str, Query(max_length=200), AfterValidator(one_line)]
 RunId = Annotated[str, Query(max_length=64, description="Which run; by default the last good one.")]

@@ -69,6 +69,10 @@ class Outward(Parts):
             reconnects=lambda: self.watch.reconnects,
         )
 
+    def sends_bundles(self) -> bool:
+        """Whether an export is a tar, whatever a client says."""
+        return self.loaded.settings.api.bundle
+
     def server(self, alive: Callable[[], bool]) -> Server:
         """`alive`: whether everything lives that goes on."""
         exports = Exports(self.targets, self.start, self.jobs, self.store, self.leases)
@@ -81,10 +85,11 @@ class Outward(Parts):
                 self.leases,
                 exports,
                 respond_within=lambda: self.loaded.settings.api.respond_within,
+                bundle=self.sends_bundles,
             ),
             target_routes(self.targets, self.target, self.views, self.jobs, self.start),
             run_routes(self.jobs, self.catalog, self.store, self.leases, self.verifier),
-            artifact_routes(self.jobs, self.store, self.leases, exports),
+            artifact_routes(self.jobs, self.store, self.leases, exports, bundle=self.sends_bundles),
             prune_routes(self.targets, self.target, self.pruner, self.jobs),
             restore_routes(self.restores, self.jobs),
             status_routes(self.expectations, self.catalog, lambda: self.problems, self.redact, self.metrics),

@@ -1,7 +1,8 @@
 """The bytes that are sent for one artifact, or for whole runs as one tar; their digest is known before.
 
-A run with one artifact is sent as that artifact, as stored. Anything more is one uncompressed tar, the same for the
-same runs: `<project>/<service>[/<name>]/<run-id>/manifest.json` and the artifacts beside it. Nothing is copied for it.
+A run with one artifact is sent as that artifact, as stored, unless a tar is wanted. Anything more is one uncompressed
+tar, the same for the same runs: `<project>/<service>[/<name>]/<run-id>/manifest.json` and the artifacts beside it.
+Nothing is copied for it.
 """
 
 import hashlib
@@ -111,13 +112,13 @@ def of_artifact(store: Store, manifest: Manifest, name: str) -> Bundle:
     )
 
 
-def of_runs(store: Store, runs: Sequence[tuple[Key, str]]) -> Bundle:
-    """Everything that the runs made. Reads a tar's files once, for its digest.
+def of_runs(store: Store, runs: Sequence[tuple[Key, str]], *, as_tar: bool = False) -> Bundle:
+    """Everything that the runs made, `as_tar` also for a single artifact. Reads a tar's files once, for its digest.
 
     Raises `UnknownRun`, `Damaged`, `StoreError`.
     """
     manifests = [store.manifest(key, run) for key, run in sorted(runs, key=lambda run: (str(run[0]), run[1]))]
-    if len(manifests) == 1 and len(manifests[0].artifacts) == 1:
+    if len(manifests) == 1 and len(manifests[0].artifacts) == 1 and not as_tar:
         return of_artifact(store, manifests[0], manifests[0].artifacts[0].name)
     pieces = (
         *(piece for manifest in manifests for piece in members(store, manifest)),

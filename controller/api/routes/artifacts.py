@@ -1,11 +1,12 @@
 """What runs have stored: one artifact, a run, several runs as one export."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from fastapi import APIRouter, Request, Response
 
 from controller.api.download import BYTES, PART, Delivery
 from controller.api.exports import RETRY_AFTER, Exports
+from controller.api.parameters import NamedTar
 from controller.api.problems import Refused, run_failed
 from controller.backup.jobs import Jobs
 from controller.core.errors import Damaged, UnknownRun
@@ -28,13 +29,16 @@ class ExportView(View):
     runs: tuple[RunView, ...]
 
 
-def artifact_routes(jobs: Jobs, store: Store, leases: Leases, exports: Exports) -> APIRouter:
+def artifact_routes(
+    jobs: Jobs, store: Store, leases: Leases, exports: Exports, *, bundle: Callable[[], bool]
+) -> APIRouter:
+    """`bundle`: always send a run as a tar."""
     routes = APIRouter(tags=["artifacts"])
 
     @routes.head("/v1/runs/{run}/artifacts", include_in_schema=False)
     @routes.get("/v1/runs/{run}/artifacts", response_class=Response, responses=BYTES | PART)
-    def fetch_run(request: Request, run: str) -> Response:
-        return fetched(request, (run,))
+    def fetch_run(request: Request, run: str, named_tar: NamedTar) -> Response:
+        return fetched(request, (run,), named_tar)
 
     @routes.head("/v1/runs/{run}/artifacts/{name}", include_in_schema=False)
     @routes.get("/v1/runs/{run}/artifacts/{name}", response_class=Response, responses=BYTES | PART)
@@ -49,14 +53,15 @@ def artifact_routes(jobs: Jobs, store: Store, leases: Leases, exports: Exports) 
 
     @routes.head("/v1/exports/{ids}/artifacts", include_in_schema=False)
     @routes.get("/v1/exports/{ids}/artifacts", response_class=Response, responses=BYTES | PART)
-    def fetch_export(request: Request, ids: str) -> Response:
-        return fetched(request, listed(ids))
+    def fetch_export(request: Request, ids: str, named_tar: NamedTar) -> Response:
+        return fetched(request, listed(ids), named_tar)
 
-    def fetched(request: Request, runs: tuple[str, ...]) -> Response:
+    def fetched(request: Request, runs: tuple[str, ...], named_tar: bool) -> Response:
         reports = [fetchable(jobs.report(run)) for run in runs]
         with leases.held(*runs):
-            bundle = of_runs(store, [(report.target, report.id) for report in reports])
-        return Delivery(bundle, leases, request.headers, on_sent=lambda: exports.delivered(runs))
+            stored = [(report.target, report.id) for report in reports]
+            answer = of_runs(store, stored, as_tar=named_tar or bundle())
+        return Delivery(answer, leases, request.headers, on_sent=lambda: exports.delivered(runs))
 
     return routes
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from controller.api.download import BYTES, Delivery, echoed
 from controller.api.exports import RETRY_AFTER, Exports
-from controller.api.parameters import TargetKey
+from controller.api.parameters import NamedTar, TargetKey
 from controller.api.problems import Refused
 from controller.core.key import Key
 from controller.storage.catalog import Catalog
@@ -48,6 +48,7 @@ class ExportQuery:
     """What a client of contract v1 may say; unknown parameters are left unread."""
 
     request: Request
+    named_tar: NamedTar
     prefer: Annotated[str, Header(description="`respond-async`: answer 202 at once.")] = ""
     drive_folder_id: Annotated[str, Query(description="Comes back as X-Drive-Folder-Id.")] = ""
 
@@ -72,24 +73,25 @@ def contract_routes(
     exports: Exports,
     *,
     respond_within: Callable[[], timedelta],
+    bundle: Callable[[], bool],
 ) -> APIRouter:
-    """`respond_within`: after which a client that waits is asked to come back."""
+    """`respond_within`: after which a client that waits is asked to come back; `bundle`: always send a tar."""
     routes = APIRouter(tags=["contract v1"])
 
     async def exported(key: Key | None, query: ExportQuery) -> Response:
-        export = await exports.join(key)
+        export = await exports.join(key, as_tar=query.named_tar or bundle())
         later = Accepted.of(export.runs)
         if query.may_answer_later and not export.bundle.done():
             headers = {"Preference-Applied": "respond-async", "Location": later.status_url, "Retry-After": RETRY_AFTER}
             return JSONResponse(later.model_dump(), 202, headers)
-        bundle = await exports.answer(export, respond_within().total_seconds())
-        if bundle is None:
+        answer = await exports.answer(export, respond_within().total_seconds())
+        if answer is None:
             hint = "Ask again, or fetch download_url once status_url says that it succeeded."
             facts = later.model_dump() | {"run": later.job_id}
             headers = {"Retry-After": RETRY_AFTER}
             raise Refused(503, "export-under-way", "The backup goes on.", hint=hint, headers=headers, **facts)
         headers = {"Content-Location": later.download_url} | echoed("X-Drive-Folder-Id", query.drive_folder_id)
-        return Delivery(bundle, leases, headers=headers, on_sent=lambda: exports.delivered(export.runs))
+        return Delivery(answer, leases, headers=headers, on_sent=lambda: exports.delivered(export.runs))
 
     @routes.get("/backup/capabilities", response_model_exclude_none=True)
     def capabilities() -> Capabilities:

@@ -198,6 +198,36 @@ def test_several_artifacts_come_as_one_tar_that_explains_itself(http: httpx.Clie
     assert Manifest.model_validate_json(found[f"shop/db/{run}/manifest.json"]).run == run
 
 
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [
+        ("*/*", "application/zstd"),
+        ("application/*, */*;q=0.1", "application/zstd"),
+        ("application/x-tar;q=0, */*", "application/zstd"),
+        ("application/x-tar", "application/x-tar"),
+        ("application/zstd;q=0.5, Application/X-Tar; q=0.9", "application/x-tar"),
+    ],
+)
+def test_a_single_artifact_comes_with_its_manifest_only_when_a_tar_is_named(
+    http: httpx.Client, accept: str, kind: str
+) -> None:
+    response = http.post("/backup/export", headers={"Accept": accept})
+    assert response.headers["Content-Type"] == kind
+    assert response.headers["Vary"] == "Accept"
+    again = http.get(response.headers["Content-Location"], headers={"Accept": accept})
+    assert again.content == response.content
+
+
+def test_the_operator_has_every_export_sent_with_its_manifest(tmp_path: Path) -> None:
+    world = World(tmp_path, config="api: {bundle: true}")
+    with serving(world) as server, client(server) as http:
+        response = http.post("/targets/shop/db/backup/export")
+        run = response.headers["X-Backup-Run"]
+        with tarfile.open(fileobj=io.BytesIO(response.content), mode="r:") as archive:
+            assert archive.getnames() == [f"shop/db/{run}/manifest.json", f"shop/db/{run}/shop.pgdump.zst"]
+        assert response.headers["X-Format"] == "tar"
+
+
 def test_the_tar_of_a_run_is_the_same_each_time_and_can_be_resumed(http: httpx.Client, world: World) -> None:
     world.content = {"a.zst": b"a" * 700_000, "b.zst": b"b" * 12345}
     whole = http.post("/backup/export")
