@@ -28,6 +28,7 @@ from controller.drill.drills import Drills
 from controller.engine.client import Engine
 from controller.restore.plan import RestorePlanner
 from controller.restore.restores import Restores
+from controller.storage import access
 from controller.storage.catalog import Catalog
 from controller.storage.leases import Leases
 from controller.storage.rebuild import opened
@@ -99,6 +100,11 @@ class Parts:
     @cached_property
     def store(self) -> Store:
         return Store(self.loaded.settings.paths.artifacts)
+
+    @cached_property
+    def unreadable(self) -> Sequence[Path]:
+        """The store's folders that this process may not enter, as of the start."""
+        return tuple(access.unreadable(self.store.root))
 
     @cached_property
     def catalog(self) -> Catalog:

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from config.problems import Problem
+from controller.storage import access
 
 UID = GID = 10001
 """The image's user `sidecar`."""
@@ -24,13 +25,13 @@ def socket_path() -> Path | None:
 
 
 def drop(folders: tuple[Path, ...]) -> None:
-    """As root: own the folders, join the socket's group, become the unprivileged user. Else do nothing."""
+    """As root: mend the folders, join the socket's group, become the unprivileged user. Else do nothing."""
     if os.getuid() != 0:
         return
     for folder in folders:
         with suppress(OSError):  # What cannot be used is told by `controller.app.folders`.
             folder.mkdir(parents=True, exist_ok=True)
-            own(folder)
+            mend(folder.resolve())
     socket = socket_path()
     groups = [socket.stat().st_gid] if socket and socket.exists() and stat.S_ISSOCK(socket.stat().st_mode) else []
     os.setgroups(groups)
@@ -40,12 +41,43 @@ def drop(folders: tuple[Path, ...]) -> None:
     os.environ["HOME"] = str(folders[0])
 
 
-def own(folder: Path) -> None:
-    """Give the folder to the unprivileged user; what lies beneath only if the folder was not theirs before."""
-    if folder.stat().st_uid == UID:
-        return
-    for path in (folder, *folder.rglob("*")):
-        os.chown(path, UID, GID, follow_symlinks=False)
+def mend(folder: Path) -> None:
+    """Let the unprivileged user read and write everything in a folder, as far as root may: no link is followed.
+
+    A volume that was copied, or unpacked by root, belongs to others in part.
+    """
+    mend_entry(str(folder), None)
+    for path, folders, files, descriptor in os.fwalk(folder, follow_symlinks=False):
+        if path == str(folder) and access.OF_THE_DISK in folders:
+            folders.remove(access.OF_THE_DISK)
+        for name in (*folders, *files):
+            mend_entry(name, descriptor)
+
+
+def mend_entry(name: str, within: int | None) -> None:
+    """The same for one entry of an open folder; it costs a single lstat where nothing is to be mended."""
+    with suppress(OSError):  # What stays as it is is told by `controller.storage.access`, or by whoever uses it.
+        status = os.stat(name, dir_fd=within, follow_symlinks=False)
+        mode, own = status.st_mode, status.st_uid == UID
+        needed = 0o7 if stat.S_ISDIR(mode) else 0o6
+        granted = mode >> (6 if own else 3 if status.st_gid == GID else 0)
+        if granted & needed == needed or not (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
+            return
+        if mode >> 6 & needed == needed:
+            os.chown(name, UID, GID, dir_fd=within, follow_symlinks=False)
+        else:
+            mend_mode(name, within, needed << 6)
+
+
+def mend_mode(name: str, within: int | None, needed: int) -> None:
+    """Own an entry and add what its owner lacks; as root's own, since the container was not given FOWNER."""
+    descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=within)
+    try:
+        os.fchown(descriptor, os.getuid(), -1)
+        os.fchmod(descriptor, stat.S_IMODE(os.fstat(descriptor).st_mode) | needed)
+    finally:
+        os.fchown(descriptor, UID, GID)
+        os.close(descriptor)
 
 
 def problems() -> Iterator[Problem]:

@@ -12,7 +12,7 @@ from controller.core.errors import StoreError
 from controller.core.manifest import Manifest
 from controller.core.restoration import Restoration
 from controller.core.run import Report
-from controller.storage import journal, marks
+from controller.storage import access, journal, marks
 from controller.storage.catalog import Catalog, utc_now
 from controller.storage.files import store_error
 from controller.storage.store import Store
@@ -36,7 +36,7 @@ class Rebuilt:
     restores: int | None
     """Restores that it knew."""
     unreadable: tuple[str, ...]
-    """Why a run's manifest could not be entered."""
+    """Why runs could not be entered: a manifest, or whole folders, cannot be read."""
     old: Path | None
     """Where the old catalog lies now."""
 
@@ -50,6 +50,8 @@ def rebuild(store: Store, path: Path) -> Rebuilt:
         for part in parts(fresh):
             part.unlink()
         with closing(Catalog(fresh)) as catalog:
+            if (problem := access.problem(store.root, tuple(access.unreadable(store.root)))) is not None:
+                unreadable.append(f"{problem.message}. {problem.hint}")
             for deleted, manifest in everything(store):
                 if isinstance(manifest, StoreError):
                     unreadable.append(manifest.message)

@@ -6,7 +6,6 @@ backup either, since its manifest is then `deleted.json`, until that is renamed 
 link is ever followed beneath the root, so that nothing outside is read, or removed, as if it were a run.
 """
 
-import fcntl
 import os
 import shutil
 import threading
@@ -20,14 +19,15 @@ from controller.core.key import Key
 from controller.core.manifest import SCHEMA, Manifest
 from controller.core.run import RUN_ID
 from controller.storage import disk, files
+from controller.storage.access import is_open
 from controller.storage.files import MAKE_ROOM, PARTIAL, store_error, subfolders, sync_folder, without_links
+from controller.storage.lock import StoreLock
 
 MANIFEST = "manifest.json"
 DELETED = "deleted.json"
 """The manifest of a run that was deleted and can be brought back."""
 PURGED = MANIFEST + ".deleted"
 """The manifest of a run that is on its way out."""
-LOCK = ".lock"
 MANIFEST_ROOM = 64 << 10
 """Bytes for a manifest and what else is small."""
 
@@ -74,7 +74,7 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._lock: int | None = None
+        self._lock = StoreLock(root)
         self._tree = threading.Lock()
         """Held while folders above runs come and go."""
         self._overflows: dict[Key, int] = {}
@@ -82,21 +82,10 @@ class Store:
 
     def acquire(self) -> None:
         """Take the store for this process; raises `StoreError` when it cannot be written or another sidecar has it."""
-        path = self.root / LOCK
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            hint = "Give each sidecar its own volume, or stop the other one."
-            raise StoreError(f"another sidecar is using the store {self.root}", hint=hint) from error
-        except OSError as error:
-            raise store_error(error, path) from error
+        self._lock.acquire()
 
     def release(self) -> None:
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        self._lock.release()
 
     def sweep(self) -> list[str]:
         """Remove what a dead process left half done; gives the run ids."""
@@ -228,13 +217,7 @@ class Store:
 
     def demand_present(self) -> None:
         """The store is still the one that was taken: beneath a mount that is gone lies another folder."""
-        if self._lock is None:
-            return
-        try:
-            present = os.path.samestat(os.fstat(self._lock), (self.root / LOCK).stat())
-        except OSError:
-            present = False
-        if not present:
+        if self._lock.is_lost:
             hint = "Mount its volume again, then restart the sidecar."
             raise StoreError(f"the store {self.root} is not there any more", hint=hint)
 
@@ -298,7 +281,7 @@ class Store:
 
     def _run_folders(self) -> Iterator[Path]:
         for above in self._folders():
-            yield from (folder for folder in subfolders(above) if RUN_ID.fullmatch(folder.name))
+            yield from (folder for folder in subfolders(above) if RUN_ID.fullmatch(folder.name) and is_open(folder))
 
     def _folders(self) -> Iterator[Path]:
         """Those above runs, the deepest first."""

@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 
 from tests.kit import stage
-from tests.kit.stage import LABEL, SIDECAR_IMAGE, App, Sidecar, docker, eventually, said
+from tests.kit.stage import LABEL, SIDECAR_IMAGE, STORE, App, Sidecar, docker, eventually, said
 
 pytestmark = pytest.mark.e2e
+RIGHTS = ("--cap-drop=ALL", *(f"--cap-add={right}" for right in ("CHOWN", "DAC_OVERRIDE", "SETGID", "SETUID")))
+"""As compose.sidecar.yml has them."""
 
 
 def parsed(sidecar: Sidecar, *arguments: str, code: int = 0) -> Any:
@@ -183,7 +185,7 @@ def test_check_of_a_broken_configuration_exits_78_and_names_every_error(wrong: s
         assert piece in done.stderr
 
 
-def test_a_lost_catalog_is_made_anew_while_the_sidecar_is_stopped(
+def test_a_lost_catalog_is_made_anew_while_the_sidecar_is_stopped_of_a_store_that_root_has_copied(
     sidecar_image: str, token: str, tmp_path: Path
 ) -> None:
     config = tmp_path / "config"
@@ -199,9 +201,14 @@ def test_a_lost_catalog_is_made_anew_while_the_sidecar_is_stopped(
 
         docker("stop", own.container)
         alone = ("run", "--rm", "--volumes-from", own.container)
-        docker(*alone, "--entrypoint", "rm", sidecar_image, "/var/lib/sidecar/work/catalog.sqlite")
-        told = docker(*alone, sidecar_image, "catalog", "rebuild")
+        copied = f"cd {STORE}; chown -R 0:0 {name} .lock; find {name} | xargs chmod 0600; rm ../work/catalog.sqlite"
+        docker(*alone, "--entrypoint", "sh", sidecar_image, "-c", copied)
+        shut = said("docker", *alone, "--user", "10001:10001", sidecar_image, "catalog", "rebuild")
+        told = docker(*alone, *RIGHTS, sidecar_image, "catalog", "rebuild")
         docker("start", own.container)
+
+        assert (shut.returncode, "entered 0 runs" in shut.stdout) == (1, True)
+        assert f"may not read 1 of its folders, so their runs are missing: {STORE}/{name}" in shut.stderr
 
         assert "entered 1 runs from their manifests" in told
         eventually(lambda: own.cli("runs").returncode == 0, seconds=60, what="it serves again")

@@ -1,5 +1,6 @@
 """A catalog that is lost is made anew from the store, and says what cannot come back."""
 
+import os
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -128,3 +129,28 @@ def test_a_catalog_of_a_later_release_is_not_set_aside(path: Path) -> None:
     with pytest.raises(StoreError):
         opened(path)
     assert journal.problems(path.parent) == ()
+
+
+@pytest.mark.parametrize("level", [1, 2, 3], ids=["project", "service", "run"])
+def test_folders_that_cannot_be_read_are_counted_and_named(
+    path: Path, store: Store, monkeypatch: pytest.MonkeyPatch, level: int
+) -> None:
+    (newest, *_) = succeeded(path)
+    folder = store.root.joinpath(*(*KEY.folders, newest.id)[:level])
+    (store.root / "lost+found").mkdir()
+    closed = {folder, store.root / "lost+found"}
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) not in closed)  # Root may read anywhere.
+
+    made = rebuild(store, path)
+
+    assert len(made.unreadable) == 1
+    assert f"may not read 1 of its folders, so their runs are missing: {folder}." in made.unreadable[0]
+
+
+def test_a_run_that_cannot_be_read_is_not_swept_away(path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = store.folder(KEY, succeeded(path)[0].id)
+    manifest = folder / "manifest.json"
+    manifest.rename(folder / "hidden")  # As it seems to be to who may not look into the folder.
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != folder)
+    assert store.sweep() == []
+    assert folder.is_dir()
