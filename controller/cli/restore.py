@@ -27,7 +27,7 @@ from controller.cli.terminal import (
     show_json,
     show_warnings,
 )
-from controller.core.key import Key
+from controller.core.key import Key, runs_of
 from controller.core.manifest import Manifest
 from controller.core.run import SAFETY
 from controller.storage import marks, plain
@@ -37,7 +37,7 @@ PLAN_TIMEOUT_SECONDS = 300.0
 """For an answer that waits until the container was asked what is there."""
 At = Annotated[str | None, typer.Option(help="The newest good run that began by then: 2026-03-01T03:00Z (UTC).")]
 ByRun = Annotated[str | None, typer.Option("--run", help="Id of the run; the newest good one without.")]
-To = Annotated[str | None, typer.Option(metavar="CONTAINER", help="Another container in scope than the target's.")]
+To = Annotated[str | None, typer.Option(metavar="PLACE", help="Another target's key, service or container.")]
 Into = Annotated[str | None, typer.Option(metavar="PATH", help="Folder for files; a new one without.")]
 Replace = Annotated[bool, typer.Option("--replace", help="What is there may go, after a backup of it.")]
 InPlace = Annotated[bool, typer.Option("--in-place", help="Files go where they came from.")]
@@ -114,11 +114,12 @@ def write_to_file(target: Key, run: str | None, at: datetime | None, folder: Pat
 
 def chosen(store: Store, target: Key, at: datetime | None) -> Manifest:
     """The newest good run, and no safety backup; where there is none, the newest. Says which younger ones it is not."""
-    readable = (manifest for manifest in store.manifests() if isinstance(manifest, Manifest))
+    readable = [manifest for manifest in store.manifests() if isinstance(manifest, Manifest)]
     own = [manifest for manifest in readable if manifest.target == target]
     fitting = [manifest for manifest in own if at is None or manifest.started <= at]
     if not fitting:
-        raise Failed(f"{target} has no run in {store.root}", "`backup-sidecar runs` lists them.")
+        hint = runs_of(sorted({str(manifest.target) for manifest in readable}))
+        raise Failed(f"{target} has no run in {store.root}", hint)
     reports = {manifest.run: marks.report(store, manifest) for manifest in fitting}
     good = [manifest for manifest in fitting if reports[manifest.run].good and reports[manifest.run].trigger != SAFETY]
     newest = max(good or fitting, key=lambda manifest: manifest.started)

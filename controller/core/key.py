@@ -1,11 +1,14 @@
 """The name of a target."""
 
+from collections.abc import Iterable
 from typing import Annotated
 from urllib.parse import quote, unquote
 
 from pydantic import AfterValidator
 
 from controller.core.records import Record
+
+KEYS_NAMED = 20
 
 
 class Key(Record):
@@ -34,6 +37,13 @@ class Key(Record):
 
     def __str__(self) -> str:
         return "/".join(quote(part, safe="") if "/" in part or "%" in part else part for part in self.parts)
+
+
+def runs_of(keys: Iterable[object]) -> str:
+    """A hint for a key without runs: which keys have some."""
+    named = list(map(str, keys))
+    more = f" and {len(named) - KEYS_NAMED} more" if len(named) > KEYS_NAMED else ""
+    return f"The store has runs of {', '.join(named[:KEYS_NAMED])}{more}." if named else "The store has no runs."
 
 
 def encode(part: str) -> str:

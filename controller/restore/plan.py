@@ -7,20 +7,19 @@ from datetime import datetime
 from typing import Any
 
 from config.secrets import Secrets
-from controller.core.errors import TargetGone, TargetUnsuitable, UnknownRun, UnknownTarget
-from controller.core.key import Key
+from controller.core.errors import TargetGone, TargetUnsuitable, UnknownRun
+from controller.core.key import Key, runs_of
 from controller.core.manifest import Manifest
 from controller.core.run import Report
 from controller.engine.client import Engine
-from controller.engine.models import Listed
+from controller.restore.destination import Destination, Destinations
 from controller.storage.catalog import Catalog, began
 from controller.storage.source import Source, sources_of
 from controller.storage.store import Store
-from controller.targets.runnable import RunnableTarget
 from controller.targets.scope import Scope
 from controller.targets.session import Session
 from controller.targets.survey import Probed, Surveyor, restoring, suitable
-from controller.targets.target import LIVE, Target
+from controller.targets.target import Target
 from strategies.base import Strategy
 from strategies.plan import Restore, RestoreRequest
 
@@ -36,21 +35,10 @@ class RestoreOrder:
     run: str = ""
     at: datetime | None = None
     to: str = ""
-    """Name or id of the container; the target's own without."""
+    """A target's key, a service, or a container's name or id; the target's own container without."""
     replace: bool = False
     in_place: bool = False
     into: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Destination:
-    """Where a restore goes."""
-
-    container: Listed
-    target: RunnableTarget
-    """Whose settings hold there: the run's own target, or one of the container."""
-    targets: tuple[Target, ...]
-    """Those whose container it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +73,13 @@ class RestorePlanner:
     ) -> None:
         self._engine, self._store, self._catalog = engine, store, catalog
         self._surveyor, self._strategies, self._secrets = surveyor, strategies, secrets
-        self._targets, self._scope = targets, scope
+        self._destinations = Destinations(engine, targets, scope)
 
     def choose(self, order: RestoreOrder) -> tuple[Manifest, Destination]:
         """Which run goes where; raises `UnknownRun`, `UnknownTarget`, `TargetGone`, `TargetUnsuitable`."""
         report = self._run(order)
         manifest = self._store.manifest(report.target, report.id)
-        return manifest, self._destination(order, manifest.strategy)
+        return manifest, self._destinations.choose(order.key, order.to, manifest.strategy)
 
     def prepare(self, order: RestoreOrder, name: str, manifest: Manifest, destination: Destination) -> PreparedRestore:
         """Ask the container, and make the plan, without changing anything; `name` is the restore's id."""
@@ -126,7 +114,7 @@ class RestorePlanner:
             self._engine.inspect(container_id)
         except TargetGone:
             return None
-        destination = self._destination(order, strategy)
+        destination = self._destinations.choose(order.key, order.to, strategy)
         return self._probe(destination, name)[1] if destination.container.id == container_id else None
 
     def _probe(self, destination: Destination, name: str) -> tuple[Probed, Session]:
@@ -146,7 +134,7 @@ class RestorePlanner:
         if newest := self._catalog.last_begun(order.key, order.at):
             return newest
         when = f" that began by {order.at.isoformat()}" if order.at else ""
-        message, hint = f"{order.key} has no good run{when}", "`backup-sidecar runs` lists them."
+        message, hint = f"{order.key} has no good run{when}", runs_of(self._catalog.keys())
         if ahead := self._catalog.future(order.key):
             message += f", but {len(ahead)} of the future"
             hint = f"Set the clock, or name the run that is wanted; the newest is {ahead[0].id}."
@@ -163,35 +151,3 @@ class RestorePlanner:
             for run in younger
             if order.at is None or began(run) <= order.at
         )
-
-    def _destination(self, order: RestoreOrder, strategy: str) -> Destination:
-        """The container and the settings; raises `UnknownTarget`, `TargetGone`, `TargetUnsuitable`."""
-        everything = self._targets()
-        own = next((target for target in everything if target.key == order.key), None)
-        container = self._container(order.to) if order.to else own.container if own else None
-        if container is None:
-            hint = "Name a container with --to, or write the dump to a file with --to-file."
-            raise UnknownTarget(f"no target {order.key}", hint=hint)
-        if container.state not in LIVE or (own and own.state == "absent" and not order.to):
-            raise TargetGone(f"{order.key} has no running container", hint="Start it, or name another with --to.")
-        there = tuple(target for target in everything if target.container.id == container.id)
-        for target in (own, *there):
-            if target and (described := target.described) and target.strategy == strategy:
-                return Destination(container, described, there)
-        hint = f"Restore into a target whose strategy is {strategy}, or take --to-file."
-        raise TargetUnsuitable(
-            f"the run was made by {strategy}, and neither {order.key} nor {container.name} has that strategy now",
-            hint=hint,
-            code="other-strategy",
-        )
-
-    def _container(self, name: str) -> Listed:
-        """A container in scope by its name or id; raises `TargetGone` for any other."""
-        scope = self._scope()
-        for container in self._engine.containers():
-            if name == container.name or (len(name) >= 12 and container.id.startswith(name)):
-                if scope and scope.reaches(container):
-                    return container
-                hint = "A restore goes only where a backup could come from: same network, same project."
-                raise TargetUnsuitable(f"container {name} is not in scope", hint=hint, code="not-in-scope")
-        raise TargetGone(f"there is no container {name[:80]!r}", hint="`docker ps` lists them.")

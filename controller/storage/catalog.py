@@ -163,6 +163,12 @@ class Catalog:
         """Every run that was deleted and can be brought back, the oldest first."""
         return list(self._select(Report, "deleted", order="id"))
 
+    def keys(self) -> list[str]:
+        """Of every target with runs whose artifacts are there."""
+        query = "SELECT target FROM runs WHERE proved != '' UNION SELECT target FROM late_runs WHERE proved != ''"
+        with self._using("read") as connection:
+            return sorted(key for (key,) in connection.execute(query))
+
     def last_good(self, key: Key) -> Report | None:
         """The newest run that counts as a backup."""
         return next(iter(self.good(key, limit=1)), None)

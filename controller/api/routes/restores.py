@@ -23,7 +23,7 @@ class RestoreQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     at: Annotated[AwareDatetime | None, Query(description="The newest good run that began by then.")] = None
-    to: Annotated[str, Query(max_length=128, description="Name or id of another container in scope.")] = ""
+    to: Annotated[str, Query(max_length=300, description="Another target's key, service or container in scope.")] = ""
     into: Annotated[str, Query(max_length=4096, description="Folder for files.")] = ""
     replace: Annotated[bool, Query(description="What is there may go, after a backup of it.")] = False
     in_place: Annotated[bool, Query(description="Files go where they came from.")] = False

@@ -70,6 +70,12 @@ def test_the_run_of_another_target_is_refused(world: World, http: httpx.Client, 
     assert is_problem(http.post("/v1/targets/shop/web/restore", params={"run": run}), 404, "unknown-run")
 
 
+def test_a_key_without_runs_is_told_which_keys_have_some(http: httpx.Client, run: str) -> None:
+    answer = http.post("/v1/targets/old-shop/db/restore", params={"to": "shop/db"})
+    assert is_problem(answer, 404, "unknown-run")
+    assert answer.json()["hint"] == "The store has runs of shop/db."
+
+
 @pytest.mark.parametrize(
     "query",
     [
@@ -78,7 +84,7 @@ def test_the_run_of_another_target_is_refused(world: World, http: httpx.Client, 
         {"at": "2026-03-01T03:00:00"},
         {"replace": "perhaps"},
         {"overwrite": "true"},
-        {"to": "x" * 129},
+        {"to": "x" * 301},
     ],
 )
 def test_what_contradicts_itself_or_is_no_word_of_ours_is_refused(http: httpx.Client, query: dict[str, str]) -> None:
