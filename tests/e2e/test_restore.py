@@ -289,9 +289,12 @@ def test_a_restore_goes_only_into_containers_in_scope(
 
     assert report["container"] == beside
     assert within(beside, "cat /srv/copy/data/one") == "one"
+    for number, place in enumerate(("beside", sidecar.key("files"))):
+        succeeded(sidecar, "files", "--to", place, "--into", f"/srv/{number}")
+    assert within(beside, "ls /srv") == "0\ncopy"
     assert "not in scope" in refused(sidecar, "files", "--to", outside[:12])
     assert "not in scope" in refused(sidecar, "files", "--to", sidecar.container)
-    assert "no container 'nobody'" in refused(sidecar, "files", "--to", "nobody")
+    assert "no service and no container 'nobody'" in refused(sidecar, "files", "--to", "nobody")
 
 
 def test_the_run_is_the_newest_good_one_that_began_by_then(sidecar: Sidecar, files: tuple[str, Stored]) -> None:
