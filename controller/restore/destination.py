@@ -93,7 +93,7 @@ class Destinations:
             hint = "A restore goes only where a backup could come from: same network, same project."
             raise TargetUnsuitable(f"container {name} is not in scope", hint=hint, code="not-in-scope")
         hint = "`backup-sidecar targets` lists the keys, `docker ps` the containers."
-        raise TargetGone(f"there is no container and no service {name[:80]!r}", hint=hint)
+        raise TargetGone(f"there is no service and no container {name[:80]!r}", hint=hint)
 
 
 def is_called(container: Listed, name: str) -> bool:

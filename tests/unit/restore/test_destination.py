@@ -102,11 +102,11 @@ def test_a_name_beats_a_service(choose: Choosing, engine: PlayedEngine) -> None:
     [
         ("shop/bd", UnknownTarget, "no target shop/bd"),
         ("a/b/c/d", UnknownTarget, "a target's key is"),
-        ("nobody", TargetGone, "no container and no service 'nobody'"),
+        ("nobody", TargetGone, "no service and no container 'nobody'"),
         ("shop-sidecar-1", TargetUnsuitable, "not in scope"),
-        ("sidecar", TargetGone, "no container and no service"),
+        ("sidecar", TargetGone, "no service and no container"),
         ("stranger", TargetUnsuitable, "not in scope"),
-        ("far", TargetGone, "no container and no service"),
+        ("far", TargetGone, "no service and no container"),
         ("stopped", TargetGone, "container stopped does not run"),
     ],
 )
