@@ -82,7 +82,7 @@ class Destinations:
         called = [container for container in containers if is_called(container, name)]
         within = [container for container in called if scope and scope.reaches(container)]
         if not within:
-            of_service = [container for container in containers if origin(container).service == name]
+            of_service = [each for each in containers if is_of(each, name)]
             within = sorted((each for each in of_service if scope and scope.reaches(each)), key=precedence)
         if len({origin(container).project for container in within}) > 1:
             hint = "Name the key of a target, or a container."
@@ -94,6 +94,11 @@ class Destinations:
             raise TargetUnsuitable(f"container {name} is not in scope", hint=hint, code="not-in-scope")
         hint = "`backup-sidecar targets` lists the keys, `docker ps` the containers."
         raise TargetGone(f"there is no service and no container {name[:80]!r}", hint=hint)
+
+
+def is_of(container: Listed, service: str) -> bool:
+    place = origin(container)
+    return place.service == service and place.forged is None
 
 
 def is_called(container: Listed, name: str) -> bool:
