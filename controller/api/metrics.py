@@ -16,7 +16,7 @@ from controller.core.events import Bus, RunEnded
 from controller.core.key import Key
 from controller.storage.catalog import Catalog
 from controller.targets.target import Target
-from controller.upkeep.expectations import Expectations
+from controller.upkeep.verdict import Status
 
 Known = TypeVar("Known")
 Labels = TypeVar("Labels", bound=tuple[str, ...])
@@ -29,7 +29,7 @@ class Metrics(Collector):
         self,
         targets: Callable[[], Sequence[Target]],
         catalog: Catalog,
-        expectations: Expectations,
+        status: Callable[[], Status],
         events: Bus,
         *,
         next_due: Callable[[Target], datetime | None],
@@ -37,7 +37,7 @@ class Metrics(Collector):
         pings: Callable[[], Mapping[tuple[str, str], int]],
         reconnects: Callable[[], int],
     ) -> None:
-        self._targets, self._catalog, self._expectations = targets, catalog, expectations
+        self._targets, self._catalog, self._status = targets, catalog, status
         self._next_due, self._problems, self._pings, self._reconnects = next_due, problems, pings, reconnects
         self._runs: Counter[tuple[str, str]] = Counter()
         self._lock = threading.Lock()
@@ -50,15 +50,15 @@ class Metrics(Collector):
         return generate_latest(self._registry)
 
     def collect(self) -> Iterator[Metric]:
-        yield from self._of_targets()
-        yield from self._of_the_sidecar()
+        status = self._status()
+        yield from self._of_targets(status)
+        yield from self._of_the_sidecar(status)
 
-    def _of_targets(self) -> Iterator[Metric]:
+    def _of_targets(self, status: Status) -> Iterator[Metric]:
         targets = self._targets()
         keys = {str(target.key): target.key for target in targets}
         good = answers(keys, self._catalog.last_good).items()
         drills = answers(keys, lambda key: self._catalog.last_drill(key, good=True)).items()
-        status = self._expectations.status()
         yield gauge(
             "backup_last_success_timestamp_seconds",
             "When the last good run ended, in Unix time.",
@@ -95,7 +95,17 @@ class Metrics(Collector):
             Counter(str(run.target) for run in status.damaged),
         )
 
-    def _of_the_sidecar(self) -> Iterator[Metric]:
+    def _of_the_sidecar(self, status: Status) -> Iterator[Metric]:
+        text = "1 when nothing is wrong, as `status` says, else 0."
+        yield GaugeMetricFamily("backup_safe", text, value=float(status.safe))
+        yield filled(
+            GaugeMetricFamily(
+                "backup_unsafe_reasons",
+                "What is wrong, by kind; without a target it is the sidecar's own.",
+                labels=["target", "code"],
+            ),
+            Counter((str(reason.key or ""), reason.code) for reason in status.reasons),
+        )
         problems = {("", problem.code) for problem in self._problems()}
         problems |= {(str(target.key), problem.code) for target in self._targets() for problem in target.problems}
         with self._lock:

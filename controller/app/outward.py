@@ -26,6 +26,7 @@ from controller.app.startup import SOCKET
 from controller.outbound.channel import Channel
 from controller.outbound.heartbeat import Heartbeat
 from controller.outbound.pings import Pings
+from controller.upkeep.situation import Situation
 from controller.views.announcement import Announcer
 from controller.views.targets import TargetViews
 
@@ -52,6 +53,27 @@ class Outward(Parts):
         """What concerns no single target."""
         return checks.problems(self)
 
+    @property
+    def dead(self) -> Sequence[str]:
+        """What should go on and has ended by itself."""
+        return ()
+
+    @cached_property
+    def situation(self) -> Situation:
+        return Situation(
+            self.targets,
+            self.expectations,
+            self.catalog,
+            self.jobs,
+            self.store,
+            secrets=self.secrets,
+            problems=lambda: self.problems,
+            watching=lambda: self.watch.watching,
+            dead=lambda: self.dead,
+            may_drill=lambda: self.drills.allowed,
+            clock=self.clock,
+        )
+
     @cached_property
     def views(self) -> TargetViews:
         return TargetViews(self.secrets, self.catalog, self.expectations, self.scheduler.next_due)
@@ -61,7 +83,7 @@ class Outward(Parts):
         return Metrics(
             self.targets,
             self.catalog,
-            self.expectations,
+            self.situation.status,
             self.events,
             next_due=self.scheduler.next_due,
             problems=lambda: self.problems,
@@ -87,14 +109,29 @@ class Outward(Parts):
                 respond_within=lambda: self.loaded.settings.api.respond_within,
                 bundle=self.sends_bundles,
             ),
-            target_routes(self.targets, self.target, self.views, self.jobs, self.start),
+            target_routes(
+                self.targets,
+                self.target,
+                views=self.views,
+                jobs=self.jobs,
+                start=self.start,
+                problems=lambda: self.problems,
+            ),
             run_routes(self.jobs, self.catalog, self.store, self.leases, self.verifier),
             artifact_routes(self.jobs, self.store, self.leases, exports, bundle=self.sends_bundles),
             prune_routes(self.targets, self.target, self.pruner, self.jobs),
             restore_routes(self.restores, self.jobs),
-            status_routes(self.expectations, self.catalog, lambda: self.problems, self.redact, self.metrics),
+            status_routes(
+                self.situation,
+                self.catalog,
+                self.targets,
+                next_due=self.scheduler.next_due,
+                problems=lambda: self.problems,
+                redact=self.redact,
+                metrics=self.metrics,
+            ),
         )
-        health = health_routes(alive, lambda: self.watch.watching, self.expectations)
+        health = health_routes(alive, lambda: self.watch.watching, self.situation)
         application = build(self.version, health, guarded, self.redact)
         settings = self.loaded.settings.api
         address = (settings.host, settings.port)
@@ -113,7 +150,7 @@ class Outward(Parts):
             targets=self.targets,
             views=self.views,
             jobs=self.jobs,
-            expectations=self.expectations,
+            situation=self.situation,
             problems=lambda: self.problems,
         )
 
@@ -130,7 +167,7 @@ class Outward(Parts):
             loaded=lambda: self.loaded,
             target=self.target,
             watching=lambda: self.watch.watching,
-            expectations=self.expectations,
+            situation=self.situation,
         )
 
     @cached_property

@@ -45,6 +45,7 @@ from controller.targets.watch import Watch
 from controller.upkeep.clock_watch import ClockWatch
 from controller.upkeep.drill_schedule import DrillSchedule
 from controller.upkeep.expectations import Expectations
+from controller.upkeep.freshness import ORCHESTRATED_MAX_AGE
 from controller.upkeep.pruner import Pruner
 from controller.upkeep.scheduler import Scheduler
 from controller.upkeep.verifier import Verifier
@@ -239,7 +240,7 @@ class Parts:
             self.start,
             self.jobs.record,
             self.workdir,
-            orchestrated=self.is_orchestrated(),
+            orchestrated=self.is_orchestrated,
             clock=self.clock,
         )
 
@@ -266,7 +267,12 @@ class Parts:
     @cached_property
     def expectations(self) -> Expectations:
         return Expectations(
-            self.targets, self.catalog, self.jobs, self.workdir, orchestrated=self.is_orchestrated, clock=self.clock
+            self.targets,
+            self.catalog,
+            self.jobs,
+            self.workdir,
+            orchestrated=lambda: ORCHESTRATED_MAX_AGE if self.is_orchestrated() else None,
+            clock=self.clock,
         )
 
     @cached_property

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from loguru import logger
 
-from controller.core.loop import Service
+from controller.core.loop import Loop, Service
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,19 @@ class Services:
     @property
     def alive(self) -> bool:
         return all(service.alive for service in self._services)
+
+    @property
+    def dead(self) -> tuple[str, ...]:
+        """Names of those that have ended by themselves, or whose last step ended by a defect."""
+        return tuple(name_of(service) for service in self._services if not service.alive or has_defect(service))
+
+
+def name_of(service: Service) -> str:
+    return service.name if isinstance(service, Loop) else type(service).__name__.lower()
+
+
+def has_defect(service: Service) -> bool:
+    return isinstance(service, Loop) and bool(service.defect)
 
 
 def stop(services: tuple[Service, ...]) -> None:

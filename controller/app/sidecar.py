@@ -1,5 +1,6 @@
 """A running sidecar: its parts, who hears of what, and the order in which everything starts and stops."""
 
+from collections.abc import Sequence
 from functools import cached_property
 
 from config.loading import Loaded
@@ -75,3 +76,7 @@ class Sidecar(Outward):
     @property
     def alive(self) -> bool:
         return self.services.alive
+
+    @property
+    def dead(self) -> Sequence[str]:
+        return self.services.dead

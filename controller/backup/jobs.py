@@ -162,6 +162,11 @@ class Jobs:
             hint = f"Wait for restore {self._reserved[str(key)]}, which may still have to be undone, or cancel it."
             raise RestoreUnderWay(f"{key} is being restored", hint=hint)
 
+    def holder(self, key: Key) -> str:
+        """The restore that has reserved the target; empty for none."""
+        with self._lock:
+            return self._reserved.get(str(key), "")
+
     def active(self) -> list[Job]:
         """Queued and running, oldest first."""
         return self._activities.all()

@@ -1,8 +1,11 @@
 """Commands that need no running `serve`."""
 
 import shlex
-from dataclasses import asdict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
+from functools import cached_property
 from importlib.metadata import version as installed
+from typing import Any
 
 from rich.text import Text
 
@@ -10,12 +13,33 @@ from config.problems import Problem
 from controller.app import folders
 from controller.app import startup as program
 from controller.app.parts import Parts
-from controller.cli.terminal import AsJson, Failed, TargetKey, as_key, out, show, show_json, show_problems
+from controller.cli.terminal import (
+    AsJson,
+    Failed,
+    TargetKey,
+    answered,
+    as_key,
+    client,
+    out,
+    show,
+    show_json,
+    show_problems,
+)
 from controller.core.errors import SidecarError
+from controller.core.ulid import new_ulid
 from controller.targets.discovery import nearest
-from controller.targets.scope import find_scope
+from controller.targets.survey import Surveyor
+from controller.targets.surveys import AT_A_TIME, unanswered
 from controller.targets.target import Target
 from controller.views.targets import described
+
+
+class PartsBeside(Parts):
+    """The parts of a process beside `serve`, which leaves nothing in the work folder and owns nothing of its."""
+
+    @cached_property
+    def identity(self) -> str:
+        return new_ulid()
 
 
 def version(as_json: AsJson = False) -> int:
@@ -25,10 +49,17 @@ def version(as_json: AsJson = False) -> int:
 
 
 def check(as_json: AsJson = False) -> int:
-    """Check configuration, engine and labels without doing anything; exit 78 for the configuration, 3 for a target."""
+    """Check configuration, engine, labels and containers, and start no backup; exit 78 for the configuration, 3 for
+    any other error.
+    """
     loaded = program.configuration()
-    targets, problems = listed(Parts(loaded))
-    problems = (*loaded.problems, *folders.problems(loaded), *problems)
+    parts, told = PartsBeside(loaded), told_by_serve()
+    found, problems = listed(parts)
+    surveyor = parts.surveyor
+    with ThreadPoolExecutor(AT_A_TIME) as pool:
+        targets = list(pool.map(lambda target: asked(target, surveyor, told), found))
+    known = (*loaded.problems, *folders.problems(loaded), *problems)
+    problems = tuple(dict.fromkeys((*known, *(Problem(**each) for each in told["problems"]))))
     broken = [target for target in targets if target.state == "problem"]
     if as_json:
         views = [described(target, loaded.secrets) for target in targets]
@@ -46,13 +77,13 @@ def check(as_json: AsJson = False) -> int:
 def explain(key: TargetKey, as_json: AsJson = False) -> int:
     """Show each setting of a target, where it comes from, and what a run would do."""
     loaded = program.configuration()
-    parts = Parts(loaded)
+    parts = PartsBeside(loaded)
     known, _ = listed(parts)
     target = next((target for target in known if target.key == as_key(key)), None)
     if target is None:
         raise Failed(f"no target {key}", nearest(as_key(key), [str(target.key) for target in known]))
     if target.options is not None and target.state != "absent":
-        target = surveyed(target, parts)
+        target = surveyed(target, parts.surveyor)
     if as_json:
         show_json(described(target, loaded.secrets).model_dump(mode="json"))
         return program.OK
@@ -78,12 +109,32 @@ def listed(parts: Parts) -> tuple[list[Target], tuple[Problem, ...]]:
     """The targets as the engine's list gives them, not yet asked, and what the sidecar itself lacks."""
     engine = parts.engine
     containers = engine.containers()
-    scope = find_scope(parts.loaded, engine.own_container_id(), containers, engine.networks())
+    scope = parts.resolution.scope(parts.loaded, engine.own_container_id(), containers, engine.networks())
     return list(parts.resolution.find(parts.loaded, scope, containers).values()), scope.problems
 
 
-def surveyed(target: Target, parts: Parts) -> Target:
+def told_by_serve() -> Any:
+    """What the running `serve` says of the targets and of itself; without one nothing."""
     try:
-        return target.with_survey(parts.surveyor.survey(target.runnable()))
+        with client() as connection:
+            return answered(connection.get("/v1/targets"))
+    except Failed:
+        return {"targets": [], "problems": []}
+
+
+def asked(target: Target, surveyor: Surveyor, told: Any) -> Target:
+    """A target with what its container answered, to the running `serve` if it has asked the same one."""
+    if target.state != "pending":
+        return target
+    name = (str(target.key), target.container.id)
+    for view in told["targets"]:
+        if (view["key"], view["container"]["id"]) == name and view["state"] in ("ready", "problem"):
+            return replace(target, state=view["state"], problems=tuple(Problem(**each) for each in view["problems"]))
+    return surveyed(target, surveyor)
+
+
+def surveyed(target: Target, surveyor: Surveyor) -> Target:
+    try:
+        return target.with_survey(surveyor.survey(target.runnable()))
     except SidecarError as error:
-        return target.with_problem(Problem(error.code, f"container {target.container.name}", error.message, error.hint))
+        return unanswered(target, error)

@@ -29,19 +29,21 @@ from controller.cli.terminal import (
 
 
 def targets(as_json: AsJson = False) -> int:
-    """List the targets and what is wrong with them."""
+    """List the targets and what is wrong with them, and with the sidecar; exit 3 for an error, as `check` does."""
     with client() as connection:
-        views = answered(connection.get("/v1/targets"))["targets"]
+        answer = answered(connection.get("/v1/targets"))
+    views, problems = answer["targets"], answer["problems"]
     if as_json:
         show_json(views)
-        return program.OK
-    rows = [
-        (view["key"], view["strategy"], view["state"], view["container"]["name"], view["next_due"]) for view in views
-    ]
-    show(rows, "TARGET", "STRATEGY", "STATE", "CONTAINER", "NEXT")
-    for view in views:
-        show_problems(view["problems"])
-    return program.OK
+    else:
+        rows = [
+            (view["key"], view["strategy"], view["state"], view["container"]["name"], view["next_due"])
+            for view in views
+        ]
+        show(rows, "TARGET", "STRATEGY", "STATE", "CONTAINER", "NEXT")
+        show_problems([*problems, *(problem for view in views for problem in view["problems"])])
+    is_broken = any(view["state"] == "problem" for view in views)
+    return program.SOME if is_broken or any(each["severity"] == "error" for each in problems) else program.OK
 
 
 def run(key: TargetKey, as_json: AsJson = False) -> int:

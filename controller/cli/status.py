@@ -1,5 +1,7 @@
 """Commands that say how far the backups can be trusted: clients of the running `serve`."""
 
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -15,36 +17,69 @@ from controller.cli.terminal import (
     client,
     of_target,
     out,
-    show,
     show_json,
     show_problems,
 )
+from controller.cli.times import spoken
 from controller.core.run import RUN_ID
 
 Which = Annotated[str, typer.Argument(metavar="KEY|RUN", help="A target, for all its stored runs, or one run's id.")]
+InUtc = Annotated[bool, typer.Option("--utc", help="Print exact times, in UTC.")]
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="The id of a run.")]
 
 
-def status(as_json: AsJson = False) -> int:
-    """Say whether every target has a backup as young as was promised; exit 3 when one has not."""
+def status(as_json: AsJson = False, utc: InUtc = False) -> int:
+    """Say whether anything is wrong with the backups, and what; exit 3 when something is."""
     with client() as connection:
         answer = answered(connection.get("/v1/status"))
     if as_json:
         show_json(answer)
-    else:
-        rows = [
-            (
-                *(target["key"], target["state"], *last(target["last_good"])),
-                *(drilled(target["last_good_drill"]), target["reason"]),
-            )
-            for target in answer["targets"]
-        ]
-        show(rows, "TARGET", "STATE", "LAST GOOD", "SIZE", "LAST GOOD DRILL", "WHY")
-        for run in answer["damaged"]:
-            out.print(Text(f"run {run['run']} of {run['key']} is damaged: {run['reason']}", style="red"))
-        show_problems(answer["problems"])
-        out.print(Text(answer["verdict"], style="green" if answer["safe"] else "red"))
+        return program.OK if answer["safe"] else program.SOME
+    now, zones = datetime.now(UTC), {target["key"]: target["timezone"] for target in answer["targets"]}
+
+    def told(text: str, key: str | None) -> str:
+        return text if utc else spoken(text, now, zones.get(key or "", "UTC"))
+
+    wrong = {reason["key"]: reason["code"] for reason in reversed(answer["reasons"])}
+    show_fitting([cells(target, wrong, told) for target in answer["targets"]], *HEADS)
+    for target in answer["targets"]:
+        if target["state"] == "unpromised":
+            line = f"- {target['key']} is unpromised: {target['reason']}"
+            out.print(Text(told(line, target["key"]), style="yellow"))
+    for reason in answer["reasons"]:
+        line = f"- {reason['message']}. {reason['hint']}".rstrip()
+        out.print(Text(told(line, reason["key"]), style="red"))
+    show_problems([problem for problem in answer["problems"] if problem["severity"] != "error"])
+    out.print(Text(answer["verdict"], style="green" if answer["safe"] else "red"))
     return program.OK if answer["safe"] else program.SOME
+
+
+HEADS = ("TARGET", "STATE", "LAST GOOD", "NEXT", "SIZE", "LAST DRILL")
+
+
+def cells(target: Any, wrong: dict[str | None, str], told: Callable[[str, str | None], str]) -> tuple[str, ...]:
+    """A target's line: of what is wrong with it the first thing, or how fresh it is."""
+    key, state, good, drill = target["key"], target["state"], target["last_good"], target["last_good_drill"]
+    return (
+        key,
+        wrong.get(key, state),
+        told(good["time"], key) if good else "never",
+        told(target["next_due"] or "", key),
+        amount(good["size"]) if good else "",
+        told(drill["finished"], key) if drill else "",
+    )
+
+
+def show_fitting(rows: Sequence[Sequence[str]], *heads: str) -> None:
+    """A table of one line for each row: no cell is ever broken, and columns that have no room are left out."""
+    table = [heads, *rows]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    count = len(heads)
+    while count > 2 and sum(widths[:count]) + 2 * (count - 1) > out.width:
+        count -= 1
+    for number, row in enumerate(table):
+        line = "  ".join(cell.ljust(width) for cell, width in zip(row[:count], widths[:count], strict=True))
+        out.print(Text(line.rstrip(), style="bold" if number == 0 else ""))
 
 
 def verify(which: Which, as_json: AsJson = False) -> int:
@@ -80,11 +115,3 @@ def verified(report: dict[str, Any]) -> Text:
     if report["damaged"]:
         return Text(f"{report['key']}  {report['id']}  damaged: {report['damaged']}", style="red")
     return Text(f"{report['key']}  {report['id']}  every byte is what was written  {amount(report['size'])}")
-
-
-def drilled(good: dict[str, Any] | None) -> str:
-    return str(good["finished"]) if good else "never"
-
-
-def last(good: dict[str, Any] | None) -> tuple[str, str]:
-    return (good["time"], amount(good["size"])) if good else ("", "")

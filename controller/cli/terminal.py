@@ -19,7 +19,7 @@ from controller.app import startup as program
 from controller.core.key import Key
 
 out, err = Console(soft_wrap=True), Console(stderr=True, soft_wrap=True)
-if not out.is_terminal:
+if not out.is_terminal and "COLUMNS" not in os.environ:
     out.width = 1000  # A program that reads lines wants them whole.
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 TargetKey = Annotated[str, typer.Argument(metavar="KEY", help="project/service or project/service/name.")]

@@ -30,10 +30,11 @@ class Loop:
 
     def __init__(self, name: str, step: Callable[[], float | None], *, seconds: float) -> None:
         """So many `seconds` between two steps, unless a step gives others."""
-        self._name, self._step, self._seconds = name, step, seconds
+        self.name, self._step, self._seconds = name, step, seconds
         self._stopping, self._woken = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self._defect = ""
+        self.defect = ""
+        """By which the last step ended; empty when it did not."""
 
     def start(self) -> None:
         self._thread.start()
@@ -66,9 +67,9 @@ class Loop:
             seconds = self._step()
         except Exception as error:  # noqa: BLE001  # The next night must not be lost by this one.
             defect = f"{type(error).__name__}: {error}"
-            if defect != self._defect:  # Once, not at every step.
-                logger.opt(exception=error).error("{}: a step ended by a defect of this program", self._name)
-            self._defect = defect
+            if defect != self.defect:  # Once, not at every step.
+                logger.opt(exception=error).error("{}: a step ended by a defect of this program", self.name)
+            self.defect = defect
             return self._seconds
-        self._defect = ""
+        self.defect = ""
         return self._seconds if seconds is None else seconds

@@ -58,6 +58,8 @@ class Listed:
     created: int
     """Unix time in seconds."""
     mounts: tuple[Mount, ...] = ()
+    network_mode: str = ""
+    """`host`, `none`, `container:<id>`, or the name of a network."""
 
     @classmethod
     def from_json(cls, row: Json) -> "Listed":
@@ -71,6 +73,7 @@ class Listed:
             networks=_networks(row),
             created=value(row, "Created", int),
             mounts=_mounts(row),
+            network_mode=(row.get("HostConfig") or {}).get("NetworkMode") or "",
         )
 
 

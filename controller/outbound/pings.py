@@ -25,7 +25,7 @@ from controller.core.loop import Loop
 from controller.core.run import SAFETY, Report
 from controller.outbound.sender import Answer, send
 from controller.targets.target import Target
-from controller.upkeep.expectations import Expectations
+from controller.upkeep.situation import Situation
 
 INTERVAL_SECONDS, MIN_INTERVAL_SECONDS = 300.0, 60.0
 """Between two pings for the sidecar; and at least, where it has something new to say, or was not heard."""
@@ -72,10 +72,10 @@ class Pings:
         loaded: Callable[[], Loaded],
         target: Callable[[Key], Target],
         watching: Callable[[], bool],
-        expectations: Expectations,
+        situation: Situation,
     ) -> None:
         self._version, self._loaded, self._target = version, loaded, target
-        self._watching, self._expectations = watching, expectations
+        self._watching, self._situation = watching, situation
         self._waiting: dict[tuple[str, Kind], Signal] = {}
         """In their order, one of a kind for each check: a newer one takes the place of one that still waits."""
         self._counts: Counter[tuple[str, str]] = Counter()
@@ -156,14 +156,14 @@ class Pings:
         url = self._loaded().pings.get("")
         if not url or (self._last_verdict_at == -inf and not self._watching()):
             return
-        status, now = self._expectations.status(), monotonic()
+        status, now = self._situation.status(), monotonic()
         is_news = self._last_verdict != (url, status.safe)
         if now - self._last_verdict_at < (MIN_INTERVAL_SECONDS if is_news else INTERVAL_SECONDS):
             return
         self._last_verdict, self._last_verdict_at = (url, status.safe), now
-        reasons = [f"{each.key} is {each.state}: {each.reason}" for each in status.targets if each.state != "fresh"]
-        reasons += [f"run {run.id} of {run.target} is damaged: {run.damaged}" for run in status.damaged]
-        self._put(Signal("", "success" if status.safe else "fail", "\n".join((status.verdict, *reasons))))
+        self._put(
+            Signal("", "success" if status.safe else "fail", "\n".join((status.verdict, *map(str, status.reasons))))
+        )
 
     def _deliver_all(self) -> None:
         while signal := self._next():

@@ -30,6 +30,7 @@ from controller.storage.catalog_schema import (
     SELECT,
     TABLES,
     UNFINISHED,
+    UNSUCCESSFUL,
     row,
 )
 from controller.storage.files import store_error
@@ -177,6 +178,12 @@ class Catalog:
         """The good run that began last, but not after `by`, and is no safety backup."""
         good = [report for report in self.good(key, limit=-1) if report.trigger != SAFETY]
         return max((report for report in good if by is None or began(report) <= by), key=began, default=None)
+
+    def last_ended(self, key: Key) -> Report | None:
+        """The newest run of a target that failed, was missed, or is stored; no safety backup, and none cancelled."""
+        ended = f"proved != '' OR state IN {UNSUCCESSFUL}"
+        clause = f"target = ? AND ({ended}) AND json_extract(report, '$.trigger') != '{SAFETY}'"
+        return next(self._select(Report, clause, str(key), limit=1), None)
 
     def first(self, key: Key) -> Report | None:
         """The oldest run of a target that succeeded."""

@@ -86,6 +86,7 @@ SELECT report FROM (
 """What is late counts instead of what is on the disk, of which an index gives the first so many without reading all."""
 
 UNFINISHED = "state IN ('queued', 'running')"
+UNSUCCESSFUL = "('failed', 'interrupted', 'missed')"
 
 
 def row(report: Report | Drill | Restoration) -> tuple[object, ...]:

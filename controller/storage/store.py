@@ -226,13 +226,17 @@ class Store:
         known = max(self._newest_size(key), self._overflows.get(key, -1))
         if known < 0:
             return
-        try:
-            needed, free = known + known // 10 + MANIFEST_ROOM, disk.free(self.root)
-        except OSError as error:
-            raise store_error(error, self.root) from error
-        if free < needed:
+        free = self.free()
+        if free < room_for(known):
             message = f"no room for a run of {key}: the last one took {known} bytes, and {free} are free in {self.root}"
             raise StoreFull(message, hint=MAKE_ROOM)
+
+    def free(self) -> int:
+        """Bytes that the store can take. Raises `StoreError`."""
+        try:
+            return disk.free(self.root)
+        except OSError as error:
+            raise store_error(error, self.root) from error
 
     def _newest_size(self, key: Key) -> int:
         """Stored bytes of the newest run that can be read; -1 where there is none."""
@@ -290,6 +294,11 @@ class Store:
                 yield from (folder for folder in subfolders(service) if not RUN_ID.fullmatch(folder.name))
                 yield service
             yield project
+
+
+def room_for(size: int) -> int:
+    """Bytes that a run takes at most, if it is like the last one, of so many."""
+    return size + size // 10 + MANIFEST_ROOM
 
 
 def is_published(folder: Path) -> bool:

@@ -1,6 +1,6 @@
 """Makes targets of the engine's list of containers and of the operator's settings; pure."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any
@@ -51,9 +51,37 @@ def find(
 
 
 def in_scope(container: Listed, scope: Scope, prefix: str) -> bool:
-    labels = container.labels
-    is_labelled = any(label.startswith(prefix) for label in labels)
-    return is_labelled and labels.get(ONEOFF, "False") != "True" and scope.reaches(container)
+    return is_labelled(container, prefix) and scope.reaches(container)
+
+
+def is_labelled(container: Listed, prefix: str) -> bool:
+    """Whether its labels say something of backups, and it is none that only passes by."""
+    return any(label.startswith(prefix) for label in container.labels) and container.labels.get(ONEOFF) != "True"
+
+
+def unseen(
+    loaded: Loaded, scope: Scope, listed: Iterable[Listed], of_container: Callable[[Listed], Iterable[Target]]
+) -> Iterator[Problem]:
+    """The running containers of the sidecar's own project that opt in, and are not on its network."""
+    network = loaded.settings.scope.network
+    for container in listed:
+        is_meant = container.state in LIVE and is_labelled(container, loaded.settings.label_prefix)
+        if not is_meant or not scope.misses(container):
+            continue
+        if any(target.state != "disabled" for target in of_container(container)):
+            message = f"opts in, but is on no network called {network}, so it is not backed up"
+            yield Problem("not-on-network", f"container {container.name}", message, joining(container, network))
+
+
+def joining(container: Listed, network: str) -> str:
+    """How a container comes to a network and stays on its own ones."""
+    mode = container.network_mode
+    if mode in ("host", "none") or mode.startswith("container:"):
+        line = f"`networks: [default, {network}]`"
+        return f"In the compose file replace the line `network_mode` of its service ({mode[:22]}) by {line}."
+    project = origin(container).project
+    own = sorted(name.removeprefix(f"{project}_") for name in container.networks) or ["default"]
+    return f"In the compose file add the line `networks: [{', '.join([*own, network])}]` to its service."
 
 
 def precedence(container: Listed) -> tuple[bool, int, int, str]:

@@ -3,16 +3,16 @@
 Here a defect ends: one that a container's labels bring about is that container's problem, and the others go on.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from loguru import logger
 
 from config.loading import Loaded
 from config.problems import Problem
-from controller.engine.models import Listed
-from controller.targets.discovery import Strategies, find, named, targets_of
-from controller.targets.scope import Scope
+from controller.engine.models import Listed, NetworkInfo
+from controller.targets.discovery import Strategies, find, named, targets_of, unseen
+from controller.targets.scope import Scope, find_scope
 from controller.targets.target import Target
 
 
@@ -32,6 +32,14 @@ class Resolution:
         self._strategies = strategies
         self._before: dict[str, Resolved] = {}
         self._now: dict[str, Resolved] = {}
+
+    def scope(
+        self, loaded: Loaded, own_id: str | None, listed: Sequence[Listed], networks: Iterable[NetworkInfo]
+    ) -> Scope:
+        """As `scope.find_scope`; says also which containers were meant to be there."""
+        scope = find_scope(loaded, own_id, listed, networks)
+        missing = unseen(loaded, scope, listed, lambda container: guarded(loaded, container, self._strategies))
+        return replace(scope, problems=(*scope.problems, *missing))
 
     def find(self, loaded: Loaded, scope: Scope, listed: Iterable[Listed]) -> Mapping[str, Target]:
         """As `discovery.find`."""

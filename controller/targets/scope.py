@@ -21,14 +21,24 @@ class Scope:
     address: str | None = None
     """The sidecar's IPv4 on `scope.external`, where the orchestrator can reach it."""
     problems: tuple[Problem, ...] = ()
+    home: str | None = None
+    """The sidecar's own Compose project or stack."""
 
     def reaches(self, container: Listed) -> bool:
         """Whether the sidecar may touch a container: it shares network and project, and is not the sidecar itself."""
         return (
             container.id != self.own_id
-            and any(endpoint.id in self.networks for endpoint in container.networks.values())
+            and self._is_joined(container)
             and (self.project is None or origin(container).project == self.project)
         )
+
+    def misses(self, container: Listed) -> bool:
+        """Whether a container of the sidecar's own project is on no network of the sidecar's, which is on one."""
+        is_own = self.home is not None and origin(container).project == self.home
+        return is_own and container.id != self.own_id and bool(self.networks) and not self._is_joined(container)
+
+    def _is_joined(self, container: Listed) -> bool:
+        return any(endpoint.id in self.networks for endpoint in container.networks.values())
 
 
 def find_scope(loaded: Loaded, own_id: str | None, listed: Iterable[Listed], networks: Iterable[NetworkInfo]) -> Scope:
@@ -56,7 +66,8 @@ def find_scope(loaded: Loaded, own_id: str | None, listed: Iterable[Listed], net
         hint = f"Run `docker network create {kind}{settings.external}` and add it to the sidecar's service."
         message = f"is not on {settings.external}, so no orchestrator can reach it"
         problems.append(Problem("not-on-network", "sidecar", message, hint, severity="warning"))
-    return Scope(frozenset(joined), project, own_id, address, tuple(problems))
+    home = origin(own).project if own else None
+    return Scope(frozenset(joined), project, own_id, address, tuple(problems), home)
 
 
 def called(name: str, networks: Iterable[NetworkInfo]) -> set[str]:

@@ -18,7 +18,7 @@ from controller.engine.client import Engine
 from controller.engine.events import EventStream
 from controller.targets.inventory import Inventory
 from controller.targets.resolution import Resolution
-from controller.targets.scope import Scope, find_scope
+from controller.targets.scope import Scope
 from controller.targets.surveys import Surveys
 
 RESYNC_SECONDS = 60.0
@@ -113,7 +113,7 @@ class Watch:
         self._dirty.clear()
         try:
             loaded, listed = self._loaded(), self._engine.containers()
-            scope = find_scope(loaded, self._own_id, listed, self._engine.networks())
+            scope = self._resolution.scope(loaded, self._own_id, listed, self._engine.networks())
             log_new(scope, self._inventory.scope)
             self._inventory.take(scope, self._resolution.find(loaded, scope, listed))
             self._surveys.look()

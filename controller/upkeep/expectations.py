@@ -22,7 +22,7 @@ from controller.core.records import Record, Versioned
 from controller.storage import journal
 from controller.storage.catalog import Catalog
 from controller.targets.target import Target
-from controller.upkeep.freshness import Freshness, Promise, Status, judge
+from controller.upkeep.freshness import Freshness, Promise, judge
 from controller.upkeep.schedule import Rule
 
 FILE = "promises.json"
@@ -77,9 +77,10 @@ class Expectations:
         jobs: Jobs,
         folder: Path,
         *,
-        orchestrated: Callable[[], bool],
+        orchestrated: Callable[[], timedelta | None],
         clock: Callable[[], datetime],
     ) -> None:
+        """`orchestrated` gives the promise where an orchestrator says when, None where none does."""
         self._targets, self._catalog, self._jobs = targets, catalog, jobs
         self._path, self._orchestrated, self._clock = folder / FILE, orchestrated, clock
         self._lock = threading.Lock()
@@ -98,15 +99,14 @@ class Expectations:
             if self._known != before or not self._written:
                 self._write()
 
-    def status(self) -> Status:
-        """Of every target that there is or was promised, by key, and every damaged run."""
+    def all(self) -> list[Freshness]:
+        """Of every target that there is or was promised, by key."""
         present = {str(target.key): target for target in self._targets()}
         with self._lock:
             known = dict(self._known)
         promised = {key for key, target in present.items() if target.state not in NOT_PROMISED}
         vanished = {key for key in known.keys() - present.keys() if self._catalog.has_good(Key.parse(key))}
-        verdicts = [self._judged(key, known.get(key), present.get(key)) for key in sorted(promised | vanished)]
-        return Status(tuple(verdicts), tuple(self._catalog.damaged()))
+        return [self._judged(key, known.get(key), present.get(key)) for key in sorted(promised | vanished)]
 
     def of(self, target: Target) -> Freshness:
         """The verdict on one target."""

@@ -1,10 +1,8 @@
-"""Judges how old a target's last good run is against what was promised, and gives one answer for all; pure.
+"""Judges how old a target's last good run is against what was promised; pure.
 
 It says nothing of liveness, nor liveness of it.
 """
 
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
@@ -17,9 +15,14 @@ from controller.core.records import rfc3339
 from controller.core.run import CLOCK_TOLERANCE, Report
 from controller.upkeep.schedule import GRACE, Rule, rule_of
 
-FreshnessState = Literal["fresh", "late", "stale", "never", "unknown"]
+FreshnessState = Literal["fresh", "late", "stale", "never", "unknown", "unpromised"]
 """`late`: a due time has passed without a good run; `stale`: two have, or the last good run is older than `max-age`;
-`never`: there is no good run; `unknown`: nothing was promised, or the clock is wrong. Only `fresh` is good."""
+`never`: there is no good run; `unknown`: the settings cannot be read, or the clock is wrong; `unpromised`: by its own
+words nothing was promised. Only `fresh` is good; `unpromised` is nobody's trouble."""
+ORCHESTRATED_MAX_AGE = timedelta(hours=36)
+"""Promised where an orchestrator says when: a night, and time for a late one."""
+NEVER: tuple[FreshnessState, str] = ("never", "there is no good run")
+NO_PROMISE = "`schedule: none` without `expect.max-age` promises nothing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +36,16 @@ class Promise:
     """How long a run may take, so that one under way is no delay."""
 
     @classmethod
-    def of(cls, key: Key, settings: TargetSettings, *, orchestrated: bool) -> "Promise":
-        rule = rule_of(key, settings, orchestrated=orchestrated)
-        return cls(rule, settings.expect.max_age, settings.timeout)
+    def of(cls, key: Key, settings: TargetSettings, *, orchestrated: timedelta | None) -> "Promise":
+        """`orchestrated`: the promise where an orchestrator says when; None where none does."""
+        rule = rule_of(key, settings, orchestrated=orchestrated is not None)
+        usual = orchestrated if settings.schedule is None else None
+        return cls(rule, settings.expect.max_age or usual, settings.timeout)
+
+    @property
+    def is_empty(self) -> bool:
+        """`schedule: none`, and nothing beside it."""
+        return self.rule is None and self.max_age is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,44 +60,26 @@ class Freshness:
     """Whether its container is there."""
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
-    """The answer to "am I safe?"."""
-
-    targets: tuple[Freshness, ...]
-    damaged: tuple[Report, ...]
-
-    @property
-    def safe(self) -> bool:
-        """Every target is fresh, there is at least one, and no stored run is damaged."""
-        return bool(self.targets) and not self.damaged and all(verdict.state == "fresh" for verdict in self.targets)
-
-    @property
-    def verdict(self) -> str:
-        if self.safe:
-            return f"safe: every target is fresh ({len(self.targets)})"
-        counts = Counter(verdict.state for verdict in self.targets)
-        parts = [f"{counts[state]} {state}" for state in ORDER if counts[state]]
-        parts += [f"{len(self.damaged)} damaged {'run' if len(self.damaged) == 1 else 'runs'}"] if self.damaged else []
-        return f"not safe: {', '.join(parts) or 'there is nothing to back up'}"
-
-
-ORDER: Sequence[FreshnessState] = ("stale", "never", "late", "unknown", "fresh")
-
-
 def judge(
     promise: Promise | None, good: Report | None, now: datetime, *, under_way: bool
 ) -> tuple[FreshnessState, str]:
     """State and reason of a target; `promise` is None where its settings are not known."""
     if good is None:
-        return "never", "there is no good run"
+        return ("unpromised", f"{NO_PROMISE}; there is no good run") if promise and promise.is_empty else NEVER
     age = now - good.time
     if age < -CLOCK_TOLERANCE:
         return "unknown", f"the last good run is of {rfc3339(good.time)}, which is to come: a clock is wrong"
     old = f"the last good run is {ago(age)} old"
-    if promise is None or (promise.rule is None and promise.max_age is None):
-        return "unknown", f"{old}, and neither a schedule nor expect.max-age says how old it may be"
-    if promise.max_age is not None and age > promise.max_age:
+    if promise is None:
+        return "unknown", f"{old}, and its settings cannot be read, which say how old it may be"
+    if promise.is_empty:
+        return "unpromised", f"{NO_PROMISE}; {old}"
+    return kept(promise, good, now, old, under_way=under_way)
+
+
+def kept(promise: Promise, good: Report, now: datetime, old: str, *, under_way: bool) -> tuple[FreshnessState, str]:
+    """Whether a promise is kept by the last good run, of which `old` tells the age."""
+    if promise.max_age is not None and now - good.time > promise.max_age:
         return "stale", f"{old}, at most {written(promise.max_age)} is allowed"
     patience = max(promise.timeout, GRACE) if under_way else GRACE
     dues = list(islice(promise.rule.after(good.time), 2)) if promise.rule else []

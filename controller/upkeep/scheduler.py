@@ -46,7 +46,7 @@ class Scheduler:
         record: Callable[[Report], None],
         folder: Path,
         *,
-        orchestrated: bool,
+        orchestrated: Callable[[], bool],
         clock: Callable[[], datetime],
     ) -> None:
         """`start` queues a run or raises `SidecarError`; `record` takes the report of a run that never was."""
@@ -109,7 +109,7 @@ class Scheduler:
     def _rule(self, target: Target) -> Rule | None:
         if target.settings is None or target.state == "replica":
             return None
-        return rule_of(target.key, target.settings, orchestrated=self._orchestrated)
+        return rule_of(target.key, target.settings, orchestrated=self._orchestrated())
 
     def _is_idle(self, key: str, rule: Rule, now: datetime) -> bool:
         """Nothing can have changed since the last look."""

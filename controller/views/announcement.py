@@ -10,7 +10,7 @@ from controller.core.errors import SidecarError
 from controller.core.records import Time, Versioned
 from controller.core.run import Report
 from controller.targets.target import Target
-from controller.upkeep.expectations import Expectations
+from controller.upkeep.situation import Situation
 from controller.views.schemas import ProblemView, RunView, StatusView, View
 from controller.views.targets import TargetSummary, TargetViews
 
@@ -68,12 +68,12 @@ class Announcer:
         targets: Callable[[], Sequence[Target]],
         views: TargetViews,
         jobs: Jobs,
-        expectations: Expectations,
+        situation: Situation,
         problems: Callable[[], Sequence[Problem]],
     ) -> None:
         self.identity, self._instance, self._version = identity, instance, version
         self._loaded, self._own_address, self._problems = loaded, own_address, problems
-        self._targets, self._views, self._jobs, self._expectations = targets, views, jobs, expectations
+        self._targets, self._views, self._jobs, self._situation = targets, views, jobs, situation
 
     def greeting(self) -> Greeting:
         return Greeting(id=self.identity, instance=self._instance, sent=datetime.now(UTC))
@@ -88,14 +88,14 @@ class Announcer:
             targets=tuple(map(self._views.brief, self._targets())),
             running=tuple(RunView.of(job.report) for job in self._jobs.active()),
             ended=tuple(map(RunView.of, ended)),
-            freshness=StatusView.of(self._expectations.status()),
+            freshness=StatusView.of(self._situation.status()),
             problems=tuple(map(ProblemView.of, self._problems())),
         )
 
     def fingerprint(self) -> str:
         """Changes with what should be announced at once."""
         targets = [(str(target.key), target.state, target.problems) for target in self._targets()]
-        return repr((targets, self._expectations.status().verdict))
+        return repr((targets, self._situation.status().verdict))
 
     def _url(self) -> str | None:
         """Where the orchestrator can call."""

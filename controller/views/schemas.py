@@ -117,6 +117,16 @@ class FreshnessView(View):
     """Whether its container is there."""
 
 
+class ReasonView(View):
+    """One thing that is wrong."""
+
+    code: str
+    message: str
+    hint: str
+    key: Annotated[KeyText | None, BeforeValidator(lambda key: key and str(key))]
+    """None: it is the sidecar's own."""
+
+
 class StatusView(View):
     """The answer to "am I safe?"."""
 
@@ -124,6 +134,8 @@ class StatusView(View):
     verdict: str
     targets: tuple[FreshnessView, ...]
     damaged: tuple[DamagedRun, ...]
+    reasons: tuple[ReasonView, ...]
+    """Everything that is wrong; empty when `safe`."""
 
 
 def redacted(value: Value, redact: Redact) -> Value:

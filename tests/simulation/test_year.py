@@ -169,7 +169,9 @@ class Sidecar:
         for found in self.store.manifests():
             assert isinstance(found, Manifest)
             self.catalog.adopt(marks.report(self.store, found))
-        self.scheduler = Scheduler(self.targets, self.start, self.catalog.put, work, orchestrated=False, clock=self.now)
+        self.scheduler = Scheduler(
+            self.targets, self.start, self.catalog.put, work, orchestrated=lambda: False, clock=self.now
+        )
 
     def halt(self) -> None:
         self.catalog.close()

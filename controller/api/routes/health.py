@@ -5,10 +5,10 @@ from collections.abc import Callable
 from fastapi import APIRouter
 
 from controller.api.problems import Refused
-from controller.upkeep.expectations import Expectations
+from controller.upkeep.situation import Situation
 
 
-def health_routes(alive: Callable[[], bool], watching: Callable[[], bool], expectations: Expectations) -> APIRouter:
+def health_routes(alive: Callable[[], bool], watching: Callable[[], bool], situation: Situation) -> APIRouter:
     """`alive`: the loops live; `watching`: the list of containers is current."""
     routes = APIRouter(tags=["health"])
 
@@ -24,11 +24,11 @@ def health_routes(alive: Callable[[], bool], watching: Callable[[], bool], expec
             raise Refused(503, "not-ready", "The engine is not being watched.", hint="Its log says why.")
         return {"status": "ok"}
 
-    @routes.get("/freshz", summary="Every target has a backup as young as was promised")
+    @routes.get("/freshz", summary="Nothing is wrong, as `status` sees it")
     def freshz() -> dict[str, str]:
-        if not watching() or not expectations.status().safe:
-            hint = "`backup-sidecar status`, or `/v1/status` with the token, says which target, and why."
-            raise Refused(503, "not-fresh", "Not every target is known to be fresh.", hint=hint)
+        if not situation.status().safe:
+            hint = "`backup-sidecar status`, or `/v1/status` with the token, says what is wrong."
+            raise Refused(503, "not-fresh", "Not every target is known to be safe.", hint=hint)
         return {"status": "ok"}
 
     return routes

@@ -4,33 +4,38 @@ from collections.abc import Callable, Sequence
 
 from fastapi import APIRouter, Response
 
+from config.problems import Problem
 from controller.api.idempotency import Idempotency
 from controller.api.parameters import IdempotencyKey, TargetKey, Trigger
 from controller.backup.jobs import Job, Jobs
 from controller.core.key import Key
 from controller.targets.target import Target
-from controller.views.schemas import RunView, View
+from controller.views.schemas import ProblemView, RunView, View
 from controller.views.targets import TargetSummary, TargetView, TargetViews
 
 
 class TargetList(View):
-    """By key."""
+    """By key, and what is wrong with the sidecar itself."""
 
     targets: tuple[TargetSummary, ...]
+    problems: tuple[ProblemView, ...]
 
 
 def target_routes(
     targets: Callable[[], Sequence[Target]],
     target: Callable[[Key], Target],
+    *,
     views: TargetViews,
     jobs: Jobs,
     start: Callable[[Key, str], Job],
+    problems: Callable[[], Sequence[Problem]],
 ) -> APIRouter:
     routes, idempotency = APIRouter(tags=["targets"]), Idempotency()
 
     @routes.get("/v1/targets")
     def list_targets() -> TargetList:
-        return TargetList(targets=tuple(map(views.brief, targets())))
+        shown = tuple(map(ProblemView.of, problems()))
+        return TargetList(targets=tuple(map(views.brief, targets())), problems=shown)
 
     @routes.post("/v1/targets/{key:path}/runs", status_code=202)
     def start_run(

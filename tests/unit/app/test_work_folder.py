@@ -67,7 +67,7 @@ def works(folder: Path) -> bool:
             world.start,
             world.jobs.record,
             folder / "work",
-            orchestrated=False,
+            orchestrated=lambda: False,
             clock=lambda: datetime.now(UTC),
         )
         Quiescing(Engine(f"unix://{folder}/no-engine.sock"), folder / "work" / "quiesced").recover()
@@ -76,7 +76,7 @@ def works(folder: Path) -> bool:
         for look in (scheduler.look, world.pruner.look, world.expectations.look, world.verifier.look):
             look()
         world.restores.look()
-        world.expectations.status()
+        world.situation.status()
         return world.start(DB, "api").future.result(10).stored
     finally:
         world.close()

@@ -13,6 +13,7 @@ from controller.engine.models import Listed, NetworkEndpoint, NetworkInfo
 from controller.targets.discovery import ONEOFF, find, nearest
 from controller.targets.inventory import carry_over
 from controller.targets.origin import NUMBER, PROJECT, SERVICE
+from controller.targets.resolution import Resolution
 from controller.targets.scope import NETWORK, find_scope
 from controller.targets.target import Target
 from controller.views.targets import described
@@ -246,3 +247,62 @@ def test_a_list_that_cannot_be_read_is_a_problem_of_its_own_container(loaded: Lo
     (problem,) = (problem for problem in found["shop/bad"].problems if problem.severity == "error")
     assert problem.place == f"container bad-1, label backup.{option}"
     assert problem.hint
+
+
+# --- what was meant to be there -------------------------------------------------------------------------------------
+
+
+def missed(loaded: Loaded, *listed: Listed, own: Listed = SIDECAR) -> list[tuple[str, str]]:
+    """Place and remedy of each container that is not seen."""
+    scope = Resolution(discover()).scope(loaded, own.id, (*listed, own), (INTERNAL, EXTERNAL))
+    return [(one.place, one.hint) for one in scope.problems if one.severity == "error"]
+
+
+@pytest.mark.parametrize(
+    ("networks", "mode", "remedy"),
+    [
+        ({"shop_default": "n9"}, "shop_default", "add the line `networks: [default, app_internal]` to its"),
+        ({"shop_front": "n8", "lan": "n7"}, "shop_front", "add the line `networks: [front, lan, app_internal]`"),
+        ({"host": "n6"}, "host", "replace the line `network_mode` of its service (host) by `networks: [default, app_"),
+        ({"none": "n5"}, "none", "replace the line `network_mode` of its service (none) by"),
+        ({}, f"container:{'a' * 64}", "replace the line `network_mode` of its service (container:aaaaaaaaaaaa) by"),
+        ({}, "", "add the line `networks: [default, app_internal]`"),
+    ],
+)
+def test_a_container_that_opts_in_and_is_not_on_the_network_is_named_with_its_remedy(
+    loaded: Loaded, networks: dict[str, str], mode: str, remedy: str
+) -> None:
+    joined = {name: NetworkEndpoint(number, "10.0.0.9") for name, number in networks.items()}
+    alone = container("db-1", networks=(), network_mode=mode)
+    ((place, hint),) = missed(loaded, replace(alone, networks=joined))
+    assert place == "container db-1"
+    assert remedy in hint
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        container("db-1"),
+        container("db-1", networks=(), project="stranger"),
+        container("db-1", networks=(), labels={}),
+        container("db-1", networks=(), labels={"backup.strategy": "postgres"}),
+        container("db-1", networks=(), labels=LABELS | {"backup.enable": "no"}),
+        container("db-1", networks=(), labels=LABELS | {ONEOFF: "True"}),
+        container("db-1", networks=(), state="exited"),
+    ],
+    ids=["on the network", "another project", "no labels", "no opt-in", "opted out", "one-off", "stopped"],
+)
+def test_what_was_not_meant_to_be_seen_is_not_named(loaded: Loaded, other: Listed) -> None:
+    assert missed(loaded, other) == []
+
+
+def test_a_sidecar_that_is_itself_not_on_the_network_names_only_itself(loaded: Loaded) -> None:
+    own = container("sidecar-1", labels={}, networks=(EXTERNAL,))
+    ((place, _),) = missed(loaded, container("db-1", networks=()), own=own)
+    assert place == "sidecar"
+
+
+def test_in_a_scope_of_any_project_only_the_own_ones_are_named(tmp_path: Path) -> None:
+    loaded = configured(tmp_path, "scope: {project: any}")
+    found = missed(loaded, container("db-1", networks=()), container("db-2", networks=(), project="stranger"))
+    assert [place for place, _ in found] == ["container db-1"]

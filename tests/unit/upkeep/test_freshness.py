@@ -8,12 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
+from config.target import TargetSettings
 from controller.core.key import Key
 from controller.core.run import Report
 from controller.upkeep.expectations import Expectations, Written
-from controller.upkeep.freshness import Freshness, FreshnessState, Promise, Status, ago, judge
+from controller.upkeep.freshness import FreshnessState, Promise, ago, judge
 from controller.upkeep.schedule import Rule
-from tests.kit.world import POSTGRES, World, client, is_problem, local, serving
+from tests.kit.world import POSTGRES, World
 
 KEY = Key(project="shop", service="db")
 NIGHTLY = Promise(Rule("0 3 * * *", "UTC"))
@@ -58,19 +59,42 @@ def test_a_run_under_way_is_no_delay_until_its_time_is_over() -> None:
         (Promise(max_age=6 * HOUR), 5, "fresh"),
         (Promise(max_age=6 * HOUR), 7, "stale"),
         (Promise(NIGHTLY.rule, max_age=6 * HOUR), 7, "stale"),
-        (Promise(), 1, "unknown"),
+        (Promise(), 100_000, "unpromised"),
         (None, 1, "unknown"),
     ],
 )
-def test_without_a_schedule_the_age_decides_and_without_both_nobody_knows(
+def test_without_a_schedule_the_age_decides_and_without_both_nothing_is_promised(
     promise: Promise | None, hours: int, state: FreshnessState
 ) -> None:
     assert judge(promise, good(TODAY), TODAY + hours * HOUR, under_way=False)[0] == state
 
 
-@pytest.mark.parametrize("promise", [NIGHTLY, Promise(), None])
+@pytest.mark.parametrize("promise", [NIGHTLY, Promise(max_age=HOUR), None])
 def test_without_a_good_run_it_is_never(promise: Promise | None) -> None:
     assert judge(promise, None, TODAY, under_way=True) == ("never", "there is no good run")
+
+
+def test_what_promises_nothing_is_named_also_without_a_good_run() -> None:
+    state, reason = judge(Promise(), None, TODAY, under_way=False)
+    assert state == "unpromised"
+    assert "there is no good run" in reason
+
+
+@pytest.mark.parametrize(
+    ("settings", "orchestrated", "promised"),
+    [
+        ({}, timedelta(hours=36), (None, timedelta(hours=36))),
+        ({"expect": {"max-age": "5h"}}, timedelta(hours=36), (None, timedelta(hours=5))),
+        ({"schedule": "none"}, timedelta(hours=36), (None, None)),
+        ({"schedule": "0 3 * * *"}, timedelta(hours=36), ("0 3 * * *", None)),
+        ({"schedule": "none"}, None, (None, None)),
+    ],
+)
+def test_where_an_orchestrator_says_when_an_age_is_promised_and_an_explicit_none_promises_nothing(
+    settings: dict[str, object], orchestrated: timedelta | None, promised: tuple[str | None, timedelta | None]
+) -> None:
+    promise = Promise.of(KEY, TargetSettings.model_validate(settings), orchestrated=orchestrated)
+    assert (promise.rule and promise.rule.cron, promise.max_age) == promised
 
 
 @given(some.integers(0, 400), some.integers(0, 400))
@@ -89,18 +113,6 @@ def test_a_promise_is_read_as_it_was_written() -> None:
     assert Written.model_validate_json(written, strict=True).promise() == promise
 
 
-def test_the_verdict_counts_what_is_wrong_and_is_good_only_without_it() -> None:
-    fresh = Freshness(KEY, "fresh", "")
-    late = Freshness(KEY, "late", "")
-
-    assert Status((fresh, fresh), ()).safe
-    assert Status((fresh,), ()).verdict == "safe: every target is fresh (1)"
-    assert Status((fresh, late), ()).verdict == "not safe: 1 late, 1 fresh"
-    assert Status((fresh,), (good(TODAY, damaged="x"),)).verdict == "not safe: 1 fresh, 1 damaged run"
-    assert Status((), ()).verdict == "not safe: there is nothing to back up"
-    assert not any(Status(*one).safe for one in (((), ()), ((late,), ()), ((fresh,), (good(TODAY),))))
-
-
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0s"), (59, "59s"), (3725, "1h2m"), (90_061, "1d1h"), (60, "1m")])
 def test_an_age_is_told_in_its_two_largest_units(seconds: int, text: str) -> None:
     assert ago(timedelta(seconds=seconds)) == text
@@ -117,18 +129,21 @@ class Watched(World):
         self.now = TODAY + HOUR
         self.restart()
 
+    def clock(self) -> datetime:
+        return self.now
+
     def restart(self) -> None:
         self.expectations = Expectations(
             self.targets,
             self.catalog,
             self.jobs,
             self.folder / "work",
-            orchestrated=lambda: False,
-            clock=lambda: self.now,
+            orchestrated=lambda: None,
+            clock=self.clock,
         )
 
     def states(self) -> dict[str, FreshnessState]:
-        return {str(one.key): one.state for one in self.expectations.status().targets}
+        return {str(one.key): one.state for one in self.expectations.all()}
 
 
 def test_a_target_that_vanished_stays_visible_and_goes_stale_also_after_a_restart(tmp_path: Path) -> None:
@@ -142,7 +157,7 @@ def test_a_target_that_vanished_stays_visible_and_goes_stale_also_after_a_restar
     world.expectations.look()
     world.now += 48 * HOUR
 
-    found = world.expectations.status().targets[0]
+    found = world.expectations.all()[0]
     assert (found.state, found.present) == ("stale", False)
     assert "container is gone" in found.reason
 
@@ -178,26 +193,3 @@ def test_a_spoilt_journal_of_promises_does_not_keep_from_starting(tmp_path: Path
     world.expectations.look()
 
     assert world.states() == {"shop/db": "never"}
-
-
-# --- over HTTP ------------------------------------------------------------------------------------------------------
-
-
-def test_status_freshz_and_metrics_say_the_same(tmp_path: Path) -> None:
-    world = Watched(tmp_path)
-    with serving(world) as server, client(server) as api, client(server, token="") as stranger, local(server) as own:
-        answer = stranger.get("/freshz")
-        assert is_problem(answer, 503, "not-fresh")
-        assert "shop" not in answer.text
-        assert own.get("/v1/status").json()["verdict"] == "not safe: 1 never"
-        assert 'backup_target_fresh{target="shop/db"} 0.0' in api.get("/metrics").text
-
-        world.catalog.put(good(TODAY))
-        assert stranger.get("/freshz").json() == {"status": "ok"}
-        assert own.get("/v1/status").json()["safe"] is True
-        assert api.get("/v1/targets/shop/db").json()["freshness"]["state"] == "fresh"
-        assert 'backup_target_fresh{target="shop/db"} 1.0' in api.get("/metrics").text
-
-        world.watch.watching = False
-        assert is_problem(stranger.get("/freshz"), 503, "not-fresh")
-        assert stranger.get("/healthz").is_success

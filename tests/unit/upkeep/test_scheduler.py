@@ -50,7 +50,7 @@ class Nights:
             self.start,
             self.record,
             self.folder,
-            orchestrated=self.orchestrated,
+            orchestrated=lambda: self.orchestrated,
             clock=lambda: self.now,
         )
 

@@ -83,7 +83,7 @@ def test_a_flipped_bit_makes_the_run_damaged_with_both_digests(world: Kept, log:
     assert world.runs[0].artifacts[0].sha256 in report.damaged
     assert report == world.report()
     assert world.catalog.last_good(KEY) is None
-    assert [one.id for one in world.expectations.status().damaged] == [report.id]
+    assert [one.id for one in world.situation.status().damaged] == [report.id]
     assert any("ERROR" in line and found in line for line in log)
 
 

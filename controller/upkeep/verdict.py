@@ -1,0 +1,201 @@
+"""Answers "am I safe?", with every reason why not; pure. All that tell it, to people and programs, ask here."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal
+
+from config.problems import Problem
+from controller.core.errors import Busy
+from controller.core.key import Key
+from controller.core.run import Report
+from controller.upkeep.freshness import Freshness, FreshnessState, ago
+
+OVERDUE = timedelta(minutes=10)
+"""How long after its deadline a run may still be ending before it counts as stuck."""
+LEAST_PATIENCE = timedelta(hours=1)
+"""How long a run may wait for its turn in any case."""
+UNCONCERNED: frozenset[FreshnessState] = frozenset({"fresh", "unpromised"})
+"""States of a target that nobody has to do anything about."""
+ORDER: Sequence[FreshnessState] = ("stale", "never", "late", "unknown", "fresh", "unpromised")
+REMEDIES: dict[FreshnessState, str] = {
+    "never": "`backup-sidecar run` makes the first one.",
+    "stale": "`backup-sidecar runs` says what became of the last ones.",
+    "late": "`backup-sidecar runs` says what became of the last ones.",
+    "unknown": "`backup-sidecar targets` says what is wrong with it.",
+}
+SAID = {"missed": "was missed", "interrupted": "was interrupted"}
+"""How a run ended, where its state is no verb."""
+
+OfTarget = Literal["problem", "failed", "suspicious", "damaged", "restoring", "unscheduled", "waiting"]
+OfSidecar = Literal["problem", "no-targets", "no-room", "unwatched", "dead"]
+Code = FreshnessState | OfTarget | OfSidecar
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One thing that is wrong: which kind, what exactly, and the next step."""
+
+    code: Code
+    message: str
+    hint: str = ""
+    key: Key | None = None
+    """None: it is the sidecar's own."""
+
+    def __str__(self) -> str:
+        return f"{self.message}. {self.hint}" if self.hint else self.message
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A run that is queued or under way."""
+
+    run: str
+    reason: str
+    """Why it is queued; empty while it is under way."""
+    waited: timedelta = timedelta(0)
+    """Since it was asked for."""
+    overdue: timedelta = timedelta(0)
+    """Since its deadline."""
+
+
+@dataclass(frozen=True, slots=True)
+class TargetFacts:
+    """What is known of one target."""
+
+    freshness: Freshness
+    problems: tuple[Problem, ...] = ()
+    last: Report | None = None
+    """The newest run that failed, was missed, or whose artifacts are there."""
+    pending: Pending | None = None
+    timeout: timedelta = LEAST_PATIENCE
+    restore: str = ""
+    """The restore that has it."""
+    idle_schedules: tuple[str, ...] = ()
+    """Settings whose schedule never comes due, or starts nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class SidecarFacts:
+    """What is known of the sidecar itself."""
+
+    problems: tuple[Problem, ...] = ()
+    dead: tuple[str, ...] = ()
+    """Parts of the program that have ended, or work no more."""
+    watching: bool = True
+    """Whether the list of containers is current."""
+    needed: int = 0
+    """Bytes that the next run of every target takes, if it is like the last."""
+    free: int | None = None
+    """Bytes that the store can take; None: nobody knows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The answer to "am I safe?"."""
+
+    targets: tuple[Freshness, ...]
+    damaged: tuple[Report, ...] = ()
+    reasons: tuple[Reason, ...] = ()
+    """Why not, the targets' first."""
+
+    @property
+    def safe(self) -> bool:
+        return not self.reasons
+
+    @property
+    def verdict(self) -> str:
+        states = Counter(one.state for one in self.targets)
+        if self.safe and states["fresh"] == len(self.targets):
+            return f"safe: every target is fresh ({len(self.targets)})"
+        others = Counter(reason.code for reason in self.reasons if reason.code not in ORDER)
+        counts = [f"{states[state]} {state}" for state in ORDER if states[state]]
+        counts += [f"{count} {code}" for code, count in others.items() if code != "no-targets"]
+        return f"{'safe' if self.safe else 'not safe'}: {', '.join(counts) or 'there is nothing to back up'}"
+
+
+def judged(targets: Sequence[TargetFacts], damaged: Sequence[Report], sidecar: SidecarFacts) -> Status:
+    """The one verdict."""
+    reasons = [reason for facts in targets for reason in of_target(facts)]
+    reasons += [of_damage(run) for run in damaged]
+    reasons += of_sidecar(sidecar)
+    if not targets:
+        hint = "`backup-sidecar targets` lists what carries labels; label what is to be backed up."
+        reasons.append(Reason("no-targets", "there is nothing to back up", hint))
+    return Status(tuple(facts.freshness for facts in targets), tuple(damaged), tuple(reasons))
+
+
+def of_target(facts: TargetFacts) -> Iterator[Reason]:
+    """What is wrong with one target, the age of its last good run first."""
+    fresh, key = facts.freshness, facts.freshness.key
+    if fresh.state not in UNCONCERNED:
+        yield Reason(fresh.state, f"{key} is {fresh.state}: {fresh.reason}", REMEDIES.get(fresh.state, ""), key)
+    for problem in facts.problems:
+        if problem.severity == "error":
+            message = f"{key} cannot be backed up: {problem.place}: {problem.message} [{problem.code}]"
+            yield Reason("problem", message, problem.hint, key)
+    if facts.last and (reason := of_last_run(facts.last, fresh.good, is_pending=facts.pending is not None)):
+        yield reason
+    if facts.restore:
+        hint = "`backup-sidecar restores` says how far it is; what it still has to undo needs its container."
+        yield Reason("restoring", f"{key} cannot be backed up while restore {facts.restore} holds it", hint, key)
+    for setting in facts.idle_schedules:
+        hint = f"Correct `{setting}`, or set it to `none`."
+        if setting.startswith("drill."):
+            hint = f"Set `policy.create-containers: true` in config.yaml, or remove `{setting}`."
+        yield Reason("unscheduled", f"`{setting}` of {key} will never start anything", hint, key)
+    if facts.pending and (reason := of_pending(key, facts.pending, max(facts.timeout, LEAST_PATIENCE))):
+        yield reason
+
+
+def of_last_run(last: Report, good: Report | None, *, is_pending: bool) -> Reason | None:
+    """Why the newest run is no reason to be calm; damage is told elsewhere."""
+    key = last.target
+    if last.stored:
+        if last.good or last.damaged:
+            return None
+        hint = f"Look at it; `backup-sidecar accept {last.id}` takes it for good."
+        return Reason(
+            "suspicious", f"the newest run of {key}, {last.id}, is suspicious: {last.suspicious[0]}", hint, key
+        )
+    failure = last.failure
+    if good and good.finished and good.finished > last.created:
+        return None
+    if is_pending and failure and failure.code == Busy.code:
+        return None  # The run that was in its way is still under way.
+    why = f": {failure.code}: {failure.message}".rstrip(".") if failure else ""
+    hint = (failure.hint if failure else "") or f"`backup-sidecar run {key}` tries again."
+    return Reason("failed", f"the last run of {key}, {last.id}, {SAID.get(last.state, last.state)}{why}", hint, key)
+
+
+def of_pending(key: Key, pending: Pending, patience: timedelta) -> Reason | None:
+    """A run that does not get on."""
+    hint = f"`backup-sidecar runs` shows what is under way; `backup-sidecar cancel {pending.run}` ends it."
+    if pending.reason and pending.waited > patience:
+        message = f"run {pending.run} of {key} has been queued for {ago(pending.waited)} ({pending.reason})"
+        return Reason("waiting", message, hint, key)
+    if not pending.reason and pending.overdue > OVERDUE:
+        message = f"run {pending.run} of {key} goes on {ago(pending.overdue)} after its deadline"
+        return Reason("waiting", message, hint, key)
+    return None
+
+
+def of_damage(run: Report) -> Reason:
+    hint = "Make a new run; look at the store's disk, or restore the run's files from a copy."
+    return Reason("damaged", f"run {run.id} of {run.target} is damaged: {run.damaged}", hint, run.target)
+
+
+def of_sidecar(facts: SidecarFacts) -> Iterator[Reason]:
+    """What is wrong beside the targets."""
+    for problem in facts.problems:
+        if problem.severity == "error":
+            yield Reason("problem", f"{problem.place}: {problem.message} [{problem.code}]", problem.hint)
+    if not facts.watching:
+        hint = "Look at the log; `docker info` says whether the engine answers."
+        yield Reason("unwatched", "the engine is not being watched, so nobody knows what runs", hint)
+    if facts.free is not None and facts.needed > facts.free:
+        message = f"the next run of every target takes {facts.needed} bytes, and the store can take {facts.free}"
+        yield Reason("no-room", message, "Make room on the store's disk, or keep fewer runs.")
+    for part in facts.dead:
+        yield Reason("dead", f"a part of the program does not work: {part}", "Restart the sidecar, and report its log.")
