@@ -144,6 +144,9 @@ class Orchestrator(Model):
     """Key that signs heartbeats; it is never sent."""
     interval: Duration = timedelta(seconds=15)
     """Time between heartbeats; the orchestrator may change it in its answer."""
+    patience: Duration = timedelta(hours=26)
+    """How long the orchestrator may begin no run before targets without a schedule of their own run once a night
+    nevertheless; `8d` for one that comes once a week."""
 
 
 PING_HINT = "Write `https://host/uuid` or the like, without user, password and fragment."

@@ -42,10 +42,10 @@ from controller.targets.survey import Surveyor
 from controller.targets.surveys import Surveys
 from controller.targets.target import Target
 from controller.targets.watch import Watch
+from controller.upkeep.attendance import Attendance
 from controller.upkeep.clock_watch import ClockWatch
 from controller.upkeep.drill_schedule import DrillSchedule
 from controller.upkeep.expectations import Expectations
-from controller.upkeep.freshness import ORCHESTRATED_MAX_AGE
 from controller.upkeep.pruner import Pruner
 from controller.upkeep.scheduler import Scheduler
 from controller.upkeep.verifier import Verifier
@@ -229,9 +229,9 @@ class Parts:
 
     # --- upkeep -------------------------------------------------------------------------------------------------------
 
-    def is_orchestrated(self) -> bool:
-        """Whether somebody else says when targets without a schedule are backed up."""
-        return self.loaded.settings.orchestrator is not None
+    @cached_property
+    def attendance(self) -> Attendance:
+        return Attendance(lambda: self.loaded.settings.orchestrator, self.catalog, self.workdir, clock=self.clock)
 
     @cached_property
     def scheduler(self) -> Scheduler:
@@ -240,7 +240,7 @@ class Parts:
             self.start,
             self.jobs.record,
             self.workdir,
-            orchestrated=self.is_orchestrated,
+            orchestrated=lambda: self.attendance.is_awaited,
             clock=self.clock,
         )
 
@@ -271,7 +271,7 @@ class Parts:
             self.catalog,
             self.jobs,
             self.workdir,
-            orchestrated=lambda: ORCHESTRATED_MAX_AGE if self.is_orchestrated() else None,
+            orchestrated=lambda: self.attendance.promise,
             clock=self.clock,
         )
 

@@ -8,7 +8,7 @@ from controller.app import log, log_lines
 from controller.app.outward import Outward
 from controller.app.recovery import recover
 from controller.app.services import Ending, Services
-from controller.core.events import ConfigReloaded, DrillEnded, RestoreEnded, RunEnded, TargetChanged
+from controller.core.events import ConfigReloaded, DrillEnded, RestoreEnded, RunBegan, RunEnded, TargetChanged
 from controller.core.loop import Loop
 
 
@@ -29,6 +29,7 @@ class Sidecar(Outward):
         self.events.subscribe(DrillEnded, log_lines.drill_ended)
         self.events.subscribe(RunEnded, self.pruner.run_ended)
         self.events.subscribe(RunEnded, self.scheduler.run_ended)
+        self.events.subscribe(RunBegan, self.attendance.run_began)
         for channel in self.channels:
             channel.listen(self.events)
         self.events.subscribe(ConfigReloaded, self._take_over)
@@ -52,6 +53,7 @@ class Sidecar(Outward):
             Loop("drill", self.drill_schedule.look, seconds=5),
             Loop("prune", self.pruner.look, seconds=10),
             Loop("promises", self.expectations.look, seconds=2),
+            Loop("orchestrator", self.attendance.look, seconds=10),
             Loop("reload", self.reloader.look, seconds=1),
             Loop("scrub", self.verifier.look, seconds=5),
             Ending(server.stop),

@@ -1,6 +1,6 @@
 """Commands that say how far the backups can be trusted: clients of the running `serve`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -17,6 +17,7 @@ from controller.cli.terminal import (
     client,
     of_target,
     out,
+    show,
     show_json,
     show_problems,
 )
@@ -41,7 +42,7 @@ def status(as_json: AsJson = False, utc: InUtc = False) -> int:
         return text if utc else spoken(text, now, zones.get(key or "", "UTC"))
 
     wrong = {reason["key"]: reason["code"] for reason in reversed(answer["reasons"])}
-    show_fitting([cells(target, wrong, told) for target in answer["targets"]], *HEADS)
+    show([cells(target, wrong, told) for target in answer["targets"]], *HEADS, needed=2)
     for target in answer["targets"]:
         if target["state"] == "unpromised":
             line = f"- {target['key']} is unpromised: {target['reason']}"
@@ -68,18 +69,6 @@ def cells(target: Any, wrong: dict[str | None, str], told: Callable[[str, str | 
         amount(good["size"]) if good else "",
         told(drill["finished"], key) if drill else "",
     )
-
-
-def show_fitting(rows: Sequence[Sequence[str]], *heads: str) -> None:
-    """A table of one line for each row: no cell is ever broken, and columns that have no room are left out."""
-    table = [heads, *rows]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    count = len(heads)
-    while count > 2 and sum(widths[:count]) + 2 * (count - 1) > out.width:
-        count -= 1
-    for number, row in enumerate(table):
-        line = "  ".join(cell.ljust(width) for cell, width in zip(row[:count], widths[:count], strict=True))
-        out.print(Text(line.rstrip(), style="bold" if number == 0 else ""))
 
 
 def verify(which: Which, as_json: AsJson = False) -> int:

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 import httpx
 import typer
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from config.problems import ConfigurationError, Problem
@@ -19,8 +19,9 @@ from controller.app import startup as program
 from controller.core.key import Key
 
 out, err = Console(soft_wrap=True), Console(stderr=True, soft_wrap=True)
-if not out.is_terminal and "COLUMNS" not in os.environ:
+if not out.is_terminal:
     out.width = 1000  # A program that reads lines wants them whole.
+GAP = "  "
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 TargetKey = Annotated[str, typer.Argument(metavar="KEY", help="project/service or project/service/name.")]
 OptionalKey = Annotated[str | None, typer.Argument(metavar="[KEY]")]
@@ -85,14 +86,19 @@ def seconds(report: Any) -> str:
     return "" if report["seconds"] is None else f"{report['seconds']:.1f} s"
 
 
-def show(rows: Sequence[Sequence[object]], *heads: str) -> None:
-    """A table without frames; cells are plain text, whatever they hold."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for head in heads:
-        table.add_column(head, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
-    out.print(table)
+def show(rows: Sequence[Sequence[object]], *heads: str, needed: int | None = None) -> None:
+    """A table without frames, a line for each row; cells are plain text, whatever they hold, and are never broken.
+
+    Beyond the `needed` columns, those are left out for which the terminal has no room.
+    """
+    table = [heads, *(["" if cell is None else str(cell) for cell in row] for row in rows)]
+    widths = [max(map(cell_len, column)) for column in zip(*table, strict=True)]
+    count = len(heads)
+    while needed and count > needed and sum(widths[:count]) + len(GAP) * (count - 1) > out.width:
+        count -= 1
+    for number, row in enumerate(table):
+        line = GAP.join(set_cell_size(*cell) for cell in zip(row[:count], widths[:count], strict=True))
+        out.print(Text(line.rstrip(), style="bold" if number == 0 else ""))
 
 
 def show_json(value: Any) -> None:

@@ -185,6 +185,11 @@ class Catalog:
         clause = f"target = ? AND ({ended}) AND json_extract(report, '$.trigger') != '{SAFETY}'"
         return next(self._select(Report, clause, str(key), limit=1), None)
 
+    def begun_by(self, triggers: Collection[str], since: datetime) -> Iterator[Report]:
+        """The runs with one of these triggers that began later, newest first."""
+        clause = f"id > ? AND json_extract(report, '$.trigger') IN ({','.join('?' * len(triggers))})"
+        return self._select(Report, clause, f"{since.astimezone(UTC):%Y%m%dT%H%M%SZ}", *triggers)
+
     def first(self, key: Key) -> Report | None:
         """The oldest run of a target that succeeded."""
         return next(self._select(Report, "target = ? AND state = 'succeeded'", str(key), order="id", limit=1), None)

