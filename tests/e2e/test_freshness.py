@@ -61,22 +61,78 @@ def test_status_tells_each_verdict_and_exits_0_or_3(fresh: Sidecar, app: App) ->
     assert fresh.http.get("/freshz", headers={"Authorization": ""}).status_code == 200
 
     app.target("old", {"commands.backup": "echo data", "expect.max-age": "2s"})
-    app.target("free", {"commands.backup": "echo data"})
+    app.target("free", {"commands.backup": "echo data", "schedule": "none"})
     app.target("empty", {"commands.backup": "echo data", "schedule": "@yearly"})
     fresh.backup("old")
     fresh.backup("free")
     fresh.wait("empty")
-    wanted = {"young": "fresh", "old": "stale", "free": "unknown", "empty": "never"}
+    wanted = {"young": "fresh", "old": "stale", "free": "unpromised", "empty": "never"}
     eventually(lambda: verdicts(fresh) == wanted, what="each verdict is told")
 
     unsafe = fresh.cli("status")
 
     assert unsafe.returncode == 3
-    assert unsafe.stdout.splitlines()[-1] == "not safe: 1 stale, 1 never, 1 unknown, 1 fresh"
+    assert unsafe.stdout.splitlines()[-1] == "not safe: 1 stale, 1 never, 1 fresh, 1 unpromised"
     answer = fresh.http.get("/freshz", headers={"Authorization": ""})
     assert (answer.status_code, "young" in answer.text) == (503, False)
     assert f'backup_target_fresh{{target="{fresh.key("old")}"}} 0.0' in fresh.http.get("/metrics").text
     assert fresh.http.get("/healthz").is_success
+
+
+def test_a_container_that_opts_in_and_is_not_on_the_network_is_told_everywhere_with_its_remedy(
+    fresh: Sidecar, app: App
+) -> None:
+    app.target("young", {"commands.backup": "echo data", "expect.max-age": "1h"})
+    fresh.backup("young")
+    hosted, shared = App(app.project, "host"), App(app.project, "bridge")
+    with hosted, shared:
+        remedies = {
+            hosted.target("hosted", {"commands.backup": "echo data"}): "`network_mode` of its service (host) by",
+            shared.target("lonely", {"commands.backup": "echo data"}): "add the line `networks: [",
+        }
+
+        def told() -> str:
+            return fresh.cli("status").stdout
+
+        for container, remedy in remedies.items():
+            line = f"container {container}: opts in, but is on no network called app_internal"
+            eventually(lambda line=line: line in told(), what=f"{container} is told")
+            assert remedy in told()
+        status, targets, check = (fresh.cli(command) for command in ("status", "targets", "check"))
+        for done in (targets, check):
+            assert all(container in done.stderr and remedy in done.stderr for container, remedy in remedies.items())
+        assert (status.returncode, targets.returncode, check.returncode) == (3, 3, 3)
+        assert fresh.http.get("/freshz").status_code == 503
+        assert 'backup_target_problem{code="not-on-network",target=""} 1.0' in fresh.http.get("/metrics").text
+        assert all(container in fresh.log() for container in remedies)
+    eventually(lambda: fresh.cli("status").returncode == 0, what="they are gone")
+    assert fresh.cli("check").returncode == 0
+
+
+def test_a_last_run_that_failed_is_red_until_one_is_good_and_so_is_a_target_with_a_problem(
+    fresh: Sidecar, app: App
+) -> None:
+    container = app.target("shaky", {"commands.backup": "cat /tmp/data", "expect.max-age": "1h", "retries": "0"})
+    within(container, "echo data >/tmp/data")
+    fresh.backup("shaky")
+    assert fresh.cli("status").returncode == 0
+
+    within(container, "rm /tmp/data")
+    bad = fresh.run("shaky")
+    red = fresh.cli("status")
+    assert (red.returncode, verdicts(fresh)["shaky"]) == (3, "failed")
+    assert f"the last run of {fresh.key('shaky')}, {bad['id']}, failed: command-failed" in red.stdout
+
+    within(container, "echo data >/tmp/data")
+    fresh.backup("shaky")
+    assert fresh.cli("status").returncode == 0
+
+    app.target("shapeless", {"strategy": "postgres", "schedule": "none"})
+    fresh.wait("shapeless", "problem")
+    assert [fresh.cli(command).returncode for command in ("status", "targets", "check")] == [3, 3, 3]
+    told = fresh.cli("check").stderr
+    assert "no-client" in told
+    assert "no-client" in fresh.cli("targets").stderr
 
 
 def test_the_scrub_finds_a_flipped_byte_and_the_run_is_healed_when_the_bytes_are_back(fresh: Sidecar, app: App) -> None:
