@@ -182,8 +182,8 @@ class Catalog:
     def last_ended(self, key: Key) -> Report | None:
         """The newest run of a target that failed, was missed, or is stored; no safety backup, and none cancelled."""
         ended = f"proved != '' OR state IN {UNSUCCESSFUL}"
-        clause = f"target = ? AND ({ended}) AND json_extract(report, '$.trigger') != '{SAFETY}'"
-        return next(self._select(Report, clause, str(key), limit=1), None)
+        clause = f"target = ? AND id < ? AND ({ended}) AND json_extract(report, '$.trigger') != '{SAFETY}'"
+        return next(self._select(Report, clause, str(key), newest_id(self._clock()), limit=1), None)
 
     def begun_by(self, triggers: Collection[str], since: datetime) -> Iterator[Report]:
         """The runs with one of these triggers that began later, newest first."""

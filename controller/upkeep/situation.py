@@ -11,6 +11,7 @@ from config.target import TargetSettings
 from controller.backup.jobs import Jobs
 from controller.core.errors import StoreError
 from controller.core.key import Key
+from controller.core.run import BY_HAND
 from controller.storage.catalog import Catalog
 from controller.storage.store import Store, room_for
 from controller.targets.target import Target
@@ -95,14 +96,18 @@ class Situation:
         sizes = [
             one.good.size for one in fresh if one.good and one.good.size and one.present and one.state != "unpromised"
         ]
-        try:
-            free: int | None = self._store.free()
-        except StoreError:  # Which one of the self-checks tells.
-            free = None
         return SidecarFacts(
             problems=tuple(self._problems()),
             dead=tuple(self._dead()),
             watching=self._watching(),
             needed=sum(map(room_for, sizes)),
-            free=free,
+            free=self._free(),
         )
+
+    def _free(self) -> int | None:
+        """Bytes that the store can take, with those of runs that go where room is needed."""
+        going = sum(run.size or 0 for run in self._catalog.deleted() if run.cause != BY_HAND)
+        try:
+            return self._store.free() + going
+        except StoreError:  # Which one of the self-checks tells.
+            return None

@@ -13,7 +13,7 @@ from controller.api.server import Server
 from controller.core.failure import Failure
 from controller.core.key import Key
 from controller.core.loop import Loop
-from controller.core.run import Report
+from controller.core.run import BY_HAND, Report
 from controller.storage import disk
 from controller.upkeep.freshness import Freshness, FreshnessState
 from controller.upkeep.verdict import Pending, SidecarFacts, Status, TargetFacts, judged
@@ -164,11 +164,14 @@ def seen(world: World) -> list[str]:
     return [reason.code for reason in world.situation.status().reasons]
 
 
-def test_a_run_by_hand_that_failed_is_seen_and_a_cancelled_or_a_safety_backup_is_not(world: World) -> None:
+def test_a_run_by_hand_that_failed_is_seen_and_a_cancelled_one_a_safety_backup_or_one_of_the_future_is_not(
+    world: World,
+) -> None:
     assert seen(world) == []
     world.failure = Failure(code="store-full", message="no room")
     world.start(KEY, "restore").future.result(timeout=20)
     world.catalog.put(run("cancelled", datetime.now(UTC), failure=Failure(code="cancelled", message="x")))
+    world.catalog.put(failed(when=datetime.now(UTC) + 1000 * HOUR))
     assert seen(world) == []
 
     world.start(KEY, "cli").future.result(timeout=20)
@@ -205,6 +208,12 @@ def test_a_store_that_has_no_room_for_what_was_there_last_is_seen(
 ) -> None:
     monkeypatch.setattr(disk, "free", lambda _: 1000)
     assert seen(world) == ["no-room"]
+
+    gone = run(when=NOW - HOUR, pruned=NOW, size=1 << 30, artifacts=world.catalog.runs()[0].artifacts)
+    world.catalog.put(gone.model_copy(update={"cause": BY_HAND}))
+    assert seen(world) == ["no-room"]
+    world.catalog.put(gone.model_copy(update={"cause": "keep-daily"}))
+    assert seen(world) == []
 
 
 def test_no_secret_of_a_label_is_in_a_reason(world: World) -> None:
