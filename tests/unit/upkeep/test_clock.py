@@ -107,7 +107,7 @@ def test_the_newest_good_run_is_the_newest_that_is_not_of_the_future(world: Cloc
     assert world.catalog.last_begun(KEY) == newest
     assert world.planner._run(RestoreOrder(KEY)) == newest
     assert world.drills._newest(KEY) == newest.id
-    assert world.expectations.status().targets[0].good == newest
+    assert world.expectations.all()[0].good == newest
     assert world.catalog.future() == [ahead]
     assert world.told() == [("future-run", "target shop/db")]
 
@@ -118,7 +118,7 @@ def test_the_newest_good_run_is_the_newest_that_is_not_of_the_future(world: Cloc
 
 def test_where_every_good_run_is_of_the_future_nobody_knows_how_fresh_the_target_is(world: Clocked) -> None:
     runs = [world.run(NOW + days * DAY) for days in (2, 1)]
-    freshness = world.expectations.status().targets[0]
+    freshness = world.expectations.all()[0]
     assert (freshness.state, freshness.good) == ("unknown", None)
     assert "to come" in freshness.reason
     with pytest.raises(UnknownRun, match="2 of the future") as refused:
