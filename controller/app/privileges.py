@@ -16,6 +16,7 @@ from controller.storage import access
 UID = GID = 10001
 """The image's user `sidecar`."""
 SOCKET = "/var/run/docker.sock"
+GROUP_MAY = stat.S_IRGRP | stat.S_IWGRP
 
 
 def socket_path() -> Path | None:
@@ -86,9 +87,12 @@ def problems() -> Iterator[Problem]:
     if socket is None or os.access(socket, os.R_OK | os.W_OK):
         return
     try:
-        group = socket.stat().st_gid
+        facts = socket.stat()
         message = f"{user} may not use it"
-        hint = f'Add `group_add: ["{group}"]` to the service, or remove its `user:`.'
+        hint = f'Add `group_add: ["{facts.st_gid}"]` to the service, or remove its `user:`.'
+        if facts.st_mode & GROUP_MAY != GROUP_MAY:
+            message = f"its mode {stat.S_IMODE(facts.st_mode):04o} lets only its owner use it"
+            hint = "Let its group use it: `chmod 0660` on the host, and for Podman `SocketMode=0660` in podman.socket."
     except FileNotFoundError:
         message, hint = "it is not there", "Mount the engine's socket there, or set DOCKER_HOST."
     except PermissionError:

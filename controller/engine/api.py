@@ -24,7 +24,8 @@ from controller.engine.models import EngineVersion, ExecState, Inspected, Listed
 from controller.engine.transport import REQUEST_SECONDS, Connection, Patience
 
 API_VERSION = re.compile(r"1\.[0-9]{1,3}")
-OWN_ID = re.compile(r"/containers/([0-9a-f]{64})/(?:hostname|hosts|resolv\.conf)\b")
+OWN_ID = re.compile(r"/(?:[a-z]+-)?containers/([0-9a-f]{64})/(?:userdata/)?(?:hostname|hosts|resolv\.conf)\b")
+"""Where Docker, and Podman, keep these files of each container."""
 
 
 class Api:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -224,6 +225,22 @@ def test_an_operators_user_is_respected_and_a_closed_socket_ends_with_78(folder:
     assert code == 78
     assert "54321" in told
     assert "group_add" in told
+
+
+@pytest.mark.usefixtures("sidecar_image")
+def test_a_socket_that_only_its_owner_may_use_ends_with_78_and_what_helps(folder: Path, tmp_path: Path) -> None:
+    """As Podman's is; no group would help."""
+    (folder / ".env").write_text("BACKUP_API_TOKEN=0123456789abcdef0\n")
+    path = tmp_path / "owner.sock"
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        path.chmod(0o600)
+        code, told = start(folder, "--volume", f"{path}:/owner.sock", "--env", "DOCKER_HOST=unix:///owner.sock")
+
+    assert code == 78
+    assert "0600" in told
+    assert "SocketMode=0660" in told
+    assert "group_add" not in told
 
 
 @pytest.mark.usefixtures("sidecar_image")

@@ -16,7 +16,7 @@ APP = "shop/app"
 
 @pytest.fixture
 def node(sidecar_image: str, tmp_path: Path) -> Iterator[Node]:
-    make_images(NEWEST)
+    make_images(f"engine:{NEWEST}")
     with Node(NEWEST, tmp_path, f"swarm-{secrets.token_hex(3)}") as only:
         only.start()
         only.load_stack()

@@ -58,7 +58,7 @@ class Stand:
 
 @pytest.fixture(scope="module", autouse=True)
 def images() -> None:
-    make_images(NEWEST, OLDEST)
+    make_images(f"engine:{NEWEST}", f"engine:{OLDEST}")
 
 
 @pytest.fixture(params=[NEWEST, OLDEST])

@@ -1,4 +1,4 @@
-"""A Docker engine of the tests' own in a privileged container of the machine's, to be killed, frozen and replaced."""
+"""An engine of the tests' own in a privileged container of the machine's, to be killed, frozen and replaced."""
 
 import subprocess
 from collections.abc import Mapping
@@ -11,25 +11,31 @@ NEWEST, OLDEST = "26.1", "20.10"
 PID = "/var/run/docker.pid"
 
 
-def make_images(*versions: str) -> None:
-    """Have the images of these engines; the first time takes a minute."""
-    done = said(REPOSITORY / "scripts" / "base-images", *(f"engine:{version}" for version in versions))
+def make_images(*names: str) -> None:
+    """Have these images of engines; the first time takes a minute."""
+    done = said(REPOSITORY / "scripts" / "base-images", *names)
     assert done.returncode == 0, done.stderr
 
 
 class SecondEngine:
     """Listens on `docker.sock` in the folder. A context manager; it is started by `start`."""
 
+    kind = "engine"
+    flags: tuple[str, ...] = (
+        *("dockerd", "--host=unix:///engine/docker.sock", "--host=unix:///var/run/docker.sock"),
+        *("--group=root", "--iptables=false", "--ip6tables=false"),
+    )
+
     def __init__(self, version: str, folder: Path, project: str, *options: str) -> None:
         """The options are of the container."""
         self.version, self.folder, self.project, self.options = version, folder, project, options
-        self.name = f"{project}-engine-{version}"
+        self.name, self.image = f"{project}-{self.kind}-{version}", f"{self.kind}:{version}"
 
     def __enter__(self) -> Self:
         self.folder.chmod(0o755)  # The sidecar gives up root.
         docker(
             *("run", "--detach", "--init", "--privileged", "--name", self.name, "--label", f"{LABEL}={self.project}"),
-            *("--volume", f"{self.folder}:/engine", *self.options, f"backup-sidecar-local/engine:{self.version}"),
+            *("--volume", f"{self.folder}:/engine", *self.options, f"backup-sidecar-local/{self.image}"),
         )
         return self
 
@@ -38,11 +44,9 @@ class SecondEngine:
 
     def start(self, *options: str) -> None:
         """Start the engine, and wait until it answers."""
-        hosts = ("--host=unix:///engine/docker.sock", "--host=unix:///var/run/docker.sock")
-        flags = (*hosts, "--group=root", "--iptables=false", "--ip6tables=false", *options)
-        serve = f"exec dockerd {' '.join(flags)} >>/var/log/dockerd.log 2>&1"
+        serve = f"exec {' '.join((*self.flags, *options))} >>/var/log/engine.log 2>&1"
         docker("exec", "--detach", self.name, "sh", "-c", serve)
-        eventually(lambda: self.execute("version").returncode == 0, seconds=30, what=f"engine {self.version} answers")
+        eventually(lambda: self.execute("version").returncode == 0, seconds=30, what=f"{self.image} answers")
 
     def signal(self, name: str) -> None:
         docker("exec", self.name, "sh", "-c", f"kill -s {name} $(cat {PID})")

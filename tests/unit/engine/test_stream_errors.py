@@ -23,7 +23,7 @@ from controller.core.errors import (
     TargetPaused,
 )
 from controller.engine.address import Address
-from controller.engine.api import Api
+from controller.engine.api import OWN_ID, Api
 from controller.engine.client import Engine
 from controller.engine.errors import translated
 
@@ -145,6 +145,15 @@ def test_outside_a_container_there_is_no_own_id(tmp_path: Path, monkeypatch: pyt
     empty = tmp_path / "mountinfo"
     empty.write_text("36 35 98:0 / / rw - ext4 /dev/root rw\n")
     assert Api(f"unix://{tmp_path}/none.sock").own_container_id(empty) is None
+
+
+@pytest.mark.parametrize("folder", ["docker/containers/{}", "containers/storage/overlay-containers/{}/userdata"])
+@pytest.mark.parametrize("file", ["hostname", "hosts", "resolv.conf"])
+def test_the_files_that_an_engine_mounts_name_the_own_container(folder: str, file: str) -> None:
+    own = "0123456789abcdef" * 4
+    found = OWN_ID.search(f"36 35 0:50 /run/{folder.format(own)}/{file} /etc/{file} ro - tmpfs tmpfs rw\n")
+    assert found
+    assert found[1] == own
 
 
 def test_a_refused_request_is_named_with_what_it_is_needed_for() -> None:
