@@ -68,15 +68,15 @@ class BackupAttempt:
                 draft.publish(manifest)
                 outcome = "succeeded"
             except SidecarError as error:
-                self.end()
                 raise self.target_run.explained(error) from error
             finally:
+                self.end(failed=outcome == "failed")
                 self.post(outcome)
         return manifest
 
-    def end(self) -> None:
-        """End what the failed run started; what could not be seen to be gone is looked for again later."""
-        if left := self.target_run.end():
+    def end(self, *, failed: bool) -> None:
+        """End what the run's dumps left behind; what could not be seen to be gone is looked for again later."""
+        if left := self.target_run.end(failed=failed):
             self.warnings += left
             self.orphans.add(self.job.key, self.job.report.id)
 

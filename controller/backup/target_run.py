@@ -85,7 +85,7 @@ class TargetRun:
 
     def _commands(self, when: str, session: Session, extra: Mapping[str, str] | None = None) -> None:
         environment = {**self._environment(when), **(extra or {})}
-        own = replace(session, context=replace(session.context, environment=environment))
+        own = replace(session, context=replace(session.context, environment=environment, lasting=True))
         for command in getattr(self.target.settings.commands, when):
             own.run(script([command], own.context.shell), called=when)
 
@@ -113,13 +113,14 @@ class TargetRun:
         self.session.demand_success(called, result)
         return ()
 
-    def end(self) -> tuple[str, ...]:
-        """End what a failed run started here, and look that it is gone; else a warning that says what is known.
+    def end(self, *, failed: bool) -> tuple[str, ...]:
+        """End what the dumps left here, and look that it is gone; else a warning that says what is known.
 
-        Without a shell only the commands themselves can be watched, not ended.
+        What `pre` and `post` left is theirs. Without a shell only the commands themselves can be watched, not ended.
         """
         if self.survey.probed.context.shell is not None:
-            return self._session(self.survey.probed.context).end()
+            began = self.deadline - self.target.settings.timeout.total_seconds()
+            return self._session(self.survey.probed.context).end(time.monotonic() - began)
         try:
             left = [stream.argv[0] for stream in self.unended if not stream.ends(ENDING_SECONDS)]
         except SidecarError as error:
@@ -127,7 +128,7 @@ class TargetRun:
         if left:
             return (f"left-running: the target has no shell to end by what is still there: {', '.join(left)}",)
         seen = "left-running: the target has no shell, so only its commands themselves were seen to end"
-        return (seen,) if self.unended else ()
+        return (seen,) if self.unended and failed else ()
 
     def killed_for_memory(self) -> bool:
         """Whether the engine knows that the kernel has killed something in the container for memory since its start.

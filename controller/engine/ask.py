@@ -1,5 +1,6 @@
 """Small captured commands: probes, witnesses, pre and post commands."""
 
+import re
 import secrets
 import shlex
 from collections.abc import Mapping, Sequence
@@ -8,10 +9,12 @@ from dataclasses import replace
 from controller.core.errors import CommandFailed, TargetUnsuitable
 from controller.engine.api import Api
 from controller.engine.context import ExecContext
+from controller.engine.seal import UNFOOLED
 from controller.engine.stream import ExecStream
 from strategies.base import Answer, Shell
 
 FIND_SHELL = """
+command -v cat >/dev/null || exit 0
 if bash -c : 2>/dev/null; then echo bash
 elif (set -o pipefail) 2>/dev/null; then echo sh-pipefail
 else echo sh
@@ -24,6 +27,9 @@ UNSTARTED = (
     ("chdir", "no-such-workdir", "workdir"),
 )
 """What the engine (moby 26.1, runc 1.1) says of an exec that it cannot start, though there may be a shell."""
+
+CROWDED = re.compile("fork|resource temporarily unavailable|procReady", re.IGNORECASE)
+"""What shells and the engine say when the container has as many processes as it may."""
 
 
 def ask(api: Api, context: ExecContext, argv: Sequence[str], *, timeout: float, limit: int) -> Answer:
@@ -74,12 +80,15 @@ def _parted(mark: str, names: tuple[str, ...], whole: Answer) -> Mapping[str, An
 
 def find_shell(api: Api, context: ExecContext, *, timeout: float = 10.0) -> Shell | None:
     """See `Engine.find_shell`."""
-    answer = ask(api, replace(context, shell=None), ("sh", "-c", FIND_SHELL), timeout=timeout, limit=4096)
+    answer = ask(api, replace(context, shell=None), ("sh", "-c", UNFOOLED + FIND_SHELL), timeout=timeout, limit=4096)
     for words, code, label in UNSTARTED:
         if answer.code == 126 and words in answer.stderr:
             reason = answer.stderr.strip().splitlines()[-1]
             raise TargetUnsuitable(
                 f"nothing can be started in it: {reason}", hint=f"Correct backup.{label}.", code=code
             )
+    if CROWDED.search(answer.stderr):
+        hint = "Raise the container's pids limit."
+        raise TargetUnsuitable(f"nothing more can be started in it: {answer.complaint}", hint=hint, code="pids-limit")
     shells: dict[str, Shell] = {"bash": "bash", "sh-pipefail": "sh-pipefail", "sh": "sh"}
-    return shells.get(answer.stdout.strip())
+    return shells.get(answer.stdout.strip().rpartition("\n")[2])

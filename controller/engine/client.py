@@ -109,13 +109,16 @@ class Engine:
         """
         return feed.feed(self._api, context, argv, chunks)
 
-    def kill(self, context: ExecContext) -> tuple[str, ...]:
+    def kill(self, context: ExecContext, age: float = 1e9) -> tuple[str, ...]:
         """End every process in the container that carries the run's marker: TERM, up to 5 s, KILL; then look again.
+
+        What has become another user's is found where it is not older than `age` seconds. One exec, and one more for
+        each such user.
 
         Gives what is left, as `pid name` (empty: nothing; zombies do not count). Raises `CommandFailed` where nobody
         could look, as in a container without a shell.
         """
-        return kill.kill(self._api, context)
+        return kill.kill(self._api, context, age)
 
     def transition(self, container_id: str, what: pause.Transition, *, deadline: float | None = None) -> None:
         """Pause, unpause, stop or start the container; nothing happens where it is stopped, or runs, already.

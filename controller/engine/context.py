@@ -32,6 +32,9 @@ class ExecContext:
     reading: Callable[[Cancellable], None] = _ignore
     """Hears what is read from or written to next, before it is opened; may raise."""
 
+    lasting: bool = False
+    """What it starts may live on behind it, as what `pre` and `post` start does; it carries no marker."""
+
     def within(self, seconds: float) -> "ExecContext":
         """The same, with a deadline after so many seconds, if not sooner."""
         deadline = time.monotonic() + seconds
@@ -39,6 +42,5 @@ class ExecContext:
 
     @property
     def variables(self) -> dict[str, str]:
-        """The environment of an exec: with the marker, which the seal's wrapper prints."""
-        is_marked = self.run or self.shell is not None
-        return {**self.environment, **({"BACKUP_RUN": self.run} if is_marked else {})}
+        """The environment of an exec, with the marker."""
+        return {**self.environment, **({"BACKUP_RUN": self.run} if self.run and not self.lasting else {})}

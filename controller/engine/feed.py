@@ -11,14 +11,11 @@ from controller.engine.api import Api
 from controller.engine.context import ExecContext
 from controller.engine.frames import Frames, Malformed
 from controller.engine.models import ExecResult, Inspected
-from controller.engine.stream import SETTLING_SECONDS, died
+from controller.engine.stream import SETTLING_SECONDS, SIGNALLED, died
 from controller.engine.wire import Wire, start_exec
 
 ENDING_SECONDS = 5.0
 """Seconds that the engine may take to say that a command whose stream has ended is not running."""
-
-SIGNALLED_FROM = 128
-"""Exit codes from here on are those of commands that a signal has ended."""
 
 
 def feed(api: Api, context: ExecContext, argv: Sequence[str], chunks: Iterable[bytes | memoryview]) -> ExecResult:
@@ -56,7 +53,7 @@ def _result(api: Api, exec_id: str, listener: "_Listener", before: Inspected) ->
     limit = time.monotonic() + ENDING_SECONDS
     while (state := api.exec_state(exec_id)).running and time.monotonic() < limit:
         time.sleep(0.02)
-    if not state.known or state.running or state.code is None or state.code >= SIGNALLED_FROM:
+    if not state.known or state.running or state.code is None or state.code in SIGNALLED:
         _demand_alive(api, before)
     if not state.known or state.running or state.code is None:
         raise StreamTruncated("the connection to the command ended before the command did")

@@ -50,10 +50,6 @@ class Frames:
         return self._left == 0 and self._parsed == self._filled
 
     @property
-    def first_error_line(self) -> bytes:
-        return self._error.first_line
-
-    @property
     def error(self) -> bytes:
         """The last bytes of standard error."""
         return self._error.value
@@ -101,18 +97,13 @@ class Frames:
 
 
 class Tail:
-    """The last bytes of a stream of any length, and its first line."""
+    """The last bytes of a stream of any length."""
 
     def __init__(self, keep: int) -> None:
         self._keep, self._size = keep, 0
         self._parts: deque[bytes] = deque()
-        self.first_line = b""
-        self._first_line_ended = False
 
     def add(self, part: bytes) -> None:
-        if not self._first_line_ended and len(self.first_line) < self._keep:
-            line, end, _ = (self.first_line + part).partition(b"\n")
-            self.first_line, self._first_line_ended = line[: self._keep], bool(end)
         self._parts.append(part)
         self._size += len(part)
         while self._size - len(self._parts[0]) >= self._keep:

@@ -1,9 +1,10 @@
-"""Ends what a run started inside a container, also what left its process group."""
+"""Ends what a run started inside a container, also what left its process group, or has become another user's."""
 
 from controller.core.errors import CommandFailed, TargetDied, TargetGone
 from controller.engine.api import Api
 from controller.engine.ask import ask
 from controller.engine.context import ExecContext
+from controller.engine.seal import UNFOOLED
 
 KILL = r"""
 found() {
@@ -14,7 +15,21 @@ found() {
     done <"$process/environ"
   done 2>/dev/null
 }
-run=$1
+hidden() {
+  read -r now rest </proc/uptime
+  for process in /proc/[0-9]*; do
+    true <"$process/environ" && continue
+    read -r stat <"$process/stat" || continue
+    set -- ${stat##*) }
+    shift 19
+    [ $((${now%.*} - $1 / 100)) -gt "$age" ] && continue
+    while read -r name user rest; do
+      [ "$name" = Uid: ] && echo "user $user" && break
+    done <"$process/status"
+  done 2>/dev/null
+}
+run=$1 age=$2
+hidden
 for signal in TERM KILL; do
   patience=5
   for process in $(found); do kill -s "$signal" "$process" 2>/dev/null; done
@@ -22,26 +37,39 @@ for signal in TERM KILL; do
 done
 for process in $(found); do
   read -r name <"/proc/$process/comm"
-  echo "$process $name"
+  echo "left $process $name"
 done 2>/dev/null
 """
-"""Shell builtins only, but for `sleep`. The environment of a zombie is empty, so zombies are not found."""
+"""Shell builtins only, but for `sleep`. The environment of a zombie is empty, so zombies are not found.
+
+Root without ptrace rights cannot read another user's environment (ptrace(2), access mode checks): such users are
+named, if they have a process that is not older than `age` seconds (proc(5): field 22 of `stat`, in hundredths).
+"""
 KILL_SECONDS = 30.0
 """What it may take, also beyond the deadline of the run that is ended."""
+USERS = 16
+"""So many other users of a container are looked at."""
 
 
-def kill(api: Api, context: ExecContext) -> tuple[str, ...]:
-    """See `Engine.kill`. A container that is gone or stopped has nothing left.
+def kill(api: Api, context: ExecContext, age: float) -> tuple[str, ...]:
+    """See `Engine.kill`. A container that is gone or stopped has nothing left."""
+    left, users = _kill(api, context, age, context.user)
+    for user in sorted(users)[:USERS]:
+        left += _kill(api, context, age, user)[0]
+    return tuple(left)
 
-    Sees processes of the same user only: root without ptrace rights cannot read another user's environment.
-    """
-    unmarked = ExecContext(context.container, user=context.user, workdir="/")
-    argv = ("sh", "-c", KILL, "backup", context.run)
+
+def _kill(api: Api, context: ExecContext, age: float, user: str) -> tuple[list[str], set[str]]:
+    """End what one user may see: `pid name` of what is left, and the users whose processes cannot be looked at."""
+    unmarked = ExecContext(context.container, user=user, workdir="/")
+    argv = ("sh", "-c", UNFOOLED + KILL, "backup", context.run, str(int(age) + 1))
     try:
         answer = ask(api, unmarked, argv, timeout=KILL_SECONDS, limit=1 << 20)
     except (TargetGone, TargetDied):
-        return ()
+        return [], set()
     if not answer.ok:
         message = f"could not look for what run {context.run} left behind: {answer.complaint}"
         raise CommandFailed(message, hint="Look in the container, or restart it.", exit_code=answer.code)
-    return tuple(answer.stdout.splitlines())
+    lines = [line.partition(" ") for line in answer.stdout.splitlines()]
+    left = [what for kind, _, what in lines if kind == "left"]
+    return left, {what for kind, _, what in lines if kind == "user"}

@@ -184,8 +184,6 @@ class ExecResult:
     """The random end mark arrived, so nothing is missing; False for a target without a shell."""
     stderr: str = ""
     """The last 16 KiB of standard error, decoded leniently."""
-    pid: int | None = None
-    """Process id of the wrapper inside the container; None without a shell."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,8 @@ from controller.engine.wire import Wire, start_exec
 
 SETTLING_SECONDS = 1.0
 """Seconds in which the engine may still come to know why a stream has ended."""
+SIGNALLED = range(128, 193)
+"""Exit codes of commands that a signal has ended."""
 ENDING_SECONDS = 5.0
 """Seconds that the engine may take to say that a command whose stream has ended is not running."""
 
@@ -51,6 +53,8 @@ class ExecStream:
         self._wire: Wire | None = None
         self._reason: SidecarError | None = None
         self._held = b""
+        self._begun = self._seal is None
+        """Whether the data has begun: behind the token of the seal, where there is one."""
         self._answered = False
         self._exec_id = ""
 
@@ -58,7 +62,7 @@ class ExecStream:
         self._context.reading(self)
         self._before = _able(self._api.inspect(self._context.container))
         pinned = replace(self._context, container=self._before.id)
-        self._exec_id = self._api.create_exec(pinned, seal.wrap(self.argv) if self._seal else self.argv)
+        self._exec_id = self._api.create_exec(pinned, self._argv)
         if self._reason:
             raise self._reason
         self._wire, first = start_exec(
@@ -72,6 +76,10 @@ class ExecStream:
             self._say(self._seal.announcement)
         self._first = first
         return self
+
+    @property
+    def _argv(self) -> list[str]:
+        return seal.wrap(self.argv, lasting=self._context.lasting) if self._seal else self.argv
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -126,19 +134,37 @@ class ExecStream:
         while True:
             if count:
                 frames.received(count)
+                if self._answered and frames.output_size != self._sealed_size:
+                    raise self._why("output came after the seal")
                 self._answer()
             if frames.full or count is None:
-                yield from filter(None, [self._take()])
+                yield from filter(None, [self._take(idle=count is None)])
             count = wire.receive_into(frames.room())
             if count == 0:
                 return
 
-    def _take(self) -> memoryview:
+    def _take(self, *, idle: bool) -> memoryview:
         """What can be given away: all that has come, but for the last bytes, which may belong to the seal."""
-        taken = self._frames.take(self._held)
+        taken = self._begin(self._frames.take(self._held))
         keep = seal.LENGTH if self._seal else 0
+        if self._seal and idle and self._seal.token in taken[:-keep]:
+            raise self._why("output came after the seal")
         self._held = taken[max(0, len(taken) - keep) :] if keep else b""
         return memoryview(taken)[: len(taken) - len(self._held)]
+
+    def _begin(self, taken: bytes) -> bytes:
+        """The data, without the seal's opening. Raises `CommandFailed` for what is not ours."""
+        if self._begun or self._seal is None or len(taken) < len(self._seal.opening):
+            return taken
+        self._begun = taken.startswith(self._seal.opening)
+        if not self._begun:
+            self._held = taken[:4096]
+            said = taken[:200].decode("utf-8", "replace").partition("\n")[0]
+            raise self._unstarted(self._ended()) or CommandFailed(
+                f"the shell prints something of its own when it starts: {said!r}",
+                hint="Look at what sh is in the container, and at what it runs at its start.",
+            )
+        return taken[len(self._seal.opening) :]
 
     def _tail(self) -> bytes:
         tail = self._frames.tail(seal.LENGTH)
@@ -147,7 +173,7 @@ class ExecStream:
     def _answer(self) -> None:
         """Let the wrapper end once its seal is here; until then it lives, and the engine does not drop the tail."""
         if self._seal and not self._answered and self._seal.code(self._tail()) is not None:
-            self._answered = True
+            self._answered, self._sealed_size = True, self._frames.output_size
             self._say(b"\n")
 
     def _say(self, data: bytes) -> None:
@@ -157,32 +183,26 @@ class ExecStream:
             self._wire.send(data)
 
     def _last(self) -> bytes:
-        rest = self._frames.take(self._held)
+        rest = self._begin(self._frames.take(self._held))
         return rest[: len(rest) - seal.LENGTH] if self._seal else rest
 
     def _settle(self) -> None:
         """Decide whether what came is everything, and set the result; else raise."""
         state = self._ended()
-        if state.known and not state.running and state.pid == 0 and state.code in (126, 127):
-            raise self._not_started(state.code)
+        if unstarted := self._unstarted(state):
+            raise unstarted
         if not self._frames.boundary:
             raise self._why("the stream ended inside a frame")
         code = self._seal.code(self._tail()) if self._seal else state.code
         if self._seal and code is None:
-            raise self._why("output came after the seal" if self._answered else "the stream ended without its seal")
+            raise self._shell_failed(state) or self._why("the stream ended without its seal")
         if not state.known or state.running or state.code != code:
             raise self._why(f"the stream's code is {code}, the engine says {_described(state)}")
         assert code is not None
         self.result = self._result(code)
 
     def _result(self, code: int) -> ExecResult:
-        text, pid = self._frames.error, None
-        first = self._frames.first_error_line
-        if self._seal:
-            number = first.rpartition(b" ")[2]
-            pid = int(number) if number.isdigit() else None
-            text = text.removeprefix(first + b"\n")
-        return ExecResult(code, self._seal is not None, text.decode("utf-8", "replace"), pid)
+        return ExecResult(code, self._seal is not None, self._frames.error.decode("utf-8", "replace"))
 
     def _ended(self) -> ExecState:
         """The exec's state, given some time to say that it is over, when a seal tells that it must be."""
@@ -197,13 +217,15 @@ class ExecStream:
                 return state
             time.sleep(0.02)
 
-    def _not_started(self, code: int) -> CommandFailed:
-        """The engine's reason comes as if it were output (moby, 26.1); none of it is data."""
+    def _unstarted(self, state: ExecState) -> CommandFailed | None:
+        """The engine's reason for not starting the command comes as if it were output (moby, 26.1); it is no data."""
+        if not state.known or state.running or state.pid != 0 or state.code not in (126, 127):
+            return None
         text = (self._held + self._frames.tail(4096)).decode("utf-8", "replace").strip()
         return CommandFailed(
             f"the command could not be started: {text}",
             hint="Check the command's name, backup.user and backup.workdir.",
-            exit_code=code,
+            exit_code=state.code,
             stderr=text,
         )
 
@@ -227,12 +249,21 @@ class ExecStream:
                 continue
             if not state.known:
                 return EngineLost(f"the engine was restarted during the dump: {seen}")
-            if time.monotonic() > limit or (not state.running and (state.code or 0) < 128):
+            if time.monotonic() > limit or (not state.running and (state.code or 0) not in SIGNALLED):
                 return StreamTruncated(
                     f"{seen}, after {self._frames.output_size} bytes; {_described(state)}",
                     hint="Something before the engine cut the stream: raise a proxy's tunnel time-out.",
                 )
             time.sleep(0.05)
+
+    def _shell_failed(self, state: ExecState) -> CommandFailed | None:
+        """The wrapper never ends by itself without its seal, unless its shell cannot go on."""
+        code, text = state.code, self._frames.error.decode("utf-8", "replace").strip()
+        if self._answered or not state.known or state.running or not code or code in (125, *SIGNALLED) or not text:
+            return None
+        hint = "Raise the container's pids limit." if "fork" in text else "Look at what sh is in the container."
+        last = text.rpartition("\n")[2]
+        return CommandFailed(f"the shell ended with exit code {code}: {last}", hint=hint, exit_code=code, stderr=text)
 
     def _lost(self, error: EngineError) -> EngineError:
         lost = EngineLost(f"the engine went away during the dump: {error.message}", hint=error.hint)

@@ -80,13 +80,13 @@ class Session:
             self.demand_success(tool(stream.argv), stream.result)
         return numbers
 
-    def end(self) -> tuple[str, ...]:
+    def end(self, age: float = 1e9) -> tuple[str, ...]:
         """End what was started here and still runs; a warning when something is left, or nobody could look.
 
         Without a shell nobody can; there a command ends with its input.
         """
         try:
-            left = () if self.context.shell is None else self.engine.kill(self.context)
+            left = () if self.context.shell is None else self.engine.kill(self.context, age)
         except SidecarError as error:
             return (f"left-running: nobody could look whether something is left in the container: {error.message}",)
         return (f"left-running: there is still in the container: {', '.join(left)}",) if left else ()

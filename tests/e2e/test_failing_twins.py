@@ -376,6 +376,26 @@ def test_a_container_that_is_replaced_in_the_middle_fails_the_run_and_the_new_on
     assert sidecar.backup("replaced")["state"] == "succeeded"
 
 
+def test_what_a_dump_left_behind_is_ended_and_what_pre_and_post_started_lives(sidecar: Sidecar, app: App) -> None:
+    left = (
+        "setsid sleep 4341 >/dev/null 2>&1 & setpriv --reuid=65534 --clear-groups setsid sleep 4342 >/dev/null 2>&1 &"
+    )
+    commands = {
+        "commands.pre": "setsid sleep 4343 & sleep 4344 >/dev/null 2>&1 &",
+        "commands.backup": f"{left} echo data",
+        "commands.post": "setsid sleep 4345 & sleep 4346 &",
+    }
+    container = app.target("leaves", commands)
+
+    report = sidecar.backup("leaves")
+
+    alive = {line.split()[-1] for line in processes(container).splitlines()} & {
+        str(number) for number in range(4341, 4347)
+    }
+    assert alive == {"4343", "4344", "4345", "4346"}, report["warnings"]
+    assert not [warning for warning in report["warnings"] if "left" in warning]
+
+
 def test_a_failing_pre_command_prevents_the_dump_and_post_is_told(sidecar: Sidecar, app: App) -> None:
     commands = {
         "commands.pre": '["sh","-c","echo not today >&2; exit 7"]',

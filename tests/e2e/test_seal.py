@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.core.errors import Cancelled, CommandFailed, Stalled, TargetUnsuitable, TimedOut
+from controller.core.errors import Cancelled, CommandFailed, SidecarError, Stalled, TargetUnsuitable, TimedOut
 from controller.engine import seal
 from controller.engine.client import Engine
 from controller.engine.context import ExecContext
@@ -68,10 +68,23 @@ def sleepers(target: str) -> set[str]:
         pytest.param(("exec", "true"), b"", 127, id="builtin exec is not run"),
         pytest.param(("sh", "-c", "exec echo replaced"), b"replaced\n", 0, id="exec within"),
         pytest.param(("sh", "-c", "(sleep 1; echo late) & echo now"), b"now\nlate\n", 0, id="late background output"),
+        pytest.param(
+            *(("sh", "-c", "exec 5>&1; echo one; (sleep 1; echo two >&5) >/dev/null &"), b"one\ntwo\n", 0),
+            id="late on another descriptor",
+        ),
+        pytest.param(
+            *(("su", "-s", "/bin/sh", "nobody", "-c", "(sleep 1; echo late) & echo now"), b"now\nlate\n", 0),
+            id="late, by another user",
+        ),
+        pytest.param(
+            *(("setsid", "sh", "-c", "(sleep 1; echo late) & echo now"), b"now\nlate\n", 0),
+            id="late, in a session of its own",
+        ),
         pytest.param(("sh", "-c", "cat; echo done"), b"done\n", 0, id="standard input is empty"),
         pytest.param(("sh", "-c", "cat <&3; echo done"), b"done\n", 0, id="the wrapper's input is out of reach"),
         pytest.param(("sh", "-c", "echo one; exec >&-; sleep 1; exit 4"), b"one\n", 4, id="closes its output"),
         pytest.param(("printf", "%032d000", "0"), b"0" * 35, 0, id="looks like a seal"),
+        pytest.param(("printf", "000"), b"000", 0, id="looks like a code"),
         pytest.param(("printf", "a b", ""), b"a b", 0, id="empty argument"),
     ],
 )
@@ -80,7 +93,6 @@ def test_the_command_ends_as_it_would_alone(
 ) -> None:
     got, result = run(engine, target, *argv)
     assert (got, result.code, result.sealed) == (output, code, True)
-    assert result.pid
 
 
 def test_the_command_cannot_find_the_seal(engine: Engine, target: str) -> None:
@@ -105,12 +117,76 @@ def test_a_background_child_with_other_output_is_ended(engine: Engine, target: s
 def test_a_background_child_that_keeps_the_output_fails_the_command(
     engine: Engine, target: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(seal, "WRAPPER", seal.WRAPPER.replace("PATIENCE=10", "PATIENCE=2"))
+    monkeypatch.setattr(seal, "WHOLE", seal.WHOLE.replace("sleep 10;", "sleep 2;"))
     output, result = run(engine, target, "sh", "-c", "sleep 4322 & echo started")
     assert (output, result.code) == (b"started\n", 125)
     assert "still holds its output" in result.stderr
     time.sleep(0.3)
     assert "4322" not in sleepers(target)
+
+
+def test_what_a_lasting_command_started_lives_on(engine: Engine, target: str) -> None:
+    context = ExecContext(target, "sh", run="lasting", lasting=True, environment={"BACKUP_RUN": "of the test"})
+    with engine.exec(context, ("sh", "-c", "setsid sleep 4331 & sleep 4332 & exit 3")) as stream:
+        output = b"".join(stream)
+
+    assert (output, stream.result.code) == (b"", 3)
+    assert engine.kill(ExecContext(target, run="lasting")) == ()
+    assert {"4331", "4332"} <= sleepers(target)
+    engine.kill(ExecContext(target, run="of the test"))
+
+
+def test_what_left_the_group_and_became_another_users_is_ended(engine: Engine, target: str) -> None:
+    leave = "setsid sleep 4333 >/dev/null 2>&1 & sleep 3"
+    run(engine, target, "su", "-s", "/bin/sh", "nobody", "-c", leave)
+    assert "4333" in sleepers(target)
+    context = ExecContext(target, run="run-of-the-table")
+
+    assert engine.kill(context, age=0) == ()
+    assert "4333" in sleepers(target), "it is older than that"
+    assert engine.kill(context, age=600) == ()
+    assert "4333" not in sleepers(target)
+
+
+HOSTILE = {
+    "SHELLOPTS": "errexit:nounset:noglob:noclobber:xtrace",
+    **{
+        f"BASH_FUNC_{name}%%": "() { builtin echo fooled; exit 0; }"
+        for name in ["read", "printf", "echo", "kill", "cat", "["]
+    },
+}
+
+
+def test_functions_and_options_of_the_target_change_nothing(engine: Engine, target: str) -> None:
+    output, result = run(engine, target, "sh", "-c", "exit 3", environment=HOSTILE)
+    assert (output, result.code) == (b"", 3)
+    docker("exec", "-d", "-e", "BACKUP_RUN=hostile", target, "sleep", "4334")
+    assert engine.kill(ExecContext(target, run="hostile")) == ()
+    assert "4334" not in sleepers(target)
+
+
+def test_a_shell_that_prints_at_its_start_is_named(engine: Engine) -> None:
+    with shell_container("dash") as target:
+        docker(
+            "exec", target, "bash", "-c", "printf '#!/bin/bash\necho Welcome to ACME\nexec dash \"$@\"' >/bin/greeter"
+        )
+        docker("exec", target, "bash", "-c", "chmod +x /bin/greeter; ln -sf greeter /bin/sh")
+        assert engine.find_shell(ExecContext(target)) == "bash"
+        with pytest.raises(CommandFailed, match="Welcome to ACME") as failed:
+            run(engine, target, "echo", "data")
+    assert "what sh is" in failed.value.hint
+
+
+@pytest.mark.parametrize("limit", [4, 6, 8, 10])
+def test_a_small_limit_of_processes_is_named_or_does_no_harm(engine: Engine, shell: str, limit: int) -> None:
+    with shell_container(shell, f"--pids-limit={limit}") as target:
+        reason = ""
+        try:
+            engine.find_shell(ExecContext(target))
+            output, result = run(engine, target, "sh", "-c", "echo data; exit 5")
+        except SidecarError as error:
+            reason = error.hint
+    assert "pids limit" in reason or "fork" in result.stderr or (output, result.code) == (b"data\n", 5), reason
 
 
 @pytest.mark.parametrize("count", ["memory.events", "memory/memory.oom_control"], ids=["cgroup v2", "cgroup v1"])

@@ -183,7 +183,7 @@ def test_a_writer_that_blocks_at_the_end_loses_nothing(
 def test_without_the_handshake_the_lost_tail_is_noticed(
     engine: Engine, target: str, digest: str, monkeypatch: pytest.MonkeyPatch, record_property: Told
 ) -> None:
-    monkeypatch.setattr(seal, "WRAPPER", seal.WRAPPER.replace('wait "$BACKUP_SWITCH"', ""))
+    monkeypatch.setattr(seal, "WHOLE", seal.WHOLE.replace('wait "$BACKUP_SWITCH"', ""))
 
     def outcome(left: int) -> str:
         try:
