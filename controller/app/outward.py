@@ -13,6 +13,7 @@ from controller.api.metrics import Metrics
 from controller.api.routes.artifacts import artifact_routes
 from controller.api.routes.contract import contract_routes
 from controller.api.routes.drills import drill_routes
+from controller.api.routes.forgetting import forget_routes
 from controller.api.routes.health import health_routes
 from controller.api.routes.pruning import prune_routes
 from controller.api.routes.restores import restore_routes
@@ -120,6 +121,7 @@ class Outward(Parts):
             run_routes(self.jobs, self.catalog, self.store, self.leases, self.verifier),
             artifact_routes(self.jobs, self.store, self.leases, exports, bundle=self.sends_bundles),
             prune_routes(self.targets, self.target, self.pruner, self.jobs),
+            forget_routes(self.forgetting, self.jobs, self.pruner),
             restore_routes(self.restores, self.jobs),
             status_routes(
                 self.situation,

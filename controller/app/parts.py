@@ -46,7 +46,8 @@ from controller.upkeep.attendance import Attendance
 from controller.upkeep.clock_watch import ClockWatch
 from controller.upkeep.drill_schedule import DrillSchedule
 from controller.upkeep.expectations import Expectations
-from controller.upkeep.pruner import Pruner
+from controller.upkeep.forgetting import Forgetting
+from controller.upkeep.pruner import Aging, Pruner
 from controller.upkeep.scheduler import Scheduler
 from controller.upkeep.verifier import Verifier
 from strategies import discover
@@ -127,7 +128,11 @@ class Parts:
 
     @cached_property
     def inventory(self) -> Inventory:
-        return Inventory(self.catalog.has_good, self.events)
+        return Inventory(self.catalog.has_good, self.is_forgotten, self.events)
+
+    def is_forgotten(self, key: Key) -> bool:
+        """Whether somebody has let go of a target that is gone."""
+        return self.forgetting.is_forgotten(key)
 
     @cached_property
     def surveys(self) -> Surveys:
@@ -261,8 +266,30 @@ class Parts:
             self.targets,
             self.clock_watch,
             policy=lambda: self.loaded.settings.policy,
+            aging=self.aging,
             clock=self.clock,
         )
+
+    def aging(self) -> Sequence[Aging]:
+        """The targets that are gone and forgotten, whose runs still age."""
+        return self.forgetting.aging()
+
+    @cached_property
+    def forgetting(self) -> Forgetting:
+        return Forgetting(
+            self.targets,
+            self.catalog,
+            self.store,
+            self.workdir,
+            let_go=self.let_go,
+            delete=lambda run: self.pruner.delete(run, force=True),
+            clock=self.clock,
+        )
+
+    def let_go(self, key: Key) -> None:
+        """Of a target that is gone and forgotten nothing is listed, and nothing expected."""
+        self.inventory.let_go(key)
+        self.expectations.let_go(key)
 
     @cached_property
     def expectations(self) -> Expectations:

@@ -54,6 +54,7 @@ class Sidecar(Outward):
             Loop("prune", self.pruner.look, seconds=10),
             Loop("promises", self.expectations.look, seconds=2),
             Loop("orchestrator", self.attendance.look, seconds=10),
+            Loop("last-known", self.forgetting.look, seconds=2),
             Loop("reload", self.reloader.look, seconds=1),
             Loop("scrub", self.verifier.look, seconds=5),
             Ending(server.stop),

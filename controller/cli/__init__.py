@@ -45,6 +45,7 @@ COMMANDS = {
     "status": "status",
     "verify": "status",
     "accept": "status",
+    "forget": "forget",
     "drill": "drill",
     "drills": "drill",
     "proof": "drill",

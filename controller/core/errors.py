@@ -214,6 +214,12 @@ class Pinned(SidecarError):
     code = "pinned"
 
 
+class NotGone(SidecarError):
+    """The target is there, or the run is whole, so that there is nothing to forget."""
+
+    code = "not-gone"
+
+
 class NotEmpty(SidecarError):
     """Something is where a restore would go."""
 

@@ -67,6 +67,8 @@ class Report(Record):
     """Somebody has looked at a suspicious run and takes it for good."""
     damaged: str = ""
     """What is wrong with the stored bytes, since they were found changed after they had been published."""
+    forgotten: Time | None = None
+    """Since when somebody knows that it is damaged or lost, so that it is no matter for the verdict any more."""
     verified: Time | None = None
     """When every stored byte was last found to be right; None where that was when the run was published."""
     pruned: Time | None = None

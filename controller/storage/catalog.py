@@ -35,7 +35,7 @@ from controller.storage.catalog_schema import (
 )
 from controller.storage.files import store_error
 
-MARKS = ("damaged", "accepted", "verified", "pinned", "note")
+MARKS = ("damaged", "accepted", "verified", "pinned", "note", "forgotten")
 """Fields of a report that are set after the run has ended."""
 
 GONE = "its folder is not in the store, or its manifest cannot be read"
@@ -195,9 +195,9 @@ class Catalog:
         return next(self._select(Report, "target = ? AND state = 'succeeded'", str(key), order="id", limit=1), None)
 
     def damaged(self) -> list[Report]:
-        """Every stored run whose bytes are not what was written, newest first."""
+        """Every stored run whose bytes are not what was written, and that nobody has forgotten, newest first."""
         doubtful = self._select(Report, "proved != '' AND NOT good")
-        return [report for report in doubtful if report.damaged]
+        return [report for report in doubtful if report.damaged and not report.forgotten]
 
     def longest_unproved(self, before: datetime) -> Report | None:
         """The stored run that was read the longest time ago, before this moment or in the future; a damaged one is not
@@ -245,7 +245,7 @@ class Catalog:
         back = [report for report in stored if report.id in present and report.damaged == GONE]
         for reports, damaged in ((gone, GONE), (back, "")):
             for report in reports:
-                self.keep(report.model_copy(update={"damaged": damaged}))
+                self.keep(report.model_copy(update={"damaged": damaged, "forgotten": None}))
         return [report.id for report in gone]
 
     def _select(

@@ -15,9 +15,12 @@ from controller.targets.target import LIVE, Target
 class Inventory:
     """Safe to use from several threads; what changes is published."""
 
-    def __init__(self, remembered: Callable[[Key], bool], events: Bus) -> None:
-        """`remembered` tells whether a key has a good run: then it stays listed, as `absent`, without a container."""
-        self._remembered, self._events = remembered, events
+    def __init__(self, remembered: Callable[[Key], bool], forgotten: Callable[[Key], bool], events: Bus) -> None:
+        """`remembered` tells whether a key has a good run: then it stays listed, as `absent`, without a container.
+
+        `forgotten` tells whether somebody has let go of it: then it is listed only while its container runs.
+        """
+        self._remembered, self._forgotten, self._events = remembered, forgotten, events
         self._lock = threading.Lock()
         self._targets: Mapping[str, Target] = {}
         self.scope: Scope | None = None
@@ -44,11 +47,20 @@ class Inventory:
         """Replace the list by what a look found."""
         with self._lock:
             before, self.scope = self._targets, scope
-            self._targets = now = merged(before, found, self._remembered)
+            self._targets = now = merged(before, found, self._remembered, self._forgotten)
         for key, target in now.items():
             self._publish(before.get(key), target)
         for key in before.keys() - now.keys():
             self._events.publish(TargetChanged(before[key].key, "gone", before[key].container.name))
+
+    def let_go(self, key: Key) -> None:
+        """List a target no longer of which no container runs."""
+        with self._lock:
+            target = self._targets.get(str(key))
+            if target is None or not target.is_gone:
+                return
+            self._targets = {name: other for name, other in self._targets.items() if name != str(key)}
+        self._events.publish(TargetChanged(target.key, "gone", target.container.name))
 
     def enter(self, pending: Target, answer: Target) -> bool:
         """Put what a target answered in its place; False where that is not the pending one any more."""
@@ -67,10 +79,21 @@ class Inventory:
 
 
 def merged(
-    before: Mapping[str, Target], found: Mapping[str, Target], remembered: Callable[[Key], bool]
+    before: Mapping[str, Target],
+    found: Mapping[str, Target],
+    remembered: Callable[[Key], bool],
+    forgotten: Callable[[Key], bool],
 ) -> dict[str, Target]:
-    """What was found, with what is known of it; what was not found and has a good run stays, as `absent`."""
-    gone = {key: target for key, target in before.items() if key not in found and remembered(target.key)}
+    """What was found, with what is known of it; what was not found and has a good run stays, as `absent`.
+
+    What is gone and forgotten does not stay, nor is it taken up by a container that has stopped.
+    """
+    found = {key: target for key, target in found.items() if not (target.is_gone and forgotten(target.key))}
+    gone = {
+        key: target
+        for key, target in before.items()
+        if key not in found and remembered(target.key) and not forgotten(target.key)
+    }
     kept = {key: carry_over(before.get(key), target) for key, target in found.items()}
     return kept | {key: replace(target, state="absent", problems=(), survey=None) for key, target in gone.items()}
 

@@ -34,6 +34,16 @@ class Target:
     survey: Survey | None = None
 
     @property
+    def is_gone(self) -> bool:
+        """Whether no container of it runs."""
+        return self.state == "absent" or self.container.state not in LIVE
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether a container of it runs, and asks for backups."""
+        return not self.is_gone and self.state != "disabled"
+
+    @property
     def strategy(self) -> str:
         return (self.settings.strategy if self.settings else None) or ""
 

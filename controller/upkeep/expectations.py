@@ -1,7 +1,7 @@
 """Keeps what was promised for each target, beyond its container and the process.
 
-The shell around `freshness`. A target is let go when it says so itself (`backup.enable=false`), or when no good run of
-it is stored any more.
+The shell around `freshness`. A target is let go when it says so itself (`backup.enable=false`), when somebody forgets
+it, or when no good run of it is stored any more.
 """
 
 import threading
@@ -97,6 +97,12 @@ class Expectations:
                 elif target.settings is not None and target.state != "replica":
                     self._known[str(target.key)] = self._promise(target)
             if self._known != before or not self._written:
+                self._write()
+
+    def let_go(self, key: Key) -> None:
+        """Expect nothing more of a target, unless it is there."""
+        with self._lock:
+            if self._known.pop(str(key), None):
                 self._write()
 
     def all(self) -> list[Freshness]:

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 from loguru import logger
 
 from config.settings import Policy
+from config.target import Retention
 from controller.core.errors import InUse, LastGood, Pinned, SidecarError, UnknownRun
 from controller.core.events import RunEnded
 from controller.core.key import Key
@@ -38,6 +39,15 @@ class Outcome:
     """Why it is still there, though nothing keeps it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Aging:
+    """A target that is gone, and the rules by which its runs go."""
+
+    key: Key
+    retention: Retention
+    zone: ZoneInfo
+
+
 class Pruner:
     """`look` prunes what has to be; call it every minute or so, from one thread. The rest may be called from any."""
 
@@ -50,12 +60,14 @@ class Pruner:
         clock_watch: ClockWatch,
         *,
         policy: Callable[[], Policy],
+        aging: Callable[[], Sequence[Aging]] = tuple,
         clock: Callable[[], datetime],
     ) -> None:
+        """`aging` gives the targets that somebody has forgotten."""
         self._catalog, self._runs = catalog, StoredRuns(store, catalog, leases, clock)
         self._targets, self._policy, self._clock, self._clock_watch = targets, policy, clock, clock_watch
         self._deleting, self._lock = threading.Lock(), threading.Lock()
-        self._pushing_out: set[str] = set()
+        self._aging, self._pushing_out = aging, set[str]()
         self._swept: datetime | None = None
 
     def run_ended(self, event: RunEnded) -> None:
@@ -80,20 +92,28 @@ class Pruner:
                 except SidecarError as error:
                     logger.bind(target=str(target.key), code=error.code).error("cannot prune: {}", error)
         if is_daily:
+            self.prune_forgotten()
             self._swept = now
 
     def prune(self, target: Target, *, dry_run: bool = False) -> list[Outcome]:
         """What becomes of each stored run of a target, newest first; nothing goes where its settings are not known."""
         if target.settings is None or target.state == "replica":
             return []
+        zone = ZoneInfo(target.settings.timezone)
+        return self._prune(Aging(target.key, target.settings.retention, zone), dry_run=dry_run)
+
+    def prune_forgotten(self, *, dry_run: bool = False) -> list[Outcome]:
+        """The same of every target that is gone and forgotten, by the rules that it had last."""
+        return [outcome for aging in self._aging() for outcome in self._prune(aging, dry_run=dry_run)]
+
+    def _prune(self, aging: Aging, *, dry_run: bool) -> list[Outcome]:
         with self._deleting:
-            now, zone = self._clock(), ZoneInfo(target.settings.timezone)
-            trusted = self._clock_watch.look()
-            policy, stored = target.settings.retention, self._catalog.stored(target.key)
-            verdicts = decide(policy, stored, now, zone, safety=self._policy().safety, trusted=trusted)
+            now = self._clock()
+            trusted, stored = self._clock_watch.look(), self._catalog.stored(aging.key)
+            verdicts = decide(aging.retention, stored, now, aging.zone, safety=self._policy().safety, trusted=trusted)
             if dry_run:
                 return [Outcome(verdict) for verdict in verdicts]
-            warn(target.key, verdicts)
+            warn(aging.key, verdicts)
             return [Outcome(verdict) if verdict.stays else self._carry_out(verdict) for verdict in verdicts]
 
     def delete(self, report: Report, *, force: bool = False, purge: bool = False) -> Report:

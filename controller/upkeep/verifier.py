@@ -5,6 +5,7 @@ A run whose bytes have changed is `damaged`, and one whose bytes are right again
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -121,7 +122,8 @@ class Verifier:
     def _proved(self, report: Report) -> Report:
         now, place = self._clock(), (self._store, report.target, report.id)
         if report.damaged:
-            self._marked(report, lambda: marks.remove(*place, "damaged"), damaged="")
+            for mark in ("damaged", "forgotten"):
+                self._marked(report, partial(marks.remove, *place, mark), damaged="", forgotten=None)
             bound = logger.bind(target=str(report.target), run=report.id)
             bound.warning("run {} is healed: its bytes are again what was written", report.id)
         return self._marked(report, lambda: marks.write(*place, "verified", verified=now), damaged="", verified=now)

@@ -69,6 +69,7 @@ def prune_routes(
     ) -> PruneView:
         pruned = [find(parsed(target))] if target else targets()
         outcomes = [outcome for each in pruned for outcome in pruner.prune(each, dry_run=dry_run)]
+        outcomes += [] if target else pruner.prune_forgotten(dry_run=dry_run)
         return PruneView(dry_run=dry_run, runs=tuple(map(PruneOutcome.of, outcomes)))
 
     @routes.delete("/v1/runs/{run}", summary="Delete a run; for a while it can be brought back")

@@ -22,9 +22,10 @@ class Listing:
 
     def __init__(self, pending: Target) -> None:
         self.pending, self.is_remembered, self.states = pending, False, list[str]()
+        self.is_forgotten = False
         events = Bus()
         events.subscribe(TargetChanged, lambda event: self.states.append(event.state))
-        self.inventory = Inventory(lambda _: self.is_remembered, events)
+        self.inventory = Inventory(lambda _: self.is_remembered, lambda _: self.is_forgotten, events)
 
     def take(self, *targets: Target) -> None:
         self.inventory.take(SCOPE, {str(target.key): target for target in targets})
@@ -55,6 +56,27 @@ def test_what_has_a_backup_stays_as_absent_until_it_comes_back_and_is_asked_anew
     assert listing.inventory.target(KEY).state == "absent"
     listing.take(listing.pending)
     assert listing.states == ["pending", "ready", "absent", "pending"]
+
+
+def test_what_is_forgotten_is_listed_again_only_when_its_container_runs(listing: Listing) -> None:
+    listing.is_remembered = True
+    listing.take(listing.pending)
+    listing.inventory.let_go(KEY)
+    assert listing.inventory.targets() == [listing.pending], "its container runs"
+    listing.take()
+    listing.is_forgotten = True
+
+    listing.inventory.let_go(KEY)
+
+    assert listing.inventory.targets() == []
+    listing.take()
+    stopped = replace(listing.pending, state="absent", container=replace(listing.pending.container, state="exited"))
+    listing.take(stopped)
+    listing.take(replace(stopped, state="problem"))
+    assert listing.inventory.targets() == []
+    listing.take(listing.pending)
+    listing.take(replace(listing.pending, state="disabled"))
+    assert listing.states == ["pending", "absent", "gone", "pending", "disabled"]
 
 
 def test_an_answer_of_a_container_that_was_replaced_or_is_gone_is_not_entered(listing: Listing) -> None:

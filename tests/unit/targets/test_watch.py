@@ -18,7 +18,7 @@ from strategies import discover
 
 
 def test_a_defect_of_a_look_is_logged_once_and_the_next_look_is_taken(tmp_path: Path) -> None:
-    engine, inventory = Engine(f"unix://{tmp_path}/no-engine.sock"), Inventory(lambda _: False, Bus())
+    engine, inventory = Engine(f"unix://{tmp_path}/no-engine.sock"), Inventory(lambda _: False, lambda _: False, Bus())
     surveys = Surveys(Surveyor(engine, discover(), Helpers(engine, "", allowed=False)), inventory)
     looks, lines = list[float](), list[str]()
 
