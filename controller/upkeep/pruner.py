@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from zoneinfo import ZoneInfo
 
 from loguru import logger
@@ -87,13 +88,17 @@ class Pruner:
         is_daily = self._swept is None or not timedelta(0) <= now - self._swept < SWEEP_INTERVAL
         for target in self._targets():
             if is_daily or str(target.key) in keys:
-                try:
-                    self.prune(target)
-                except SidecarError as error:
-                    logger.bind(target=str(target.key), code=error.code).error("cannot prune: {}", error)
+                self._try(target.key, partial(self.prune, target))
         if is_daily:
-            self.prune_forgotten()
+            for aging in self._aging():
+                self._try(aging.key, partial(self._prune, aging, dry_run=False))
             self._swept = now
+
+    def _try(self, key: Key, prune: Callable[[], object]) -> None:
+        try:
+            prune()
+        except SidecarError as error:
+            logger.bind(target=str(key), code=error.code).error("cannot prune: {}", error)
 
     def prune(self, target: Target, *, dry_run: bool = False) -> list[Outcome]:
         """What becomes of each stored run of a target, newest first; nothing goes where its settings are not known."""
