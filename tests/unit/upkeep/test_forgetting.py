@@ -17,6 +17,7 @@ from controller.core.key import Key
 from controller.core.run import Report
 from controller.storage import marks
 from controller.targets.target import Target
+from controller.upkeep.clock_watch import ClockWatch
 from controller.upkeep.forgetting import FILE, LastKnown, Written
 from tests.kit.world import POSTGRES, World, is_problem, local, serving
 
@@ -31,6 +32,7 @@ class Shop(World):
     def __init__(self, folder: Path, **services: dict[str, str]) -> None:
         self.now = NOW
         super().__init__(folder, services=services)
+        self.clock_watch = ClockWatch(self.workdir, self.clock, lambda: self.now.timestamp())
         self.content = {"shop.pgdump": b"all rows of the shop"}
         self.look()
 
