@@ -32,12 +32,15 @@ class Shop(World):
     def __init__(self, folder: Path, **services: dict[str, str]) -> None:
         self.now = NOW
         super().__init__(folder, services=services)
-        self.clock_watch = ClockWatch(self.workdir, self.clock, lambda: self.now.timestamp())
+        self.clock_watch = ClockWatch(self.workdir, self.clock, self.steady)
         self.content = {"shop.pgdump": b"all rows of the shop"}
         self.look()
 
     def clock(self) -> datetime:
         return self.now
+
+    def steady(self) -> float:
+        return self.now.timestamp()
 
     def targets(self) -> list[Target]:
         return self.inventory.targets()
