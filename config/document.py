@@ -62,7 +62,7 @@ _CONVERT: Mapping[str, Callable[[str], Any]] = {
 
 def read(path: Path) -> Document:
     """Read a file; a missing one is an empty document. Never raises for what is in the file."""
-    text = read_text(path)
+    text = read_text(path, path.name)
     if text is None:
         return Document(path.name)
     if isinstance(text, Problem):

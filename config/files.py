@@ -1,5 +1,6 @@
 """Reads a small text file that somebody wrote, or says what is wrong with it."""
 
+import os
 from pathlib import Path
 
 from config.problems import Problem
@@ -7,9 +8,11 @@ from config.problems import Problem
 MOST_BYTES = 1 << 20
 
 
-def read_text(path: Path, limit: int = MOST_BYTES) -> str | Problem | None:
-    """The text of a UTF-8 file, with LF line ends and without byte order mark; None if there is no such file."""
-    name = path.name
+def read_text(path: Path, name: str, limit: int = MOST_BYTES) -> str | Problem | None:
+    """The text of a UTF-8 file, with LF line ends and without byte order mark; None if there is no such file.
+
+    `name` is how problems call it.
+    """
     try:
         with path.open("rb") as file:
             data = file.read(limit + 1)
@@ -18,7 +21,8 @@ def read_text(path: Path, limit: int = MOST_BYTES) -> str | Problem | None:
     except IsADirectoryError:
         return Problem("not-a-file", name, "is a folder, and a file is wanted", "Mount the folder that holds the file.")
     except OSError as error:
-        return Problem("unreadable", name, f"cannot be read: {error.strerror}", "Make it readable for the sidecar.")
+        hint = f"Make it readable for the sidecar: `chown {os.getuid()} {name}`."
+        return Problem("unreadable", name, f"cannot be read: {error.strerror}", hint)
     if len(data) > limit:
         return Problem("too-large", name, f"is larger than {limit >> 10} KiB", "Check that it is the right file.")
     try:

@@ -1,4 +1,4 @@
-"""Reads the operator's folder: `config.yaml`, `.env`, `${VAR}`, `SIDECAR_*` and secrets become one `Loaded`.
+"""Reads what the operator wrote: `config.yaml`, `.env`, `${VAR}`, `SIDECAR_*` and secrets become one `Loaded`.
 
 No access check on the store's folders happens here; that needs the machine, and is the controller's.
 """
@@ -6,7 +6,7 @@ No access check on the store's folders happens here; that needs the machine, and
 import errno
 import hashlib
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from config.problems import ConfigurationError, Location, Problem
 from config.secrets import SENSITIVE, SecretReference, Secrets, weakness
 from config.settings import PING_HINT, TOKEN_NAME, DefaultStrategy, OwnTarget, Ping, Settings, can_be_pinged
 from config.validation import location, problem_of, problems_from
-from config.variables import Variables
+from config.variables import EnvFile, Variables
 from config.wording import is_variable_name, quoted, suggest
 
 FILE, ENV_FILE = "config.yaml", ".env"
@@ -49,32 +49,50 @@ class Loaded:
     """The file as plain values, overridden and filled in, for the merge."""
     places: Places = field(repr=False)
     digest: str
-    """Changes when the content of `config.yaml` or `.env` does."""
+    """Changes when the content of a file does."""
+    copies: frozenset[str] = frozenset()
+    """Variables of the environment that are only Compose's copy of what a file sets."""
 
 
-def digest(folder: Path) -> str:
-    """SHA-256 over the content of both files, hexadecimal; a missing file counts as such."""
-    both = hashlib.sha256()
-    for name in (FILE, ENV_FILE):
+def own_env_file(folder: Path) -> EnvFile:
+    """The `.env` beside `config.yaml`."""
+    return EnvFile(folder / ENV_FILE, str(folder / ENV_FILE))
+
+
+def digest(folder: Path, env_files: Sequence[EnvFile] = ()) -> str:
+    """SHA-256 over the content of all files, hexadecimal; a missing file counts as such."""
+    whole = hashlib.sha256()
+    for path in (folder / FILE, *(file.path for file in env_files or [own_env_file(folder)])):
         try:
-            data = (folder / name).read_bytes()
+            data = path.read_bytes()
         except OSError as error:
             data = str(error.errno).encode()
-        both.update(hashlib.sha256(data).digest())
-    return both.hexdigest()
+        whole.update(hashlib.sha256(data).digest())
+    return whole.hexdigest()
 
 
-def load(folder: Path, environ: Mapping[str, str], strategies: Collection[str] = ()) -> Loaded:
+def load(
+    folder: Path,
+    environ: Mapping[str, str],
+    strategies: Collection[str] = (),
+    *,
+    env_files: Sequence[EnvFile] = (),
+    copies: Collection[str] = (),
+) -> Loaded:
     """Read and check everything; raises `ConfigurationError` with every problem at once, none showing a value.
 
-    `strategies` are the known names: with them a misspelt strategy is found here, else with its targets.
+    `strategies` are the known names: with them a misspelt strategy is found here, else with its targets. `env_files`
+    are all that there are, the first to go first; without any it is the one in the folder. `copies`: see
+    `variables.read`.
     """
+    env_files = env_files or [own_env_file(folder)]
+    seen = digest(folder, env_files)
     file = _file(folder)
-    known = variables.read(folder / ENV_FILE, environ)
+    known = variables.read(env_files, environ, copies)
     if not file.readable:
         secrets = Secrets(also=_sensitive(known))
         raise ConfigurationError(tuple(_redacted(problem, secrets) for problem in (*file.problems, *known.problems)))
-    return _Loading(folder, known, file, strategies).run()
+    return _Loading(folder, known, file, strategies).run(seen)
 
 
 def _file(folder: Path) -> Document:
@@ -104,7 +122,7 @@ class _Loading:
         self.places = Places(file, {})
         self.secret_paths = frozenset(_secret_paths(file.values))
 
-    def run(self) -> Loaded:
+    def run(self, digest: str) -> Loaded:
         values = self._filled(self.file.values, (), self._secret_names())
         applied, unknown = overrides.apply(values, self.known)
         self.problems += unknown
@@ -130,7 +148,8 @@ class _Loading:
             tuple(self.lookup.cut_secrets),
             values,
             self.places,
-            digest(self.folder),
+            digest,
+            self.known.copies,
         )
 
     def add(self, path: Location, code: str, message: str, hint: str) -> None:
@@ -220,7 +239,7 @@ class _Loading:
         given = settings.api.token if settings else self._written_token()
         token = self.lookup.secret(given, ("api", "token")) if given else None
         if token and (reason := weakness(token)):
-            hint = "Make one with `openssl rand -hex 32` and put it into `.env`."
+            hint = f"Make one with `openssl rand -hex 32` and put it into `{self.known.home}`."
             self.add(("api", "token"), "weak-token", reason, hint)
         return token
 
@@ -260,7 +279,7 @@ def _reference(values: Mapping[str, Any], *path: str | int) -> str | None:
 
 
 def _sensitive(known: Variables) -> list[str]:
-    """Values of `.env` whose names say that they are secret, though nobody listed them."""
+    """Values of the `.env` files whose names say that they are secret, though nobody listed them."""
     return [value for name, value in known.file.items() if SENSITIVE.search(name) and not name.endswith("_FILE")]
 
 

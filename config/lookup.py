@@ -1,4 +1,4 @@
-"""Looks up secrets by name: in the environment, in `.env`, or in the file that `NAME_FILE` names."""
+"""Looks up secrets by name: in the environment, in an `.env`, or in the file that `NAME_FILE` names."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -41,7 +41,8 @@ class Lookup:
         """The value of a setting."""
         value = given.get_secret_value() if isinstance(given, SecretStr) else self._look_up(given.secret, path)
         if value == "":
-            self._add(path, "missing-secret", "is empty", "Write `{secret: NAME}` and put NAME into `.env`.")
+            hint = f"Write `{{secret: NAME}}` and put NAME into `{self._known.home}`."
+            self._add(path, "missing-secret", "is empty", hint)
         self.shown += [value] if value else []
         return value or None
 
@@ -55,7 +56,7 @@ class Lookup:
             value = self._read(name, file)
         elif value is None:
             if not any(f" {name} " in f"{problem.place} " for problem in self._known.problems):
-                hint = f"Set {name} in `.env` or the environment, or {name}_FILE to the path of a file."
+                hint = f"Set {name} in `{self._known.home}` or the environment, or {name}_FILE to the path of a file."
                 self._add(path, "missing-secret", f"the secret {name} is not set", hint)
             return None
         if value and value.startswith(KEY_BEGIN) and ("\n" not in value.strip() or lacks_end(value)):
@@ -63,7 +64,7 @@ class Lookup:
         return value
 
     def _add_cut_key(self, place: str, path: Location) -> None:
-        """One that `.env` has as a line in quotes is wrong only for what gets it."""
+        """One that an `.env` has as a line in quotes is wrong only for what gets it."""
         without_end = key_without_end(place)
         if without_end not in self._known.problems:
             self.problems.append(cut_key(place))
@@ -73,7 +74,7 @@ class Lookup:
 
     def _read(self, name: str, file: str) -> str | None:
         """The secret in a file, without the line end of a single line."""
-        text = read_text(self._folder / file, MOST_BYTES)
+        text = read_text(self._folder / file, file, MOST_BYTES)
         if isinstance(text, str) and text.strip():
             return text if "\n" in text.strip() else text.strip("\n")
         what = text.message if isinstance(text, Problem) else "is not there" if text is None else "is empty"

@@ -9,8 +9,8 @@ from config.variables import Variables
 from config.wording import nearest, quoted
 
 PREFIX = "SIDECAR_"
-READ_ELSEWHERE = frozenset({"SIDECAR_CONFIG"})
-"""The folder of the file."""
+READ_ELSEWHERE = frozenset({"SIDECAR_CONFIG", "SIDECAR_CONFIG_DIR", "SIDECAR_DIR", "SIDECAR_IMAGE"})
+"""The folder of the file, and what the Compose files read."""
 
 
 def names() -> dict[str, tuple[str, ...]]:

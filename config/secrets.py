@@ -48,7 +48,7 @@ def _secret(value: Any) -> SecretReference | SecretStr:
         return SecretReference(secret=value["secret"])
     if isinstance(value, str):
         return SecretStr(value)
-    raise invalid("is not a secret", "Write `{secret: NAME}` and put NAME into `.env`.")
+    raise invalid("is not a secret", "Write `{secret: NAME}` and set the variable NAME.")
 
 
 Secret = Annotated[SecretReference | SecretStr, BeforeValidator(_secret)]

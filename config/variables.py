@@ -1,11 +1,11 @@
-"""Reads variables: the process environment goes before `.env`, whose errors are told like those of the file.
+"""Reads variables: the process environment goes before the `.env` files, whose errors are told like the file's.
 
 python-dotenv takes an unquoted multi-line key for many variables and only logs a missing quote. Since a line may be a
 piece of a key, no message repeats anything but the name of a well-formed variable.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
@@ -22,12 +22,29 @@ QUOTES = {'"', "'"}
 
 
 @dataclass(frozen=True, slots=True)
+class EnvFile:
+    """A file of variables."""
+
+    path: Path
+    name: str
+    """The path by which its operator knows it, for messages."""
+    copied: bool = False
+    """Whether Compose reads it too, and may have copied what it holds into the environment."""
+
+
+@dataclass(frozen=True, slots=True)
 class Variables:
     """What is set, and where; a variable that is set to nothing counts as unset."""
 
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     file: Mapping[str, str] = field(default_factory=dict, repr=False)
-    lines: Mapping[str, int] = field(default_factory=dict)
+    """What the files set; the earlier file goes first."""
+    places: Mapping[str, str] = field(default_factory=dict)
+    """File and line of each name in a file."""
+    home: str = ".env"
+    """The file to name when a variable is missing."""
+    copies: frozenset[str] = frozenset()
+    """Names that stood in the environment only because Compose had copied them there out of a file."""
     problems: tuple[Problem, ...] = ()
 
     def get(self, name: str) -> str | None:
@@ -38,44 +55,77 @@ class Variables:
         return (name for name in sorted({*self.environment, *self.file}) if self.get(name))
 
     def place(self, name: str) -> str:
-        """`environment SIDECAR_API_PORT` or `.env:3 SIDECAR_API_PORT`."""
-        if not self.environment.get(name) and name in self.lines:
-            return f".env:{self.lines[name]} {name}"
+        """`environment SIDECAR_API_PORT` or `config/.env:3 SIDECAR_API_PORT`."""
+        if not self.environment.get(name) and name in self.places:
+            return f"{self.places[name]} {name}"
         return f"environment {name}"
 
 
-def read(path: Path, environment: Mapping[str, str]) -> Variables:
-    """Read `.env` if there is one, without filling in `${...}`."""
-    text = read_text(path)
+def read(files: Sequence[EnvFile], environment: Mapping[str, str], copies: Collection[str] = ()) -> Variables:
+    """Read those files that are there, without filling in `${...}`; the earlier one goes first.
+
+    Compose copies once, when it makes the container, and loses dollars. So a copy gives way to the file itself;
+    `copies` are names that are known to be one, though the file has changed since.
+    """
+    values: dict[str, str] = {}
+    places: dict[str, str] = {}
+    known = set(copies)
+    problems: list[Problem] = []
+    for file in reversed(files):
+        own = _read(file)
+        problems[:0] = own.problems
+        values |= own.file
+        places |= own.places
+        if file.copied:
+            known |= {name for name, value in own.file.items() if is_copy(environment.get(name, ""), value)}
+    environment = {name: value for name, value in environment.items() if name not in known}
+    home = next((file.name for file in files if file.path.is_file()), files[0].name if files else ".env")
+    return Variables(environment, values, places, home, frozenset(known), tuple(problems))
+
+
+def is_copy(value: str, original: str) -> bool:
+    """Whether a value is what Compose makes of an original: it writes `$$` as `$`, and drops a `$NAME` that is not set."""
+    literals = _DOLLARS.split(original)
+    return any(literals) and re.fullmatch(r"\$?".join(map(re.escape, literals)), value) is not None
+
+
+_DOLLARS = re.compile(r"\$\$|\$\{[^}]*\}|\$\w+")
+
+
+def _read(file: EnvFile) -> Variables:
+    """What one file sets to something."""
+    text = read_text(file.path, file.name)
     if isinstance(text, Problem):
-        return Variables(environment, problems=(text,))
+        return Variables(problems=(text,))
     if text is None:
-        return Variables(environment)
+        return Variables()
     if "\0" in text:
-        line = text.count("\n", 0, text.index("\0")) + 1
-        problem = _problem(line, "bad-characters", "holds NUL", "Save the file as UTF-8.")
-        return Variables(environment, problems=(problem,))
+        place = f"{file.name}:{text.count(chr(10), 0, text.index(chr(0))) + 1}"
+        return Variables(problems=(Problem("bad-characters", place, "holds NUL", "Save the file as UTF-8."),))
     values: dict[str, str] = {}
     lines: dict[str, int] = {}
     problems: list[Problem] = []
-    for line, entry in _entries(parse_stream(StringIO(text))):
+    for line, entry in _entries(parse_stream(StringIO(text)), file.name):
         if isinstance(entry, Problem):
             problems.append(entry)
             continue
         name, value = entry
         if name in lines:
             message = f"{name} is set in line {lines[name]} already"
-            problems.append(_problem(line, "duplicate-variable", message, "Remove one of the two."))
+            place = f"{file.name}:{line}"
+            problems.append(Problem("duplicate-variable", place, message, "Remove one of the two."))
         values[name], lines[name] = value, line
-    return Variables(environment, values, lines, tuple(problems))
+    places = {name: f"{file.name}:{line}" for name, line in lines.items() if values[name]}
+    return Variables(file={name: values[name] for name in places}, places=places, problems=tuple(problems))
 
 
-def _entries(bindings: Iterable[Binding]) -> Iterator[tuple[int, Problem | tuple[str, str]]]:
+def _entries(bindings: Iterable[Binding], name: str) -> Iterator[tuple[int, Problem | tuple[str, str]]]:
     """Line and variable, or line and problem; the pieces of a cut key are one problem."""
     within_key = False
     for binding in bindings:
         text = binding.original.string
         line = binding.original.line + text[: len(text) - len(text.lstrip())].count("\n")
+        place = f"{name}:{line}"
         if within_key:
             within_key = KEY_END not in text and not _begins_anew(binding)
             if within_key or KEY_END in text:
@@ -83,14 +133,15 @@ def _entries(bindings: Iterable[Binding]) -> Iterator[tuple[int, Problem | tuple
         if not text.strip() or text.lstrip().startswith("#"):
             continue
         if binding.error:
-            yield line, _unreadable(line, text)
+            yield line, _unreadable(place, text)
         elif binding.key is None or not is_variable_name(binding.key):
-            yield line, _problem(line, "bad-variable", "is not of the form NAME=value", "Use letters, digits and `_`.")
+            hint = "Use letters, digits and `_`."
+            yield line, Problem("bad-variable", place, "is not of the form NAME=value", hint)
         elif binding.value is None:
             hint = 'Write NAME=value; quote values of many lines: NAME="...".'
-            yield line, _problem(line, "bad-variable", "has no `=`", hint)
+            yield line, Problem("bad-variable", place, "has no `=`", hint)
         elif lacks_end(binding.value):
-            within_key, place = not _is_quoted_line(text), f".env:{line} {binding.key}"
+            within_key, place = not _is_quoted_line(text), f"{place} {binding.key}"
             yield line, cut_key(place) if within_key else key_without_end(place)
             if not within_key:
                 yield line, (binding.key, binding.value)
@@ -126,16 +177,14 @@ def cut_key(place: str) -> Problem:
     return Problem("cut-key", place, message, hint)
 
 
-def _unreadable(line: int, text: str) -> Problem:
+def _unreadable(place: str, text: str) -> Problem:
     value = text.partition("=")[2].lstrip()
     if value[:1] in QUOTES:
         message = f"a value begins with {value[0]} and is not closed, or goes on after the closing quote"
-        return _problem(line, "open-quote", message, f"Close the value with {value[0]} and write nothing behind it.")
-    return _problem(line, "bad-variable", "is not of the form NAME=value", 'Quote values of many lines: NAME="...".')
-
-
-def _problem(line: int, code: str, message: str, hint: str) -> Problem:
-    return Problem(code, f".env:{line}", message, hint)
+        hint = f"Close the value with {value[0]} and write nothing behind it."
+        return Problem("open-quote", place, message, hint)
+    hint = 'Quote values of many lines: NAME="...".'
+    return Problem("bad-variable", place, "is not of the form NAME=value", hint)
 
 
 # --- ${VAR} ---------------------------------------------------------------------------------------------------------
@@ -160,7 +209,7 @@ def fill(text: str, variables: Variables, secret: Iterable[str] = ()) -> str:
             hint = f"Write `${name}` in a command of this file, which gets it as a variable. {_ESCAPE}"
             raise invalid(f"fills in the secret {name}, which would show in logs and argv", hint, "secret-in-text")
         if (value := variables.get(name) or match[2]) is None:
-            hint = f"Set {name} in `.env` or the environment, or write `${{{name}:-default}}`. {_ESCAPE}"
+            hint = f"Set {name} in `{variables.home}` or the environment, or write `${{{name}:-default}}`. {_ESCAPE}"
             raise invalid(f"needs the variable {name}, which is not set", hint, "unset-variable")
         if lacks_end(value):
             hint = f"Put the whole key into {name}, or remove the reference."

@@ -13,7 +13,7 @@ from config.loading import Loaded
 from config.secrets import Secrets
 from controller.app.identity import identity
 from controller.app.reload import Reloader
-from controller.app.startup import CATALOG, checked, config_folder
+from controller.app.startup import CATALOG, checked, config_folder, env_files
 from controller.backup.anomaly import HISTORY
 from controller.backup.executor import Executor
 from controller.backup.jobs import Job, Jobs
@@ -64,7 +64,7 @@ class Parts:
 
     @cached_property
     def reloader(self) -> Reloader:
-        return Reloader(self._at_start, config_folder(), checked, self.events)
+        return Reloader(self._at_start, config_folder(), checked, self.events, env_files())
 
     @property
     def loaded(self) -> Loaded:

@@ -5,14 +5,15 @@ a whole, and the last good words stay. What cannot change in a running process i
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from loguru import logger
 
-from config.loading import ENV_FILE, FILE, Loaded, digest
+from config.loading import FILE, Loaded, digest, own_env_file
 from config.problems import ConfigurationError, Problem
+from config.variables import EnvFile
 from controller.app import log
 from controller.core.events import Bus, ConfigReloaded
 
@@ -23,14 +24,25 @@ FIXED = ("paths", "orchestrator", "drills", "api.host", "api.port", "policy.crea
 class Reloader:
     """`look` every second; everything else may be asked from any thread."""
 
-    def __init__(self, loaded: Loaded, folder: Path, read: Callable[[], Loaded], events: Bus) -> None:
-        """`read` gives what the folder says or raises `ConfigurationError`."""
+    def __init__(
+        self,
+        loaded: Loaded,
+        folder: Path,
+        read: Callable[[], Loaded],
+        events: Bus,
+        env_files: Sequence[EnvFile] = (),
+    ) -> None:
+        """`read` gives what the files say or raises `ConfigurationError`; see `config.loading.load`."""
         self._folder, self._read, self._events = folder, read, events
+        self._env_files = env_files or [own_env_file(folder)]
         self.loaded = loaded
         self._refused: tuple[Problem, ...] = ()
-        self._unread = tuple(unreadable(folder))
+        self._unread = tuple(unreadable(folder, self._env_files))
         # What only root could read, before root was given up, cannot be compared.
-        self._seen = self._found = digest(folder) if self._unread else loaded.digest
+        self._seen = self._found = self._digest() if self._unread else loaded.digest
+
+    def _digest(self) -> str:
+        return digest(self._folder, self._env_files)
 
     @property
     def problems(self) -> tuple[Problem, ...]:
@@ -39,11 +51,11 @@ class Reloader:
 
     def look(self) -> None:
         """Take over what has changed, once it has stayed the same for two looks, since an editor may still write."""
-        before, self._found = self._found, digest(self._folder)
+        before, self._found = self._found, self._digest()
         if self._found == self._seen or self._found != before:
             return
         self._seen = self._found
-        self._unread = tuple(unreadable(self._folder))
+        self._unread = tuple(unreadable(self._folder, self._env_files))
         try:
             self._take(self._read())
         except ConfigurationError as error:
@@ -89,11 +101,18 @@ def needs_restart(old: Loaded, new: Loaded) -> Iterator[Problem]:
         yield Problem("needs-restart", place, "the orchestrator's key has changed", hint, "warning")
 
 
-def unreadable(folder: Path) -> Iterator[Problem]:
+def unreadable(folder: Path, env_files: Sequence[EnvFile]) -> Iterator[Problem]:
     """Files that this process could read only while it was root, so that no change of them can be taken over."""
-    files = [folder / name for name in (FILE, ENV_FILE)] if os.access(folder, os.X_OK) else [folder]
-    for path in files:
-        if os.access(path, os.F_OK) and not os.access(path, os.R_OK | (os.X_OK if path == folder else 0)):
-            hint = f"Let uid {os.getuid()} read it, or restart the sidecar after each change."
-            message = f"cannot be read by uid {os.getuid()}, so a change of it is not seen"
-            yield Problem("reload-off", str(path), message, hint, "warning")
+    folders = {file.path.parent: str(Path(file.name).parent) for file in env_files}
+    files = {folder / FILE: f"{folders.get(folder, folder)}/{FILE}"} | {file.path: file.name for file in env_files}
+    closed = {path for path in folders if is_closed(path, os.R_OK | os.X_OK)}
+    names = [folders[path] for path in closed]
+    names += [name for path, name in files.items() if path.parent not in closed and is_closed(path, os.R_OK)]
+    for name in names:
+        hint = f"Run `chown {os.getuid()} {name}`, or restart the sidecar after each change."
+        message = f"cannot be read by uid {os.getuid()}, so a change of it is not seen"
+        yield Problem("reload-off", name, message, hint, "warning")
+
+
+def is_closed(path: Path, mode: int) -> bool:
+    return os.access(path, os.F_OK) and not os.access(path, mode)

@@ -97,7 +97,7 @@ def test_a_quoted_line_of_a_key_breaks_only_the_targets_that_would_get_it() -> N
         assert [line[:8] for line in (check.stdout + check.stderr).splitlines() if "SSH_PRIVATE_KEY" in line] == [
             "warning:"
         ]
-        assert (problem["code"], problem["place"]) == ("cut-key", ".env:2 SSH_PRIVATE_KEY")
+        assert (problem["code"], problem["place"]) == ("cut-key", f"{folder}/.env:2 SSH_PRIVATE_KEY")
         assert "cut-key" in run.text
         assert sidecar.backup("files")["state"] == "succeeded"
         assert KEY_LINE not in f"{check} {problem} {run.text} {sidecar.log()}"

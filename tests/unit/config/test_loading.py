@@ -162,7 +162,8 @@ def test_a_folder_in_place_of_a_file_is_named(tmp_path: Path, name: str) -> None
     (tmp_path / name).mkdir()
     with pytest.raises(ConfigurationError) as caught:
         load(tmp_path, {"BACKUP_API_TOKEN": TOKEN})
-    assert [(problem.code, problem.place) for problem in caught.value.problems] == [("not-a-file", name)]
+    place = name if name == "config.yaml" else str(tmp_path / name)
+    assert [(problem.code, problem.place) for problem in caught.value.problems] == [("not-a-file", place)]
 
 
 def test_an_unreadable_file_is_named(folder: Path) -> None:
@@ -228,7 +229,7 @@ def test_the_process_environment_comes_before_the_file(folder: Path) -> None:
         file.write("SIDECAR_API_PORT=82\nSIDECAR_API_HOST=10.0.0.1\n")
     configuration = loaded(folder, "", {"SIDECAR_API_PORT": "83"})
     assert (configuration.settings.api.port, configuration.settings.api.host) == (83, "10.0.0.1")
-    assert configuration.places.of(("api", "host")) == ".env:3 SIDECAR_API_HOST"
+    assert configuration.places.of(("api", "host")) == f"{folder}/.env:3 SIDECAR_API_HOST"
 
 
 def test_an_unknown_override_gets_a_suggestion(folder: Path) -> None:

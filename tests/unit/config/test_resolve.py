@@ -61,7 +61,7 @@ def test_a_cut_secret_keeps_commands_of_the_file_from_running_and_nothing_else(m
     (tmp_path / ".env").write_text('SSH_PRIVATE_KEY="-----BEGIN OPENSSH PRIVATE KEY-----..."\n')
     text = "secrets: [SSH_PRIVATE_KEY]\nstrategy: {commands: {backup: [dump]}}\n"
     problem = only(merge(text))
-    assert (problem.code, problem.severity, problem.place) == ("cut-key", "error", ".env:1 SSH_PRIVATE_KEY")
+    assert (problem.code, problem.severity, problem.place) == ("cut-key", "error", f"{tmp_path}/.env:1 SSH_PRIVATE_KEY")
     assert "`commands.backup` would get it" in problem.message
     assert merge(text, strategy="postgres").problems == ()
     assert merge(text, **{"commands.backup": "dump"}).problems == ()

@@ -40,15 +40,15 @@ def test_a_quoted_key_of_many_lines_arrives_intact(tmp_path: Path, quote: str, n
 
 def test_an_unquoted_key_of_many_lines_is_one_problem_with_the_remedy(tmp_path: Path) -> None:
     (problem,) = problems(tmp_path, f"A=1\nSSH_PRIVATE_KEY={KEY}\nB=2\n", "SSH_PRIVATE_KEY")
-    assert (problem.code, problem.place) == ("cut-key", ".env:2 SSH_PRIVATE_KEY")
+    assert (problem.code, problem.place) == ("cut-key", f"{tmp_path}/.env:2 SSH_PRIVATE_KEY")
     assert "double quotes" in problem.hint
 
 
 def test_what_follows_a_cut_key_is_still_looked_at(tmp_path: Path) -> None:
     refusals = problems(tmp_path, f"SSH_PRIVATE_KEY={KEY}\nBROKEN\n", "SSH_PRIVATE_KEY")
     assert [(problem.code, problem.place) for problem in refusals] == [
-        ("cut-key", ".env:1 SSH_PRIVATE_KEY"),
-        ("bad-variable", ".env:6"),
+        ("cut-key", f"{tmp_path}/.env:1 SSH_PRIVATE_KEY"),
+        ("bad-variable", f"{tmp_path}/.env:6"),
     ]
 
 
@@ -65,7 +65,8 @@ PLACEHOLDER = '"-----BEGIN OPENSSH PRIVATE KEY-----..."'
 def test_a_quoted_line_of_a_key_is_a_warning_and_hides_no_line_behind_it(tmp_path: Path) -> None:
     configuration = loaded(tmp_path, f"A=1\nSSH_PRIVATE_KEY={PLACEHOLDER}\nPASSWORD=correct horse\n", "PASSWORD")
     (problem,) = configuration.problems
-    assert (problem.code, problem.severity, problem.place) == ("cut-key", "warning", ".env:2 SSH_PRIVATE_KEY")
+    place = f"{tmp_path}/.env:2 SSH_PRIVATE_KEY"
+    assert (problem.code, problem.severity, problem.place) == ("cut-key", "warning", place)
     assert "END line" in problem.message
     assert "the whole key between the quotes" in problem.hint
     assert configuration.secrets["PASSWORD"] == "correct horse"
@@ -77,7 +78,7 @@ def test_a_quoted_line_of_a_key_that_is_listed_is_wrong_only_for_what_gets_it(tm
     configuration = loaded(tmp_path, f"SSH_PRIVATE_KEY={PLACEHOLDER}\n", "SSH_PRIVATE_KEY")
     (warning,), (error,) = configuration.problems, configuration.cut_secrets
     assert (warning.severity, error.severity) == ("warning", "error")
-    assert warning.place == error.place == ".env:1 SSH_PRIVATE_KEY"
+    assert warning.place == error.place == f"{tmp_path}/.env:1 SSH_PRIVATE_KEY"
 
 
 @pytest.mark.parametrize(
@@ -125,7 +126,7 @@ def test_a_fault_of_the_env_file_is_named_with_its_line(
 ) -> None:
     refusals = problems(tmp_path, env)
     assert refusals[0].code == code
-    assert refusals[0].place == (".env" if line is None else f".env:{line}")
+    assert refusals[0].place == f"{tmp_path}/.env" + ("" if line is None else f":{line}")
 
 
 def test_byte_order_mark_comments_export_and_dollars_are_read(tmp_path: Path) -> None:
@@ -153,7 +154,7 @@ def test_a_bad_secret_file_is_named(tmp_path: Path, content: str | None, words: 
     elif content is not None:
         path.write_text(content)
     (problem,) = problems(tmp_path, f"PASSWORD_FILE={path}\n", "PASSWORD")
-    assert (problem.code, problem.place) == ("secret-file", ".env:1 PASSWORD_FILE")
+    assert (problem.code, problem.place) == ("secret-file", f"{tmp_path}/.env:1 PASSWORD_FILE")
     assert words in problem.message
 
 
