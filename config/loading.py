@@ -3,9 +3,6 @@
 No access check on the store's folders happens here; that needs the machine, and is the controller's.
 """
 
-import errno
-import hashlib
-import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,19 +11,17 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import PydanticCustomError
 
-from config import document, overrides, variables
+from config import overrides, variables
 from config.document import Document, Places
-from config.layers import COMMAND
+from config.layers import COMMAND, flatten
 from config.lookup import Lookup
 from config.problems import ConfigurationError, Location, Problem
-from config.secrets import SENSITIVE, SecretReference, Secrets, weakness
+from config.secrets import SENSITIVE, SecretReference, Secrets, passwords_in, weakness
 from config.settings import PING_HINT, TOKEN_NAME, DefaultStrategy, OwnTarget, Ping, Settings, can_be_pinged
+from config.sources import FILE, config_file, digest, own_env_file
 from config.validation import location, problem_of, problems_from
 from config.variables import EnvFile, Variables
 from config.wording import is_variable_name, quoted, suggest
-
-FILE, ENV_FILE = "config.yaml", ".env"
-MISNAMED_FILES = ("config.yml", "config.yaml.txt", "config.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +32,7 @@ class Loaded:
     secrets: Secrets
     """Values of the names in `secrets:`, for commands of the file; redacts token and key too."""
     api_token: str = field(repr=False)
+    """Empty: none is set, nor needed from the operator."""
     orchestrator_key: str | None = field(repr=False)
     """None: no orchestrator."""
     pings: Mapping[str, str] = field(repr=False)
@@ -50,25 +46,14 @@ class Loaded:
     places: Places = field(repr=False)
     digest: str
     """Changes when the content of a file does."""
-    copies: frozenset[str] = frozenset()
+    copies: frozenset[str]
     """Variables of the environment that are only Compose's copy of what a file sets."""
-
-
-def own_env_file(folder: Path) -> EnvFile:
-    """The `.env` beside `config.yaml`."""
-    return EnvFile(folder / ENV_FILE, str(folder / ENV_FILE))
-
-
-def digest(folder: Path, env_files: Sequence[EnvFile] = ()) -> str:
-    """SHA-256 over the content of all files, hexadecimal; a missing file counts as such."""
-    whole = hashlib.sha256()
-    for path in (folder / FILE, *(file.path for file in env_files or [own_env_file(folder)])):
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            data = str(error.errno).encode()
-        whole.update(hashlib.sha256(data).digest())
-    return whole.hexdigest()
+    written: Mapping[str, Any] | None = field(repr=False)
+    """The file as plain values, as it was written; None where a secret value stands in it."""
+    token_made: bool = False
+    """Whether the token is one that the sidecar made."""
+    refused: tuple[Problem, ...] = ()
+    """What is wrong with a `config.yaml` in whose place the last good one holds."""
 
 
 def load(
@@ -78,37 +63,22 @@ def load(
     *,
     env_files: Sequence[EnvFile] = (),
     copies: Collection[str] = (),
+    written: Mapping[str, Any] | None = None,
 ) -> Loaded:
     """Read and check everything; raises `ConfigurationError` with every problem at once, none showing a value.
 
     `strategies` are the known names: with them a misspelt strategy is found here, else with its targets. `env_files`
     are all that there are, the first to go first; without any it is the one in the folder. `copies`: see
-    `variables.read`.
+    `variables.read`. `written` takes the place of the file: what an earlier `Loaded` had.
     """
     env_files = env_files or [own_env_file(folder)]
     seen = digest(folder, env_files)
-    file = _file(folder)
+    file = config_file(folder) if written is None else Document(f"last good {FILE}", dict(written))
     known = variables.read(env_files, environ, copies)
     if not file.readable:
         secrets = Secrets(also=_sensitive(known))
         raise ConfigurationError(tuple(_redacted(problem, secrets) for problem in (*file.problems, *known.problems)))
     return _Loading(folder, known, file, strategies).run(seen)
-
-
-def _file(folder: Path) -> Document:
-    """`config.yaml`; none means that every default holds, unless another name shows that one was meant."""
-    try:
-        names = {path.name for path in folder.iterdir()}
-    except OSError as error:
-        reasons = {errno.ENOENT: "is not there", errno.ENOTDIR: "is not a folder"}
-        message = reasons.get(error.errno or 0, f"cannot be read by uid {os.getuid()}: {error.strerror}")
-        hint = "Mount the folder that holds config.yaml and .env (the folder, not the file)."
-        raise ConfigurationError((Problem("no-folder", f"folder {folder}", message, hint),)) from None
-    other = next((name for name in MISNAMED_FILES if name in names), None)
-    if other is None or FILE in names:
-        return document.read(folder / FILE)
-    problem = Problem("misnamed-file", other, f"is not read: the file is called {FILE}", f"Rename it to {FILE}.")
-    return Document(FILE, problems=(problem,), readable=False)
 
 
 class _Loading:
@@ -120,6 +90,7 @@ class _Loading:
         self.reported: set[Location] = set()
         self.lookup = Lookup(folder, known, self.add)
         self.places = Places(file, {})
+        self.orchestrated = False
         self.secret_paths = frozenset(_secret_paths(file.values))
 
     def run(self, digest: str) -> Loaded:
@@ -127,6 +98,7 @@ class _Loading:
         applied, unknown = overrides.apply(values, self.known)
         self.problems += unknown
         self.places = Places(self.file, applied)
+        self.orchestrated = bool(values.get("orchestrator"))
         settings = self._settings(values)
         self._check_strategies(settings)
         secrets = self.lookup.named(settings.secrets if settings else ())
@@ -150,10 +122,20 @@ class _Loading:
             self.places,
             digest,
             self.known.copies,
+            None if self._shows(everything) else self.file.values,
         )
 
     def add(self, path: Location, code: str, message: str, hint: str) -> None:
         self.problems.append(Problem(code, self.places.of(path), message, hint))
+
+    def _shows(self, secrets: Secrets) -> bool:
+        """Whether the file itself holds a secret value, and not only a name or `${VAR}`."""
+        for path, value in flatten(self.file.values):
+            text = _text(value)
+            is_own = "env" in path[:-1] and SENSITIVE.search(path[-1]) and "${" not in text
+            if is_own or secrets.redact(text) != text or any(passwords_in(text)):
+                return True
+        return False
 
     # --- values
 
@@ -237,11 +219,19 @@ class _Loading:
 
     def _token(self, settings: Settings | None) -> str | None:
         given = settings.api.token if settings else self._written_token()
+        if given == SecretReference(secret=TOKEN_NAME) and not self.orchestrated and not self._is_set(TOKEN_NAME):
+            return None
         token = self.lookup.secret(given, ("api", "token")) if given else None
         if token and (reason := weakness(token)):
             hint = f"Make one with `openssl rand -hex 32` and put it into `{self.known.home}`."
             self.add(("api", "token"), "weak-token", reason, hint)
         return token
+
+    def _is_set(self, secret: str) -> bool:
+        """Whether a secret has a value, or something is wrong with the one that it should have."""
+        names = (secret, f"{secret}_FILE")
+        wrong = [name for problem in self.known.problems for name in problem.place.split(" ")[1:]]
+        return any(self.known.get(name) or name in wrong for name in names)
 
     def _written_token(self) -> SecretReference | None:
         """Where a file that is wrong elsewhere has its token; None when that is wrong too."""
@@ -262,6 +252,11 @@ class _Loading:
                 if not can_be_pinged(url):
                     self.add((*section, "url"), "bad-value", "is not the URL of a check", PING_HINT)
         return urls
+
+
+def _text(value: Any) -> str:
+    """A value as it stands in the file, the entries of a list side by side."""
+    return " ".join(map(_text, value)) if isinstance(value, list) else str(value)
 
 
 def _secret_paths(values: Mapping[str, Any]) -> Iterator[Location]:

@@ -84,7 +84,7 @@ def read(files: Sequence[EnvFile], environment: Mapping[str, str], copies: Colle
 
 
 def is_copy(value: str, original: str) -> bool:
-    """Whether a value is what Compose makes of an original: it writes `$$` as `$`, and drops a `$NAME` that is not set."""
+    """Whether a value is what Compose makes of an original, where `$$` is `$` and a `$NAME` that is not set nothing."""
     literals = _DOLLARS.split(original)
     return any(literals) and re.fullmatch(r"\$?".join(map(re.escape, literals)), value) is not None
 

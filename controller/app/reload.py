@@ -11,8 +11,9 @@ from pathlib import Path
 
 from loguru import logger
 
-from config.loading import FILE, Loaded, digest, own_env_file
+from config.loading import Loaded
 from config.problems import ConfigurationError, Problem
+from config.sources import FILE, digest, own_env_file
 from config.variables import EnvFile
 from controller.app import log
 from controller.core.events import Bus, ConfigReloaded
@@ -36,7 +37,7 @@ class Reloader:
         self._folder, self._read, self._events = folder, read, events
         self._env_files = env_files or [own_env_file(folder)]
         self.loaded = loaded
-        self._refused: tuple[Problem, ...] = ()
+        self._refused = loaded.refused
         self._unread = tuple(unreadable(folder, self._env_files))
         # What only root could read, before root was given up, cannot be compared.
         self._seen = self._found = self._digest() if self._unread else loaded.digest

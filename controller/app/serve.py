@@ -8,14 +8,14 @@ from loguru import logger
 from config.problems import ConfigurationError
 from controller.app import folders, log, privileges
 from controller.app.sidecar import Sidecar
-from controller.app.startup import CONFIGURATION, OK, configuration
+from controller.app.startup import CONFIGURATION, OK, configuration_at_start, with_token
 from controller.core.errors import SidecarError
 
 
 def serve(stop: threading.Event) -> int:
     """Run until `stop` is set; gives the exit code."""
     try:
-        loaded = configuration()
+        loaded = configuration_at_start()
     except ConfigurationError as error:
         sys.stderr.writelines(f"{problem.severity}: {problem}\n" for problem in error.problems)
         return CONFIGURATION
@@ -28,11 +28,17 @@ def serve(stop: threading.Event) -> int:
     if any(problem.severity == "error" for problem in problems):
         return CONFIGURATION
     try:
+        loaded = with_token(loaded)
+        log.configure(loaded.settings.log.level, loaded.settings.log.format, loaded.secrets.redact)
         sidecar = Sidecar(loaded)
         for problem in sidecar.problems:
             if problem not in problems:
                 log.write(problem)
         sidecar.open()
+    except ConfigurationError as error:
+        for problem in error.problems:
+            log.write(problem)
+        return CONFIGURATION
     except SidecarError as error:
         logger.bind(code=error.code).error("{}", error)
         return CONFIGURATION

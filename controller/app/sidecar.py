@@ -3,11 +3,14 @@
 from collections.abc import Sequence
 from functools import cached_property
 
+from loguru import logger
+
 from config.loading import Loaded
-from controller.app import log, log_lines
+from controller.app import last_good, log, log_lines
 from controller.app.outward import Outward
 from controller.app.recovery import recover
 from controller.app.services import Ending, Services
+from controller.core.errors import StoreError
 from controller.core.events import ConfigReloaded, DrillEnded, RestoreEnded, RunBegan, RunEnded, TargetChanged
 from controller.core.loop import Loop
 
@@ -65,6 +68,8 @@ class Sidecar(Outward):
         """Clear up after a predecessor, then start; raises `SidecarError`."""
         recover(self)
         self.services.start()
+        if not self.loaded.refused:
+            self._keep()
 
     def close(self) -> None:
         self.services.stop()
@@ -75,6 +80,14 @@ class Sidecar(Outward):
         log.configure(settings.log.level, settings.log.format, self.redact)
         self.jobs.resize(settings.policy.max_concurrent_runs)
         self.watch.wake()
+        self._keep()
+
+    def _keep(self) -> None:
+        """Should the configuration be broken at a later start, this one holds."""
+        try:
+            last_good.keep(self.loaded, self.workdir)
+        except StoreError as error:
+            logger.bind(code=error.code).warning("the configuration is not kept for a later start: {}", error)
 
     @property
     def alive(self) -> bool:

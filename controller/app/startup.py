@@ -1,13 +1,18 @@
 """What every process of this program begins with, the operator's files, and the codes with which it ends."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from config.loading import ENV_FILE, Loaded, load
-from config.problems import ConfigurationError
+from config import document
+from config.loading import Loaded, load
+from config.problems import ConfigurationError, Problem
+from config.settings import TOKEN_NAME, Paths
+from config.sources import ENV_FILE, FILE
 from config.variables import EnvFile
-from controller.app import folders
+from controller.app import api_token, folders, last_good
 from strategies import discover
 
 FOLDER = Path("/etc/sidecar")
@@ -30,9 +35,68 @@ def env_files() -> tuple[EnvFile, ...]:
     return (beside, EnvFile(REPOSITORY / ENV_FILE, f"sidecar/{ENV_FILE}", copied=True))
 
 
-def configuration() -> Loaded:
-    """Read the operator's files; raises `ConfigurationError`."""
-    return load(config_folder(), os.environ, discover().keys(), env_files=env_files())
+def work_folder() -> Path:
+    """The work folder, as far as files say it that may be broken."""
+    paths = document.read(config_folder() / FILE).values.get("paths")
+    written = paths.get("workdir") if isinstance(paths, dict) else None
+    return Path(os.environ.get("SIDECAR_PATHS_WORKDIR") or (isinstance(written, str) and written) or Paths().workdir)
+
+
+def configuration(*, written: Mapping[str, Any] | None = None) -> Loaded:
+    """Read the operator's files; raises `ConfigurationError`. For `written` see `config.loading.load`."""
+    good = last_good.known(work_folder())
+    return load(
+        config_folder(),
+        os.environ,
+        discover().keys(),
+        env_files=env_files(),
+        copies=good.own_copies if good else (),
+        written=written,
+    )
+
+
+def configuration_at_start() -> Loaded:
+    """As `configuration`; in place of a `config.yaml` that was good before and is broken, the last good one holds."""
+    try:
+        return configuration()
+    except ConfigurationError as error:
+        good = last_good.known(work_folder())
+        if good is None or good.written is None or not can_wait(error, good.written):
+            raise
+        try:
+            loaded = configuration(written=good.written)
+        except ConfigurationError:
+            raise error from None
+        message = "is broken; what it said at the last good start or change holds"
+        hint = "Mend what is listed; it is read again as soon as it changes. `backup-sidecar check` lists it too."
+        told = Problem("last-good-holds", f"{config_folder()}/{FILE}", message, hint)
+        return replace(loaded, refused=(told, *error.problems))
+
+
+def can_wait(error: ConfigurationError, good: Mapping[str, Any]) -> bool:
+    """Whether a broken file may be mended later: not where it says where backups lie, or needs something else first."""
+    file = document.read(config_folder() / FILE)
+    if any(
+        problem.code in {"no-folder", "unknown-schema"}
+        or (problem.code == "missing-secret" and problem.place.endswith("api.token"))
+        for problem in error.problems
+    ):
+        return False
+    return not file.readable or file.values.get("paths") == good.get("paths")
+
+
+def with_token(loaded: Loaded) -> Loaded:
+    """With a token of the sidecar's own where the operator has never given one; raises `ConfigurationError`."""
+    if loaded.api_token:
+        return loaded
+    workdir = loaded.settings.paths.workdir
+    good = last_good.known(workdir)
+    if good and good.token_given:
+        hint = f"Set {TOKEN_NAME} again in `{env_files()[0].name}`."
+        problem = Problem("missing-secret", "api.token", f"the secret {TOKEN_NAME} is not set any more", hint)
+        raise ConfigurationError((problem,))
+    token = api_token.known_or_made(workdir)
+    return replace(loaded, api_token=token, token_made=True, secrets=loaded.secrets.with_also([token]))
 
 
 def checked() -> Loaded:
@@ -41,4 +105,4 @@ def checked() -> Loaded:
     loaded = replace(loaded, problems=(*loaded.problems, *folders.problems(loaded)))
     if any(problem.severity == "error" for problem in loaded.problems):
         raise ConfigurationError(loaded.problems)
-    return loaded
+    return with_token(loaded)

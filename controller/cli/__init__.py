@@ -1,8 +1,8 @@
 """The commands, for people and for programs.
 
 `serve` owns store, catalog and streams; the acting commands are clients of its API over the unix socket in the work
-folder, also by `docker exec`. `check`, `explain`, `version`, `catalog rebuild` and `restore --to-file` work alone. One
-file of this folder for each group.
+folder, also by `docker exec`. `check`, `explain`, `token`, `version`, `catalog rebuild` and `restore --to-file` work
+alone. One file of this folder for each group.
 """
 
 import sys
@@ -50,6 +50,7 @@ COMMANDS = {
     "drills": "drill",
     "proof": "drill",
     "catalog": "catalog",
+    "token": "offline",
     "version": "offline",
 }
 """Each command, in the order of `--help`, and the module with the function of its name."""

@@ -10,7 +10,7 @@ from typing import Any
 from rich.text import Text
 
 from config.problems import Problem
-from controller.app import folders
+from controller.app import api_token, folders
 from controller.app import startup as program
 from controller.app.parts import Parts
 from controller.cli.terminal import (
@@ -45,6 +45,16 @@ class PartsBeside(Parts):
 def version(as_json: AsJson = False) -> int:
     """Print the version."""
     show_json({"version": installed("backup-sidecar")}) if as_json else print(installed("backup-sidecar"))
+    return program.OK
+
+
+def token(as_json: AsJson = False) -> int:
+    """Print the token that every request needs."""
+    loaded = program.configuration_at_start()
+    found = loaded.api_token or api_token.known(loaded.settings.paths.workdir)
+    if not found:
+        raise Failed("there is no token yet", "The first start of `serve` makes one.")
+    show_json({"token": found}) if as_json else print(found)
     return program.OK
 
 

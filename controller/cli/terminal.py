@@ -1,7 +1,6 @@
 """What the commands share: the client of the running `serve`, tables, units, and errors in plain words."""
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +13,6 @@ from rich.console import Console
 from rich.text import Text
 
 from config.problems import ConfigurationError, Problem
-from config.settings import Paths
 from controller.app import startup as program
 from controller.core.key import Key
 
@@ -36,11 +34,11 @@ class Failed(Exception):
 
 
 def workdir() -> Path:
-    """Of the configuration, or its default where that cannot be read: a running `serve` still has the last good one."""
+    """Of the configuration, also of a broken one: a running `serve` still has the last good one."""
     try:
         return program.configuration().settings.paths.workdir
     except ConfigurationError:
-        return Path(os.environ.get("SIDECAR_PATHS_WORKDIR") or Paths().workdir)
+        return program.work_folder()
 
 
 @contextmanager

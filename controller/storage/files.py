@@ -21,12 +21,17 @@ def store_error(error: OSError, path: Path) -> StoreError:
     return StoreError(f"cannot use {path}: {reason}", hint=hint)
 
 
-def write(path: Path, data: bytes) -> None:
-    """Durable when it returns; an older file of that name is replaced as a whole. Raises `StoreError`."""
+def write(path: Path, data: bytes, *, private: bool = False) -> None:
+    """Durable when it returns; an older file of that name is replaced as a whole. Raises `StoreError`.
+
+    Of a `private` one no other user ever reads a byte.
+    """
     partial = path.with_name(path.name + PARTIAL)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("wb") as file:
+            if private:
+                os.fchmod(file.fileno(), 0o600)
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

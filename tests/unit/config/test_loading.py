@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from config.loading import Loaded, digest, load
+from config.loading import Loaded, load
 from config.overrides import names
 from config.problems import ConfigurationError, Problem
+from config.sources import digest
 
 TOKEN = "gK4c0nT2vQ8yZp1LrX6w"
 Write = Callable[[str], Path]
