@@ -221,7 +221,7 @@ class _Loading:
         given = settings.api.token if settings else self._written_token()
         if given == SecretReference(secret=TOKEN_NAME) and not self.orchestrated and not self._is_set(TOKEN_NAME):
             return None
-        token = self.lookup.secret(given, ("api", "token")) if given else None
+        token = None if given is None else self.lookup.secret(given, ("api", "token"))
         if token and (reason := weakness(token)):
             hint = f"Make one with `openssl rand -hex 32` and put it into `{self.known.home}`."
             self.add(("api", "token"), "weak-token", reason, hint)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from config.loading import Loaded
+from config.problems import Problem
 from controller.core.records import Versioned
 from controller.storage import journal
 
@@ -43,3 +44,9 @@ def keep(loaded: Loaded, workdir: Path) -> None:
         copies=tuple(sorted(loaded.copies)),
     )
     journal.write(workdir / FILE, good)
+
+
+def not_kept(workdir: Path) -> Problem:
+    """Why there is none to go on with."""
+    message = "holds no last good config.yaml, because a secret value stood in it"
+    return Problem("not-kept", str(workdir / FILE), message, "Write `{secret: NAME}` or `${NAME}` there.", "warning")

@@ -13,6 +13,7 @@ from config.settings import TOKEN_NAME, Paths
 from config.sources import ENV_FILE, FILE
 from config.variables import EnvFile
 from controller.app import api_token, folders, last_good
+from controller.app.last_good import LastGood
 from strategies import discover
 
 FOLDER = Path("/etc/sidecar")
@@ -61,8 +62,10 @@ def configuration_at_start() -> Loaded:
         return configuration()
     except ConfigurationError as error:
         good = last_good.known(work_folder())
-        if good is None or good.written is None or not can_wait(error, good.written):
+        if good is None or not can_wait(error, good):
             raise
+        if good.written is None:
+            raise ConfigurationError((*error.problems, last_good.not_kept(work_folder()))) from None
         try:
             loaded = configuration(written=good.written)
         except ConfigurationError:
@@ -73,7 +76,7 @@ def configuration_at_start() -> Loaded:
         return replace(loaded, refused=(told, *error.problems))
 
 
-def can_wait(error: ConfigurationError, good: Mapping[str, Any]) -> bool:
+def can_wait(error: ConfigurationError, good: LastGood) -> bool:
     """Whether a broken file may be mended later: not where it says where backups lie, or needs something else first."""
     file = document.read(config_folder() / FILE)
     if any(
@@ -82,7 +85,7 @@ def can_wait(error: ConfigurationError, good: Mapping[str, Any]) -> bool:
         for problem in error.problems
     ):
         return False
-    return not file.readable or file.values.get("paths") == good.get("paths")
+    return not file.readable or good.written is None or file.values.get("paths") == good.written.get("paths")
 
 
 def with_token(loaded: Loaded) -> Loaded:

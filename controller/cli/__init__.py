@@ -5,6 +5,7 @@ folder, also by `docker exec`. `check`, `explain`, `token`, `version`, `catalog 
 alone. One file of this folder for each group.
 """
 
+import os
 import sys
 import threading
 from importlib import import_module
@@ -16,6 +17,9 @@ from config.problems import ConfigurationError
 from controller.app import startup as program
 from controller.cli.terminal import Failed, err, show_problems
 from controller.core.errors import SidecarError
+
+HELP = "`backup-sidecar --help` lists the commands."
+OTHER_SERVICE = "If the app has a service called `sidecar` too, add this one by `extends` under another name."
 
 cli = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -75,7 +79,7 @@ def main() -> int:
     except SidecarError as error:
         return refused(str(error), program.FAILED)
     except typer.TyperException as error:
-        return refused(f"{str(error).rstrip('.')}. `backup-sidecar --help` lists the commands.", program.USAGE)
+        return refused(f"{str(error).rstrip('.')}. {OTHER_SERVICE if os.getpid() == 1 else HELP}", program.USAGE)
     except (KeyboardInterrupt, typer.Abort):
         return program.INTERRUPTED
 

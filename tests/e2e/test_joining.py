@@ -6,14 +6,14 @@ import re
 import secrets
 import shutil
 import subprocess
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.kit.stage import copy_repository, image_files
+from tests.kit.stage import copy_repository, eventually, image_files
 
 pytestmark = pytest.mark.e2e
 
@@ -30,7 +30,6 @@ services:
     labels:
       backup-sidecar.test: ""
       backup.enable: "true"
-      backup.strategy: filesystem
       backup.filesystem.paths: /etc
     networks: [app_internal]
 """
@@ -40,11 +39,9 @@ networks:
     internal: true
     labels: [backup-sidecar.test]
 """
-EXTENDS = """
-  sidecar:
-    extends:
-      file: sidecar/compose.sidecar.yml
-      service: sidecar
+PLAIN_NETWORK = """
+networks:
+  app_internal: {}
 """
 SHARED = """
   backups_net:
@@ -52,29 +49,60 @@ SHARED = """
 volumes:
   sidecar_store:
 """
-INCLUDE = "include: [sidecar/compose.sidecar.yml]\n"
+
+
+def extends(file: str, name: str = "sidecar") -> str:
+    return f"""
+  {name}:
+    extends:
+      file: {file}
+      service: sidecar
+"""
+
 
 BOTH_FILES = ("-f", "docker-compose.yml", "-f", "sidecar/docker-compose.yml")
 WAYS: dict[str, tuple[str, tuple[str, ...]]] = {
     "two files": (APP + NETWORK, BOTH_FILES),
-    "extends": (APP + EXTENDS + NETWORK + SHARED, ()),
-    "include": (INCLUDE + APP + NETWORK, ()),
+    "extends": (APP + extends("sidecar/compose.sidecar.yml") + NETWORK + SHARED, ()),
+    "include": ("include: [sidecar/compose.sidecar.yml]\n" + APP + NETWORK, ()),
+    "extends docker-compose.yml": (APP + extends("sidecar/docker-compose.yml") + NETWORK + SHARED, ()),
+    "include docker-compose.yml": ("include: [sidecar/docker-compose.yml]\n" + APP + PLAIN_NETWORK, ()),
 }
+VARIABLES = """\
+SIDECAR_STRATEGY_TYPE=filesystem
+DATABASE_URL=postgresql://user:pass@db:5432/app
+SSH_PRIVATE_KEY="-----BEGIN OPENSSH PRIVATE KEY-----..."
+BACKUP_API_TOKEN={token}
+"""
+ASK = """
+import sys, urllib.request
+headers = {"Authorization": f"Bearer {sys.argv[1]}"}
+print(urllib.request.urlopen(urllib.request.Request("http://127.0.0.1:8000/v1/targets", headers=headers)).status)
+"""
 
 
 class App:
-    """The app's own repository, with a Compose project of its own."""
+    """The app's own repository, with a Compose project of its own, in which `sidecar/` is a copy or a submodule."""
 
-    def __init__(self, folder: Path, compose_file: str, files: tuple[str, ...]) -> None:
-        self.folder, self.files = folder, files
+    def __init__(
+        self, folder: Path, compose_file: str, files: tuple[str, ...], submodule_of: Path | None = None
+    ) -> None:
+        self.folder, self.files, self.token = folder, files, secrets.token_hex(16)
         self.project = f"joining-{secrets.token_hex(3)}"
         self.environment = os.environ | {"COMPOSE_PROJECT_NAME": self.project}
         folder.mkdir()
         (folder / "docker-compose.yml").write_text(compose_file)
-        copy_repository(folder / "sidecar")
+        if submodule_of is None:
+            copy_repository(folder / "sidecar")
+        else:
+            git(folder, "init", "--quiet")
+            git(folder, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", submodule_of, "sidecar")
         config = folder / "sidecar" / "config"
         shutil.copy(config / "config.example.yaml", config / "config.yaml")
-        (config / ".env").write_text(f"BACKUP_API_TOKEN={secrets.token_hex(16)}\n")
+
+    def write_env(self, place: str = "sidecar/.env", **changes: str) -> None:
+        """What the app's operator sets, in one of the places for it."""
+        (self.folder / place).write_text(VARIABLES.format_map({"token": self.token} | changes))
 
     def compose(self, *args: str, files: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -90,34 +118,76 @@ class App:
         result = self.compose("up", "-d")
         assert result.returncode == 0, result.stderr
 
+    def down(self) -> None:
+        self.compose("down", "--volumes", "--remove-orphans", "--timeout", "10")
+
+    def cli(self, *args: str) -> subprocess.CompletedProcess[str]:
+        return self.compose("exec", "-T", "sidecar", "backup-sidecar", *args)
+
+    def lets_in(self, token: str) -> bool:
+        """Whether the running sidecar takes a token."""
+        done = self.compose("exec", "-T", "sidecar", "python3", "-c", ASK, token)
+        return done.stdout.strip() == "200"
+
     def inspect(self, service: str) -> dict[str, Any]:
         container = self.compose("ps", "--all", "--quiet", service).stdout.strip()
         output = subprocess.run(["docker", "inspect", container], capture_output=True, check=True).stdout
         return json.loads(output)[0]
 
     def wait_for_target(self, key: str, seconds: float = 60) -> None:
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            listed = self.compose("exec", "-T", "sidecar", "backup-sidecar", "targets", "--json")
-            if listed.returncode == 0 and f'"{key}"' in listed.stdout:
-                return
-            time.sleep(0.5)
-        pytest.fail(f"{key} was not listed: {listed.stdout}{listed.stderr}{self.compose('logs', 'sidecar').stdout}")
+        def is_ready() -> bool:
+            listed = self.cli("targets", "--json")
+            found = json.loads(listed.stdout)["targets"] if listed.returncode == 0 else []
+            return [target["state"] for target in found if target["key"] == key] == ["ready"]
+
+        eventually(is_ready, seconds=seconds, what=f"{key} is ready")
 
 
-@pytest.fixture(params=["app", "my app"], ids=["plain path", "path with a space"])
-def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    return tmp_path / request.param
+def git(folder: Path, *args: str | Path) -> str:
+    identity = ("-c", "user.name=Tests", "-c", "user.email=tests@example.com")
+    done = subprocess.run(["git", *identity, *args], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
-@pytest.fixture(params=WAYS)
-def app(request: pytest.FixtureRequest, folder: Path) -> Iterator[App]:
-    joined = App(folder, *WAYS[request.param])
-    yield joined
-    joined.compose("down", "--volumes", "--remove-orphans", "--timeout", "10")
+@pytest.fixture(scope="module")
+def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository to clone from, with what is being tested."""
+    folder = copy_repository(tmp_path_factory.mktemp("origin") / "sidecar")
+    git(folder, "init", "--quiet")
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--message", "As it is")
+    return folder
 
 
-def test_the_sidecar_joins_and_the_app_stays_as_it_is(app: App) -> None:
+@pytest.fixture
+def stack() -> Iterator[Callable[[App], App]]:
+    """Has an app removed at the end."""
+    with ExitStack() as apps:
+
+        def begun(app: App) -> App:
+            apps.callback(app.down)
+            return app
+
+        yield begun
+
+
+@pytest.mark.parametrize(
+    ("way", "name", "is_submodule", "env"),
+    [
+        ("two files", "app", False, "sidecar/.env"),
+        ("two files", "my app", True, ".env"),
+        ("extends", "my app", False, "sidecar/config/.env"),
+        ("include", "my app", True, ".env"),
+        ("extends docker-compose.yml", "app", True, "sidecar/.env"),
+        ("include docker-compose.yml", "my app", False, "sidecar/.env"),
+    ],
+)
+def test_the_sidecar_joins_and_the_app_stays_as_it_is(
+    way: str, name: str, is_submodule: bool, env: str, tmp_path: Path, origin: Path, stack: Callable[[App], App]
+) -> None:
+    app = stack(App(tmp_path / name, *WAYS[way], submodule_of=origin if is_submodule else None))
+    app.write_env(env)
     app.up()
 
     own = app.inspect("app")
@@ -130,10 +200,99 @@ def test_the_sidecar_joins_and_the_app_stays_as_it_is(app: App) -> None:
     assert set(networks) == {f"{app.project}_app_internal", "backups_net"}
     assert "sidecar" in networks["backups_net"]["Aliases"]
     mounts = {mount["Destination"]: mount for mount in sidecar["Mounts"]}
-    assert mounts["/etc/sidecar"]["Source"] == str(app.folder / "sidecar" / "config")
+    assert Path(mounts["/etc/sidecar"]["Source"]).samefile(app.folder / "sidecar" / "config")
+    assert not mounts["/etc/sidecar-repository"]["RW"]
     assert mounts["/var/lib/sidecar"]["Name"] == f"{app.project}_sidecar_store"
 
     app.wait_for_target(f"{app.project}/app")
+    assert app.lets_in(app.token)
+    if env != ".env":  # Compose keeps its own to itself.
+        assert f"warning: {env}:3 SSH_PRIVATE_KEY" in app.cli("check").stderr
+    if is_submodule:
+        assert git(app.folder / "sidecar", "status", "--porcelain") == ""
+
+
+def test_a_change_of_the_env_file_that_compose_reads_too_holds_also_after_a_restart(
+    tmp_path: Path, stack: Callable[[App], App]
+) -> None:
+    app = stack(App(tmp_path / "app", *WAYS["include"]))
+    app.write_env()
+    app.up()
+    app.wait_for_target(f"{app.project}/app")
+    assert f"BACKUP_API_TOKEN={app.token}" in app.inspect("sidecar")["Config"]["Env"]
+    new = secrets.token_hex(16)
+
+    app.write_env(token=new)
+
+    eventually(lambda: app.lets_in(new), seconds=30, what="the new token holds")
+    assert not app.lets_in(app.token)
+    app.compose("restart", "sidecar")
+    eventually(lambda: app.lets_in(new), seconds=30, what="it still holds")
+
+
+def test_without_any_configuration_a_token_is_made_and_the_readmes_copies_stay_private(
+    tmp_path: Path, stack: Callable[[App], App]
+) -> None:
+    app = stack(
+        App(
+            tmp_path / "app", APP.replace("labels:", "labels:\n      backup.strategy: filesystem") + NETWORK, BOTH_FILES
+        )
+    )
+    (app.folder / "sidecar" / "config" / "config.yaml").unlink()
+    app.up()
+    app.wait_for_target(f"{app.project}/app")
+
+    token = app.cli("token").stdout.strip()
+
+    assert app.lets_in(token)
+    assert not app.lets_in("")
+    assert token not in app.compose("logs").stdout
+    copies = re.findall(r"(?m)^(?:cp|install) .*sidecar/config.*$", (REPOSITORY / "README.md").read_text())
+    for line in copies:
+        subprocess.run(["sh", "-c", line], cwd=app.folder, check=True)
+    env = app.folder / "sidecar" / "config" / ".env"
+    assert (env.stat().st_mode & 0o777, env.stat().st_uid) == (0o600, 10001)
+    with env.open("a") as file:
+        file.write(f"BACKUP_API_TOKEN={app.token}\n")
+    eventually(lambda: "duplicate-variable" in app.cli("status").stderr, what="it is read")
+    env.write_text(f"BACKUP_API_TOKEN={app.token}\n")
+    eventually(lambda: app.lets_in(app.token), what="the token holds")
+    env.chmod(0o600)
+    os.chown(env, 0, 0)
+    app.compose("restart", "sidecar")
+    eventually(lambda: app.lets_in(app.token), what="root has read it")
+    assert "Run `chown 10001 sidecar/config/.env`" in app.cli("status").stderr
+
+
+def test_a_file_and_a_folder_elsewhere_are_told_by_variables(tmp_path: Path) -> None:
+    app = App(tmp_path / "app", *WAYS["two files"])
+    (app.folder / "deploy").mkdir()
+    (app.folder / "docker-compose.yml").rename(app.folder / "deploy" / "docker-compose.yml")
+    app.files = ("-f", "deploy/docker-compose.yml", "-f", "sidecar/docker-compose.yml")
+    elsewhere = tmp_path / "operators"
+    app.environment |= {"SIDECAR_DIR": "../sidecar", "SIDECAR_CONFIG_DIR": str(elsewhere)}
+
+    seen = app.compose("config", "--format", "json")
+
+    assert seen.returncode == 0, seen.stderr
+    service = json.loads(seen.stdout)["services"]["sidecar"]
+    mounts = {mount["target"]: mount["source"] for mount in service["volumes"]}
+    assert mounts["/etc/sidecar"] == service["environment"]["SIDECAR_CONFIG_DIR"] == str(elsewhere)
+    assert Path(mounts["/etc/sidecar-repository"]).samefile(app.folder / "sidecar")
+
+
+def test_an_app_with_a_service_of_the_same_name_is_told(tmp_path: Path, stack: Callable[[App], App]) -> None:
+    own = f"  sidecar: {{image: {IMAGE}, command: sleep infinity}}\n"
+    app = stack(App(tmp_path / "app", APP + own + NETWORK, BOTH_FILES))
+    app.up()
+
+    eventually(lambda: "by `extends` under another name" in app.compose("logs", "sidecar").stdout, what="it is told")
+
+    renamed = App(
+        tmp_path / "renamed", APP + own + extends("sidecar/compose.sidecar.yml", "backups") + NETWORK + SHARED, ()
+    )
+    seen = renamed.compose("config", "--services")
+    assert set(seen.stdout.split()) == {"app", "sidecar", "backups"}, seen.stderr
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -151,7 +310,7 @@ def test_a_missing_backups_net_is_named(way: str, tmp_path: Path) -> None:
 
 
 def test_the_image_is_built_from_the_joined_folder(tmp_path: Path) -> None:
-    app = App(tmp_path / "my app", *WAYS["two files"])
+    app = App(tmp_path / "my app", *WAYS["include docker-compose.yml"])
     image = f"backup-sidecar:{app.project}"
     planted = f"planted-{secrets.token_hex(8)}"
     with (app.folder / "sidecar" / "config" / ".env").open("a") as env:

@@ -208,6 +208,7 @@ def test_a_file_that_is_no_yaml_ends_with_78_and_its_line(folder: Path) -> None:
 @pytest.mark.parametrize(("token", "said_so"), [("", "is not set"), ("changeme", "default"), ("short", "16")])
 def test_a_missing_or_weak_token_ends_with_78(token: str, said_so: str, folder: Path) -> None:
     (folder / ".env").write_text(f"BACKUP_API_TOKEN={token}\n")
+    (folder / "config.yaml").write_text(f"orchestrator: {{url: 'http://o', key: {PRIVATE}}}\n")
 
     code, told = start(folder)
 

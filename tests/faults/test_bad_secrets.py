@@ -28,6 +28,8 @@ OPEN="{PRIVATE}
 CONFIG = "secrets: [SSH_PRIVATE_KEY, DATABASE_URL, MISSING, EMPTY, FOLDER, LARGE, ABSENT, SHORT]\n"
 FILES = {"config.yaml": CONFIG, ".env": ENV, "empty": "\n", "folder/x": "", "large": TOO_LARGE, "database": PRIVATE}
 LATIN = {".env": f"{GOOD_ENV}NAME=Jos\xe9 {PRIVATE}\n".encode("latin-1")}
+ORCHESTRATED = {"config.yaml": f"orchestrator: {{url: 'http://o', key: {PRIVATE}}}\n"}
+EMPTY = {".env": "", **ORCHESTRATED}
 CHECK = {"config.yaml": "ping: {url: {secret: CHECK}}\n", ".env": f"{GOOD_ENV}CHECK=ftp://{PRIVATE}/x\n"}
 EXPECTED = "exit 78, all at once, with the line, without the value"
 
@@ -56,11 +58,11 @@ def token(value: str) -> dict[str, str | bytes]:
         row("a secret too short to be kept out of logs", "config.yaml:1 secrets.7", "short-secret", "longer"),
         row("`.env` is a folder", ".env", "not-a-file", "Mount the folder", {".env/x": ""}),
         row("`.env` above 1 MiB", ".env", "too-large", "right file", {".env": f"{GOOD_ENV}{'#' * (1 << 20)}"}),
-        row("`.env` empty", "api.token", "missing-secret", "Set BACKUP_API_TOKEN", {".env": ""}),
+        row("`.env` empty, with an orchestrator", "api.token", "missing-secret", "Set BACKUP_API_TOKEN", EMPTY),
         row("`.env` with NUL", ".env:2", "bad-characters", "UTF-8", {".env": f"{GOOD_ENV}A=\0{PRIVATE}\n"}),
         row("the URL of a check that is none", "config.yaml:1 ping.url", "bad-value", "https://host/uuid", CHECK),
         row("`.env` in Latin-1", ".env:2", "not-utf-8", "UTF-8", LATIN),
-        row("token absent: no `.env`", "api.token", "missing-secret", "Set BACKUP_API_TOKEN", {"config.yaml": CONFIG}),
+        row("no `.env`, with an orchestrator", "api.token", "missing-secret", "Set BACKUP_API_TOKEN", ORCHESTRATED),
         row("token short", "api.token", "weak-token", "openssl rand", token("k3j4h5g6")),
         row("token a known default", "api.token", "weak-token", "openssl rand", token("change-me-please-change-me")),
     ],

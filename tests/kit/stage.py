@@ -106,9 +106,9 @@ def copy_repository(target: Path) -> Path:
     listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(listed, cwd=REPOSITORY, capture_output=True, check=True, text=True).stdout
     for name in names.split("\0"):
-        if name and (source := REPOSITORY / name).is_file():
+        if name and ((source := REPOSITORY / name).is_file() or source.is_symlink()):
             (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(source, target / name)
+            shutil.copy(source, target / name, follow_symlinks=False)
     return target
 
 

@@ -180,7 +180,6 @@ def test_the_sidecars_own_names_are_no_secrets_for_commands(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("token", "code"),
     [
-        ("", "missing-secret"),
         ("short", "weak-token"),
         ("changeme", "weak-token"),
         ("changeme-changeme-changeme", "weak-token"),
@@ -192,7 +191,37 @@ def test_the_sidecars_own_names_are_no_secrets_for_commands(tmp_path: Path) -> N
 def test_a_token_that_anyone_could_guess_is_refused(tmp_path: Path, token: str, code: str) -> None:
     (problem,) = problems(tmp_path, "", environ={"BACKUP_API_TOKEN": token})
     assert problem.code == code
-    assert not token or token not in str(problem)
+    assert token not in str(problem)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "orchestrator: {url: 'http://o', key: a-key-of-the-orchestrator}",
+        "api: {token: {secret: ANOTHER}}",
+        "api: {token: ''}",
+    ],
+)
+def test_a_token_is_missing_where_an_orchestrator_needs_it_or_the_file_says_where_it_is(
+    tmp_path: Path, text: str
+) -> None:
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(ConfigurationError) as caught:
+        load(tmp_path, {"BACKUP_API_TOKEN": ""})
+    (problem,) = caught.value.problems
+    assert problem.code == "missing-secret"
+    assert "api.token" in problem.place
+
+
+@pytest.mark.parametrize("text", ["", "api: {token: {secret: BACKUP_API_TOKEN}}"])
+def test_without_an_orchestrator_no_token_is_needed(tmp_path: Path, text: str) -> None:
+    (tmp_path / "config.yaml").write_text(text)
+    assert load(tmp_path, {"BACKUP_API_TOKEN": ""}).api_token == ""
+
+
+def test_a_token_with_a_fault_is_not_taken_for_one_that_is_not_set(tmp_path: Path) -> None:
+    (problem,) = problems(tmp_path, "", environ={"BACKUP_API_TOKEN_FILE": "nowhere"})
+    assert problem.code == "secret-file"
 
 
 def test_the_token_may_stand_in_a_file_and_no_command_gets_it(tmp_path: Path) -> None:
