@@ -137,7 +137,7 @@ class App:
     def wait_for_target(self, key: str, seconds: float = 60) -> None:
         def is_ready() -> bool:
             listed = self.cli("targets", "--json")
-            found = json.loads(listed.stdout)["targets"] if listed.returncode == 0 else []
+            found = json.loads(listed.stdout) if listed.returncode == 0 else []
             return [target["state"] for target in found if target["key"] == key] == ["ready"]
 
         eventually(is_ready, seconds=seconds, what=f"{key} is ready")
