@@ -94,3 +94,21 @@ def test_a_new_token_holds_and_the_old_one_no_longer(operator: Operator) -> None
     eventually(refused, what="the old token is refused")
     operator.sidecar.http.headers["Authorization"] = f"Bearer {new}"
     assert operator.sidecar.http.get("/v1/targets").is_success
+
+
+def test_a_file_that_is_broken_at_a_start_is_told_and_the_last_good_one_holds(operator: Operator) -> None:
+    operator.app.target("lasting", {"commands.backup": "echo data"})
+    operator.write("defaults: {timeout: 20m}")
+    eventually(lambda: operator.timeout("lasting") == "20m", what="the good words hold")
+    operator.write("defaults: {timeout: 10}")
+
+    stage.docker("restart", operator.sidecar.container)
+
+    told = eventually(lambda: operator.sidecar.cli("status").stderr, what="it serves")
+    assert "[last-good-holds]" in told
+    assert "config.yaml:2 defaults.timeout" in told
+    assert operator.sidecar.cli("check").returncode == 78
+    port = stage.docker("port", operator.sidecar.container, "8000/tcp").rpartition(":")[2]
+    operator.sidecar.http.base_url = f"http://127.0.0.1:{port}"  # A restart gives it another one.
+    operator.sidecar.wait("lasting")
+    assert operator.timeout("lasting") == "20m"

@@ -48,7 +48,7 @@ def _told(files: tuple[tuple[str, bytes], ...], command: str, environ: tuple[tup
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).write_bytes(content)
         environment = {"PATH": os.environ["PATH"], "DOCKER_HOST": f"unix://{name}/docker.sock"}
-        environment |= {"SIDECAR_CONFIG": str(folder), **dict(environ)}
+        environment |= {"SIDECAR_CONFIG": str(folder), "SIDECAR_CONFIG_DIR": "sidecar/config", **dict(environ)}
         done = subprocess.run(
             [PROGRAM, command], env=environment, capture_output=True, text=True, timeout=90, check=False
         )

@@ -5,6 +5,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
+import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from config.loading import load
@@ -29,9 +30,24 @@ def test_the_example_says_what_holds_without_it(copied: Path, tmp_path_factory: 
     assert load(copied, environ).settings == load(tmp_path_factory.mktemp("empty"), environ).settings
 
 
+def uncommented(folder: Path) -> str:
+    """The example with everything that is commented out in effect."""
+    return re.sub(r"(?m)^( *)#(?! \S)", r"\1", (folder / "config.yaml").read_text())
+
+
+def test_the_example_shows_each_key(copied: Path) -> None:
+    shown = yaml.safe_load(uncommented(copied))
+    missing = []
+    for path in (*(path for path, _ in leaves(Settings)), ("targets", "shop/db", "ping", "url")):
+        section = shown
+        for key in path:
+            section = section.get(key) if isinstance(section, dict) else None
+        missing += [".".join(path)] if section is None else []
+    assert missing == []
+
+
 def test_the_example_with_everything_uncommented_is_valid(copied: Path) -> None:
-    text = (copied / "config.yaml").read_text()
-    (copied / "config.yaml").write_text(re.sub(r"(?m)^( *)#(?! \S)", r"\1", text))
+    (copied / "config.yaml").write_text(uncommented(copied))
     environ = dict.fromkeys(("BACKUP_API_TOKEN", "ORCHESTRATOR_KEY", "DATABASE_URL", "SSH_PRIVATE_KEY"), TOKEN)
     environ |= dict.fromkeys(("PING_URL", "SHOP_PING_URL"), "https://hc/x")
     loaded = load(copied, environ, ("filesystem", "postgres"))
