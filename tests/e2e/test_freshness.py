@@ -4,6 +4,7 @@ import json
 import re
 import secrets
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -77,6 +78,52 @@ def test_status_tells_each_verdict_and_exits_0_or_3(fresh: Sidecar, app: App) ->
     assert (answer.status_code, "young" in answer.text) == (503, False)
     assert f'backup_target_fresh{{target="{fresh.key("old")}"}} 0.0' in fresh.http.get("/metrics").text
     assert fresh.http.get("/healthz").is_success
+
+
+def test_status_takes_one_line_a_target_at_80_columns(fresh: Sidecar, app: App) -> None:
+    app.target("small", {"commands.backup": "echo data", "schedule": "0 3 * * *", "timezone": "Europe/Madrid"})
+    fresh.backup("small")
+
+    terminal = ("docker", "exec", "--tty", "--env", "COLUMNS=80", fresh.container, "backup-sidecar", "status")
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", said(*terminal).stdout)
+
+    (line,) = [line for line in plain.splitlines() if line.startswith(fresh.key("small"))]
+    assert len(line) <= 80
+    assert re.fullmatch(rf"{fresh.key('small')} +fresh +\d+ s ago +(tonight|tomorrow) 03:00( .*)?", line)
+    exact = fresh.target("small")["next_due"]
+    assert exact in fresh.cli("status", "--utc").stdout
+
+
+def test_an_orchestrator_that_never_comes_does_not_keep_targets_from_being_backed_up(
+    sidecar_image: str, tmp_path: Path
+) -> None:
+    folder, token = tmp_path / "config", secrets.token_hex(16)
+    folder.mkdir()  # By its mode the sidecar, which is not root, can read it.
+    orchestrator = "{url: 'http://nobody:5550', key: {secret: ORCHESTRATOR_KEY}, patience: 6s}"
+    (folder / "config.yaml").write_text(f"orchestrator: {orchestrator}\n")
+    (folder / ".env").write_text(f"BACKUP_API_TOKEN={token}\nORCHESTRATOR_KEY={token}\n")
+    with stage.sidecar(f"alone-{secrets.token_hex(3)}", folder, token, schedule=None) as (running, app), app:
+        app.target("db", {"commands.backup": "echo data"})
+        running.wait("db")
+        assert running.target("db")["next_due"] is None
+        assert "absent" not in running.cli("status").stdout
+
+        absent = "`orchestrator.patience: 8d`"
+        told = eventually(lambda: red(running, absent), what="it is missed")
+        assert "has begun no run" in told
+        assert running.target("db")["next_due"]
+
+        run = running.start("db")
+        eventually(lambda: not red(running, absent), what="it has come")
+        assert running.ended(run)["state"] == "succeeded"
+        assert eventually(lambda: red(running, absent), what="it is missed again")
+        eventually(lambda: "orchestrator-absent" in running.log(), what="the log has it")
+
+
+def red(sidecar: Sidecar, text: str) -> str:
+    """The reason of the verdict that holds a text; empty without one."""
+    reasons = sidecar.http.get("/v1/status").json()["reasons"]
+    return next((reason["message"] for reason in reasons if text in reason["hint"]), "")
 
 
 def test_a_container_that_opts_in_and_is_not_on_the_network_is_told_everywhere_with_its_remedy(

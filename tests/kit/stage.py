@@ -262,10 +262,14 @@ class Sidecar:
 
 @contextlib.contextmanager
 def sidecar(
-    project: str, config: Path, token: str, *options: str, network: str | None = None
+    project: str, config: Path, token: str, *options: str, network: str | None = None, schedule: str | None = "none"
 ) -> Iterator[tuple[Sidecar, App]]:
-    """A further sidecar in a project of its own, with that project as an app; all removed at the end."""
+    """A further sidecar in a project of its own, with that project as an app; all removed at the end.
+
+    `schedule` is of targets that name none; None leaves it unset.
+    """
     app = App(project, network)
+    usual = ("--env", f"SIDECAR_DEFAULTS_SCHEDULE={schedule}") if schedule else ()
     label = ("--label", f"{LABEL}={project}")
     try:
         if network is None:
@@ -274,7 +278,7 @@ def sidecar(
         container = docker(
             *("run", "--detach", "--name", f"{project}-sidecar", *label, "--label", f"{PROJECT}={project}"),
             *("--network", app.network, "--publish", "127.0.0.1::8000", "--volume", f"{config}:/etc/sidecar:ro"),
-            *("--volume", "/var/run/docker.sock:/var/run/docker.sock", "--env", "SIDECAR_DEFAULTS_SCHEDULE=none"),
+            *("--volume", "/var/run/docker.sock:/var/run/docker.sock", *usual),
             *(*options, SIDECAR_IMAGE),
         )
         port = docker("port", container, "8000/tcp").splitlines()[0].rpartition(":")[2]
