@@ -3,6 +3,7 @@
 import json
 import re
 import secrets
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -175,9 +176,19 @@ def test_a_last_run_that_failed_is_red_until_one_is_good_and_so_is_a_target_with
     app.target("shapeless", {"strategy": "postgres", "schedule": "none"})
     fresh.wait("shapeless", "problem")
     assert [fresh.cli(command).returncode for command in ("status", "targets", "check")] == [3, 3, 3]
-    told = fresh.cli("check").stderr
-    assert "no-client" in told
+    assert "no-client" in fresh.cli("check").stderr
     assert "no-client" in fresh.cli("targets").stderr
+    alone = checked_alone(app)
+    assert alone.returncode == 3
+    assert "no-client" in alone.stderr
+
+
+def checked_alone(app: App) -> subprocess.CompletedProcess[str]:
+    """`check` in a container of the project in which nobody serves."""
+    place = ("--label", f"{stage.PROJECT}={app.project}", "--label", f"{stage.LABEL}={app.project}")
+    socket = ("--volume", "/var/run/docker.sock:/var/run/docker.sock", "--env", f"BACKUP_API_TOKEN={'x' * 16}")
+    command = ("--network", app.network, "--tmpfs", "/etc/sidecar", stage.SIDECAR_IMAGE, "check")
+    return said("docker", "run", "--rm", *place, *socket, *command)
 
 
 def test_the_scrub_finds_a_flipped_byte_and_the_run_is_healed_when_the_bytes_are_back(fresh: Sidecar, app: App) -> None:

@@ -169,6 +169,7 @@ def test_the_fleet_shows_leases_targets_and_what_ended(orchestrator: httpx.Clien
         assert [ended["id"] for ended in one["history"]] == [run]
         assert "shop/db" in page
         assert "bad-value" in page
+        assert "not safe: 1 never, 1 fresh, 1 problem" in page
         assert "<b>" not in page
         assert "<script" not in page
     assert fleet(orchestrator) == []

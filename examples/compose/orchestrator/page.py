@@ -28,7 +28,7 @@ def page(sidecars: list[Json], backups: list[Json]) -> str:
 
 
 def section(sidecar: Json) -> str:
-    """One sidecar: its lease, problems, targets."""
+    """One sidecar: its lease, its verdict, problems, targets."""
     lease, rows = sidecar["lease"], []
     for target in sidecar["targets"]:
         good = target.get("last_good") or {}
@@ -43,7 +43,19 @@ def section(sidecar: Json) -> str:
     state = f"{lease['state']}, {lease['seconds_left']} s left" if lease["state"] == "live" else "lost"
     facts = html.escape(f"{sidecar['url']} · version {sidecar['versions'].get('sidecar')} · seen {sidecar['seen']}")
     head = f"<h2>{html.escape(sidecar['id'])} {mark(lease['state'], state)}</h2><small>{facts}</small>"
-    return head + problems + table(("target", "strategy", "state", "last good run", ""), rows)
+    return (
+        head
+        + verdict(sidecar.get("freshness"))
+        + problems
+        + table(("target", "strategy", "state", "last good run", ""), rows)
+    )
+
+
+def verdict(told: Any) -> str:
+    """What `status` says there; earlier sidecars tell less."""
+    if not isinstance(told, dict):
+        return ""
+    return f"<p>{mark('live' if told.get('safe') is True else 'problem', str(told.get('verdict', '')))}</p>"
 
 
 class Raw(str):
