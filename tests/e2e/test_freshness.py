@@ -186,7 +186,12 @@ def test_a_last_run_that_failed_is_red_until_one_is_good_and_so_is_a_target_with
 def checked_alone(app: App) -> subprocess.CompletedProcess[str]:
     """`check` in a container of the project in which nobody serves."""
     place = ("--label", f"{stage.PROJECT}={app.project}", "--label", f"{stage.LABEL}={app.project}")
-    socket = ("--volume", "/var/run/docker.sock:/var/run/docker.sock", "--env", f"BACKUP_API_TOKEN={'x' * 16}")
+    socket = (
+        "--volume",
+        "/var/run/docker.sock:/var/run/docker.sock",
+        "--env",
+        f"BACKUP_API_TOKEN={secrets.token_hex(16)}",
+    )
     command = ("--network", app.network, "--tmpfs", "/etc/sidecar", stage.SIDECAR_IMAGE, "check")
     return said("docker", "run", "--rm", *place, *socket, *command)
 
