@@ -129,7 +129,8 @@ class Api(Model):
     advertise: Url | None = None
     """URL that the orchestrator is told to call. Unset: the sidecar's IPv4 address on `scope.external`."""
     respond_within: Duration = timedelta(seconds=240)
-    """Maximum time that an export request waits for its backup; after it, the answer is 503 with `Retry-After`."""
+    """Maximum time that an export request waits for its backup; after it, the answer is 503 with `Retry-After`, and the
+    client's next export gets that backup at once."""
     bundle: bool = False
     """Whether an export is always a tar that holds the manifest too, even of a single artifact. Off by default, because
     existing orchestrators store the artifact itself; one client gets it by `Accept: application/x-tar`."""

@@ -28,6 +28,7 @@ HEADERS = {
         "X-Backup-Format": "The same.",
         "X-Backup-Proof": "`full`, `sealed` or `framed`.",
         "X-Backup-Run": "Ids of the runs, with commas.",
+        "X-Backup-Older": "Keys, with commas, of stopped targets, whose last good run is in it.",
         "X-Backup-Suspicious": "Why it may not be what it should, such as a dump that has shrunk.",
     }.items()
 }
@@ -104,7 +105,7 @@ class Delivery(Response):
 
 def headers_of(bundle: Bundle) -> dict[str, str]:
     """Contract v1's headers, in its spelling."""
-    doubts = {"X-Backup-Suspicious": in_a_header("; ".join(bundle.suspicious))} if bundle.suspicious else {}
+    said = {"X-Backup-Suspicious": "; ".join(bundle.suspicious), "X-Backup-Older": ",".join(bundle.older)}
     return {
         "Content-Type": bundle.media_type,
         "Content-Disposition": f'attachment; filename="{bundle.name}"',
@@ -118,7 +119,7 @@ def headers_of(bundle: Bundle) -> dict[str, str]:
         "Accept-Ranges": "bytes",
         "Cache-Control": "no-store, no-transform",
         "Vary": "Accept",
-    } | doubts
+    } | {name: in_a_header(text) for name, text in said.items() if text}
 
 
 def in_a_header(text: str) -> str:

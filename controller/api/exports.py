@@ -1,68 +1,96 @@
 """Exports of contract v1 that are under way or not yet fetched; requests share them.
 
 An export is one run, or one of each target. Its answer is kept until it was delivered whole, at most ten minutes: so a
-client whose connection broke, or that was told to come back, gets it, and the next one gets a new backup.
+client whose connection broke gets it, and the next one gets a new backup. What a client that was told to come back may
+claim lasts longer: see `claims.py`.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
+from datetime import datetime, timedelta
+from typing import Any
 
+from loguru import logger
 from starlette.concurrency import run_in_threadpool
 
+from controller.api.claims import Claim
+from controller.api.export_runs import ExportPlanner, ExportRuns
 from controller.api.problems import Refused, run_failed
-from controller.backup.jobs import Job, Jobs
-from controller.core.errors import Busy, TargetUnsuitable
+from controller.core.errors import SidecarError
 from controller.core.key import Key
 from controller.core.run import Report
 from controller.storage.bundle import Bundle, of_runs
 from controller.storage.leases import Leases
 from controller.storage.store import Store
-from controller.targets.target import Target
 
 KEEP_SECONDS = 600.0
 """For which an answer that nobody fetched is kept."""
 RETRY_AFTER = "10"
 """Seconds after which a client is asked to come back."""
-EXPORTED = ("ready", "pending", "problem")
-"""States of the targets that an export of everything is about."""
+CLAIMED_AGE = timedelta(hours=12)
+"""A claimed run that is older than this has a new one begun beside it."""
 
 
 class Export:
     """One export: its runs, and the bundle that will come of them."""
 
-    def __init__(self, jobs: tuple[Job, ...], bundle: asyncio.Task[Bundle]) -> None:
-        self.runs = tuple(job.report.id for job in jobs)
-        self.bundle = bundle
+    def __init__(self, contents: ExportRuns, bundle: Coroutine[Any, Any, Bundle]) -> None:
+        self.contents, self.bundle = contents, asyncio.create_task(bundle)
+
+    @property
+    def runs(self) -> tuple[str, ...]:
+        return tuple(report.id for report in self.contents.reports)
+
+    @property
+    def older(self) -> tuple[str, ...]:
+        """Those of its runs that stand for a target which is stopped."""
+        return tuple(report.id for report in self.contents.older)
+
+    @property
+    def slot_seconds(self) -> float:
+        """The longest time that one of its runs has waited for a slot."""
+        return max((job.slot_seconds for job in self.contents.jobs), default=0.0)
+
+    @property
+    def seconds(self) -> float:
+        """How long its runs took, one after the other."""
+        return sum(report.seconds or 0 for report in self.contents.reports)
 
 
 class Exports:
-    """Belongs to one event loop."""
+    """Belongs to one event loop. A target's key stands for an export of that target, None for one of all."""
 
-    def __init__(
-        self,
-        targets: Callable[[], Sequence[Target]],
-        start: Callable[[Key, str], Job],
-        jobs: Jobs,
-        store: Store,
-        leases: Leases,
-    ) -> None:
-        self._targets, self._start_run = targets, start
-        self._jobs, self._store, self._leases = jobs, store, leases
+    def __init__(self, planner: ExportPlanner, store: Store, leases: Leases, *, clock: Callable[[], datetime]) -> None:
+        self._planner, self._store, self._leases, self._clock = planner, store, leases, clock
         self._open: dict[str, Export] = {}
         self._joining, self._closing = asyncio.Lock(), asyncio.Event()
 
     async def join(self, key: Key | None, *, as_tar: bool) -> Export:
-        """The export of a target, None for all; started unless there is one. Raises `SidecarError`, `Refused`."""
+        """The export that is under way, else a new one. Raises `SidecarError`, `Refused`."""
         async with self._joining:
-            name = f"{key or ''} {'tar' if as_tar else ''}"
+            name = name_of(key, as_tar)
             if name not in self._open:
-                jobs = await run_in_threadpool(self._start, key)
-                export = Export(jobs, asyncio.create_task(self._packed(jobs, as_tar)))
+                contents = await run_in_threadpool(self._planner.begun, key)
+                export = Export(contents, self._packed(contents, as_tar))
                 self._leases.take(export.runs)
                 export.bundle.add_done_callback(lambda bundle: self._keep(export, bundle))
                 self._open[name] = export
             return self._open[name]
+
+    async def claimed(self, key: Key | None, claim: Claim, *, as_tar: bool) -> tuple[Export, bool] | None:
+        """What a claim gives at once, and whether a new export goes on beside it, since it is old.
+
+        None where there is not yet a run for each target. Raises `SidecarError`, `Refused`.
+        """
+        contents = await run_in_threadpool(self._planner.covered, key, claim)
+        if contents is None:
+            return None
+        unfetched = self._open.get(name_of(key, as_tar))
+        if unfetched and unfetched.bundle.done():
+            self.delivered(unfetched.runs)  # Nobody gets it after what may be newer.
+        is_old = any(self._clock() - report.time > CLAIMED_AGE for report in contents.claimed)
+        return Export(contents, self._packed(contents, as_tar)), is_old and await self._renewed(key, as_tar)
 
     async def answer(self, export: Export, within: float) -> Bundle | None:
         """What comes of it, None after `within` seconds or when the server stops. Raises `SidecarError`, `Refused`."""
@@ -92,37 +120,28 @@ class Exports:
             bundle.exception()  # Seen, also when no client is left to be told.
         asyncio.get_running_loop().call_later(KEEP_SECONDS, self.delivered, export.runs)
 
-    async def _packed(self, jobs: tuple[Job, ...], as_tar: bool) -> Bundle:
-        reports = await asyncio.gather(*(ended(job.future) for job in jobs))
-        for report in reports:
+    async def _packed(self, contents: ExportRuns, as_tar: bool) -> Bundle:
+        ran = await asyncio.gather(*(ended(job.future) for job in contents.jobs))
+        for report in ran:
             if report.state != "succeeded":
                 raise run_failed(report)
-        runs = [(report.target, report.id) for report in reports]
-        return await run_in_threadpool(of_runs, self._store, runs, as_tar=as_tar)
+        runs = [(report.target, report.id) for report in contents.reports]
+        older = {report.id for report in contents.older}
+        with self._leases.held(*(run for _, run in runs)):
+            return await run_in_threadpool(of_runs, self._store, runs, as_tar=as_tar, older=older)
 
-    def _start(self, key: Key | None) -> tuple[Job, ...]:
-        return tuple(self._start_one(key) for key in ([key] if key else self._all()))
+    async def _renewed(self, key: Key | None, as_tar: bool) -> bool:
+        """Whether an export goes on; one that cannot be started keeps nobody from what there is."""
+        try:
+            await self.join(key, as_tar=as_tar)
+        except (SidecarError, Refused) as error:
+            logger.warning("no new export was begun beside an old one: {}", error)
+            return False
+        return True
 
-    def _start_one(self, key: Key) -> Job:
-        """A new run, or the one that the target has under way."""
-        while True:
-            try:
-                return self._start_run(key, "export")
-            except Busy as busy:
-                if job := self._jobs.job(busy.run):
-                    return job
 
-    def _all(self) -> list[Key]:
-        """Raises `TargetUnsuitable` when one is broken: a backup of everything may not lack it in silence."""
-        targets = [target for target in self._targets() if target.state in EXPORTED]
-        if not targets:
-            hint = "Set `backup.enable=true` and `backup.strategy` on a container; `backup-sidecar targets` lists them."
-            raise Refused(409, "no-targets", "There is nothing to back up.", hint=hint)
-        broken = [str(target.key) for target in targets if target.state == "problem"]
-        if broken:
-            hint = "`/v1/targets` says what is wrong; export the others each by `/targets/<key>/backup/export`."
-            raise TargetUnsuitable(f"cannot be backed up: {', '.join(broken)}", hint=hint, code="unsuitable")
-        return [target.key for target in targets]
+def name_of(key: Key | None, as_tar: bool) -> str:
+    return f"{key or ''} {'tar' if as_tar else ''}"
 
 
 async def ended(future: Future[Report]) -> Report:

@@ -1,6 +1,7 @@
 """What several routes take: a target's key as it stands in an address, who asks, and which start is the same."""
 
 from collections.abc import Sequence
+from hashlib import sha256
 from typing import Annotated
 
 from fastapi import Depends, Header, Query, Request
@@ -37,6 +38,12 @@ async def trigger(request: Request) -> str:
     return "cli" if request["server"][1] is None else "api"
 
 
+async def client(request: Request) -> str:
+    """Who asks, by the digest of the token; the same for all on the unix socket."""
+    token = request.headers.get("authorization", "").partition(" ")[2].strip()
+    return sha256(token.encode()).hexdigest()[:16] if token else "local"
+
+
 def one_line(text: str) -> str:
     """The same; raises ValueError for what would do something to a terminal."""
     if is_unsafe(text, ""):
@@ -71,6 +78,7 @@ class PageQuery(BaseModel):
 
 Page = Annotated[PageQuery, Query()]
 TargetKey = Annotated[Key, Depends(target_key)]
+Client = Annotated[str, Depends(client)]
 Trigger = Annotated[str, Depends(trigger)]
 NamedTar = Annotated[bool, Depends(named_tar)]
 IdempotencyKey = Annotated[str, Header(max_length=255, description="The same key starts the same thing only once.")]

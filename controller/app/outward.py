@@ -8,6 +8,8 @@ from pathlib import Path
 
 from config.problems import Problem
 from controller.api.application import build
+from controller.api.claims import Claims
+from controller.api.export_runs import ExportPlanner
 from controller.api.exports import Exports
 from controller.api.metrics import Metrics
 from controller.api.routes.artifacts import artifact_routes
@@ -98,7 +100,11 @@ class Outward(Parts):
 
     def server(self, alive: Callable[[], bool]) -> Server:
         """`alive`: whether everything lives that goes on."""
-        exports = Exports(self.targets, self.start, self.jobs, self.store, self.leases)
+        planner = ExportPlanner(
+            self.targets, self.expectations.all, self.start, self.jobs, self.catalog, clock=self.clock
+        )
+        claims = Claims(self.workdir)
+        exports = Exports(planner, self.store, self.leases, clock=self.clock)
         guarded = (
             drill_routes(self.target, self.drills, self.catalog, self.store, redact=self.redact),
             contract_routes(
@@ -107,8 +113,10 @@ class Outward(Parts):
                 self.catalog,
                 self.leases,
                 exports,
+                claims=claims,
                 respond_within=lambda: self.loaded.settings.api.respond_within,
                 bundle=self.sends_bundles,
+                came=self.attendance.came,
             ),
             target_routes(
                 self.targets,
@@ -119,7 +127,7 @@ class Outward(Parts):
                 problems=lambda: self.problems,
             ),
             run_routes(self.jobs, self.catalog, self.store, self.leases, self.verifier),
-            artifact_routes(self.jobs, self.store, self.leases, exports, bundle=self.sends_bundles),
+            artifact_routes(self.jobs, self.store, self.leases, exports, claims=claims, bundle=self.sends_bundles),
             prune_routes(self.targets, self.target, self.pruner, self.jobs),
             forget_routes(self.forgetting, self.jobs, self.pruner),
             restore_routes(self.restores, self.jobs),

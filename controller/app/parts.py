@@ -185,7 +185,8 @@ class Parts:
 
     @cached_property
     def jobs(self) -> Jobs:
-        return Jobs(self.executor, self.catalog, self.loaded.settings.policy.max_concurrent_runs, self.events)
+        limit = self.loaded.settings.policy.max_concurrent_runs
+        return Jobs(self.executor, self.catalog, limit, self.events, clock=self.clock)
 
     def start(self, key: Key, trigger: str) -> Job:
         """Queue a run; raises `UnknownTarget`, `TargetUnsuitable`, `TargetGone`, `Busy`."""

@@ -4,11 +4,12 @@ Here is what others may ask of a run that is under way.
 """
 
 import itertools
+import math
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 
 from controller.backup.turns import Turns
 from controller.core.activity import CLEAR_UP_SECONDS, STOPPED, Activities, Activity
@@ -17,6 +18,7 @@ from controller.core.errors import Busy, RestoreUnderWay, Stopping, TimedOut
 from controller.core.events import Bus, RunBegan, RunEnded
 from controller.core.failure import Failure
 from controller.core.key import Key
+from controller.core.records import utc_now
 from controller.core.run import Report, State, new_run_id
 from controller.storage.catalog import Catalog
 
@@ -34,11 +36,13 @@ class Job(Activity[Report]):
         turns: Turns | None = None,
         number: int = 0,
         begun: Callable[[Report], None] = lambda _: None,
+        *,
+        clock: Callable[[], datetime] = utc_now,
     ) -> None:
-        now = datetime.now(UTC)
+        now = clock()
         queued = Report(id=new_run_id(now), target=key, state="queued", reason="slot", trigger=trigger, created=now)
         super().__init__(queued)
-        self.key = key
+        self.key, self._clock = key, clock
         self.begun: float | None = None
         """Of `time.monotonic()`: when it had its turn first, or was held up by its target."""
         self.deadline: float | None = None
@@ -46,6 +50,8 @@ class Job(Activity[Report]):
         self._turns, self._number, self._on_begin = turns or Turns(1), number, begun
         self.retries = 0
         """What its target's settings allow, once they are known: a target may be away between two attempts."""
+        self._waited, self._waits_since = 0.0, math.inf
+        """Seconds of the waits for a slot that are over, and of `time.monotonic()` since when one goes on."""
         self._latest: float | None = None
         """Of `time.monotonic()`: by when `post` has to end, once the sidecar is being stopped."""
         self._posting: Cancellable | None = None
@@ -61,14 +67,21 @@ class Job(Activity[Report]):
             self.deadline = self.begun + timeout
         return self.deadline
 
+    @property
+    def slot_seconds(self) -> float:
+        """How long it has waited for a slot until now, in all its attempts."""
+        return self._waited + max(time.monotonic() - self._waits_since, 0.0)
+
     @contextmanager
     def turn(self) -> Iterator[None]:
         """The slot of a running run; raises `Cancelled`, and `TimedOut` for a run whose time has begun before."""
         self.update(state="queued", reason="slot")
+        self._waits_since = time.monotonic()
         with self._turns.taken(self._number, self.check):
+            self._waited, self._waits_since = self.slot_seconds, math.inf
             self.check()
             before = self.report.started
-            report = self.update(state="running", reason="", started=before or datetime.now(UTC))
+            report = self.update(state="running", reason="", started=before or self._clock())
             if before is None:
                 self._on_begin(report)
             yield
@@ -117,8 +130,17 @@ class Job(Activity[Report]):
 class Jobs:
     """The queue. `execute` does one run, takes its turn with `Job.turn`, and gives its final report without raising."""
 
-    def __init__(self, execute: Callable[[Job], Report], catalog: Catalog, limit: int, events: Bus) -> None:
-        self._execute, self._catalog, self._events = execute, catalog, events
+    def __init__(
+        self,
+        execute: Callable[[Job], Report],
+        catalog: Catalog,
+        limit: int,
+        events: Bus,
+        *,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        """`clock` is that of ids and reports."""
+        self._execute, self._catalog, self._events, self._clock = execute, catalog, events, clock
         self._turns, self._numbers = Turns(limit), itertools.count()
         self._lock = threading.Lock()
         self._activities = Activities[Job, Report]()
@@ -132,7 +154,7 @@ class Jobs:
         """Queue a run; raises `Busy` while the target has one, `RestoreUnderWay` while not `holder` has it."""
         with self._lock:
             self._demand_free(key, holder)
-            job = Job(key, trigger, self._turns, next(self._numbers), self._began)
+            job = Job(key, trigger, self._turns, next(self._numbers), self._began, clock=self._clock)
             self._catalog.keep(job.report)
             self._activities.start(str(key), job, self._work)
         return job

@@ -6,6 +6,11 @@ from typing import Annotated, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, PlainSerializer, WithJsonSchema
 
 
+def utc_now() -> datetime:
+    """What the system's clock says."""
+    return datetime.now(UTC)
+
+
 def rfc3339(time: datetime) -> str:
     """`2026-03-01T03:00:00.123Z`: RFC 3339 in UTC with milliseconds."""
     return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

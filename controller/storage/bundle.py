@@ -8,9 +8,11 @@ Nothing is copied for it.
 import hashlib
 import re
 import tarfile
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+from pydantic_core import from_json, to_json
 
 from controller.core.errors import Damaged
 from controller.core.key import Key
@@ -23,6 +25,7 @@ CHUNK = 256 << 10
 """Bytes that are read at a time."""
 MEDIA_TYPES = {"zstd": "application/zstd", "gzip": "application/gzip", "none": "application/octet-stream"}
 COMPRESSED = {"zstd": "+zstd", "gzip": "+gzip"}
+OLDER = "The target was stopped when this was exported; this is its last good run."
 HINT = "Do not trust this run; make a new one, and look at the store's disk."
 
 
@@ -71,6 +74,8 @@ class Bundle:
     runs: tuple[str, ...]
     suspicious: tuple[str, ...] = ()
     """Why a run in it may not be what it should; not of those that somebody has accepted."""
+    older: tuple[str, ...] = ()
+    """Keys of the targets that are stopped, so that their last good run is in it."""
 
     def read(self, start: int, stop: int) -> Iterator[bytes]:
         """Bytes from `start` to before `stop`, unverified; raises like `Piece.read`."""
@@ -112,16 +117,21 @@ def of_artifact(store: Store, manifest: Manifest, name: str) -> Bundle:
     )
 
 
-def of_runs(store: Store, runs: Sequence[tuple[Key, str]], *, as_tar: bool = False) -> Bundle:
+def of_runs(
+    store: Store, runs: Sequence[tuple[Key, str]], *, as_tar: bool = False, older: Collection[str] = ()
+) -> Bundle:
     """Everything that the runs made, `as_tar` also for a single artifact. Reads a tar's files once, for its digest.
+
+    `older` are the ids of those that stand for a stopped target, which the manifest in the tar says.
 
     Raises `UnknownRun`, `Damaged`, `StoreError`.
     """
     manifests = [store.manifest(key, run) for key, run in sorted(runs, key=lambda run: (str(run[0]), run[1]))]
     if len(manifests) == 1 and len(manifests[0].artifacts) == 1 and not as_tar:
-        return of_artifact(store, manifests[0], manifests[0].artifacts[0].name)
+        only = of_artifact(store, manifests[0], manifests[0].artifacts[0].name)
+        return replace(only, older=keys_of(manifests, older))
     pieces = (
-        *(piece for manifest in manifests for piece in members(store, manifest)),
+        *(piece for manifest in manifests for piece in members(store, manifest, is_older=manifest.run in older)),
         in_memory(bytes(2 * tarfile.BLOCKSIZE)),
     )
     name = (
@@ -139,7 +149,13 @@ def of_runs(store: Store, runs: Sequence[tuple[Key, str]], *, as_tar: bool = Fal
         proof=weakest(manifest.proof for manifest in manifests),
         runs=tuple(manifest.run for manifest in manifests),
         suspicious=doubts(store, manifests),
+        older=keys_of(manifests, older),
     )
+
+
+def keys_of(manifests: Iterable[Manifest], runs: Collection[str]) -> tuple[str, ...]:
+    """The targets of some of the runs."""
+    return tuple(str(manifest.target) for manifest in manifests if manifest.run in runs)
 
 
 def doubts(store: Store, manifests: Sequence[Manifest]) -> tuple[str, ...]:
@@ -148,7 +164,7 @@ def doubts(store: Store, manifests: Sequence[Manifest]) -> tuple[str, ...]:
     return tuple(reason for report in reports if not report.accepted for reason in report.suspicious)
 
 
-def members(store: Store, manifest: Manifest) -> Iterator[Piece]:
+def members(store: Store, manifest: Manifest, *, is_older: bool) -> Iterator[Piece]:
     """The pieces of one run in a tar: the manifest first, since it explains the rest."""
     folder = store.folder(manifest.target, manifest.run)
     time = int(manifest.finished.timestamp())
@@ -158,10 +174,15 @@ def members(store: Store, manifest: Manifest) -> Iterator[Piece]:
             data = file.read()
     except OSError as error:
         raise store_error(error, document) from error
-    yield from member(store, document, in_memory(data), time)
+    yield from member(store, document, in_memory(marked_older(data) if is_older else data), time)
     for artifact in manifest.artifacts:
         path = store.artifact(manifest.target, manifest.run, artifact.name)
         yield from member(store, path, stored(path, artifact), time)
+
+
+def marked_older(manifest: bytes) -> bytes:
+    """A manifest as it is sent that says why the run is not of the export's time; the stored one never changes."""
+    return to_json(from_json(manifest) | {"older": OLDER}, indent=2)
 
 
 def member(store: Store, path: Path, content: Piece, time: int) -> Iterator[Piece]:

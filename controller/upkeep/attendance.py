@@ -62,7 +62,11 @@ class Attendance:
 
     def run_began(self, event: RunBegan) -> None:
         if event.report.trigger in TRIGGERS:
-            self._last = self._clock()
+            self.came()
+
+    def came(self) -> None:
+        """It began a run, or fetched one that it had asked for before."""
+        self._last = self._clock()
 
     def look(self) -> None:
         """Say once that it does not come, and once that it does again."""

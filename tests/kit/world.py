@@ -58,7 +58,7 @@ class World(Outward):
 
     def __init__(self, folder: Path, *, config: str = "", services: dict[str, dict[str, str]] | None = None) -> None:
         self.folder = folder
-        (folder / "config").mkdir()
+        (folder / "config").mkdir(exist_ok=True)
         self.configure(config)
         super().__init__(self.loaded)
         # Many tests need no more than its parts, and leave without `close`.
@@ -129,7 +129,7 @@ class World(Outward):
         return activity.report.model_copy(update={"state": state, "finished": datetime.now(UTC), "seconds": 0.5})
 
     def manifest(self, report: Report) -> Manifest:
-        now = datetime.now(UTC)
+        now = self.clock()
         artifacts = tuple(
             Artifact(
                 name=name,
@@ -153,7 +153,7 @@ class World(Outward):
             image_id="i1",
             engine="28",
             sidecar=self.version,
-            started=now,
+            started=report.started or now,
             finished=now,
             proof="full",
             suspicious=self.suspicious,

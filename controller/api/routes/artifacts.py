@@ -1,12 +1,15 @@
 """What runs have stored: one artifact, a run, several runs as one export."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 
+from controller.api.claims import Claims
 from controller.api.download import BYTES, PART, Delivery
 from controller.api.exports import RETRY_AFTER, Exports
-from controller.api.parameters import NamedTar
+from controller.api.parameters import Client, NamedTar
 from controller.api.problems import Refused, run_failed
 from controller.backup.jobs import Jobs
 from controller.core.errors import Damaged, UnknownRun
@@ -21,6 +24,18 @@ from controller.views.schemas import RunView, View
 MAX_RUNS_IN_EXPORT = 1000
 
 
+@dataclass(frozen=True, slots=True)
+class FetchQuery:
+    """Who asks for whole runs, and in which form."""
+
+    client: Client
+    named_tar: NamedTar
+
+
+Fetch = Annotated[FetchQuery, Depends()]
+Older = Annotated[str, Query(description="Ids, with commas, of the runs that stand for stopped targets.")]
+
+
 class ExportView(View):
     """Several runs as one export."""
 
@@ -30,15 +45,15 @@ class ExportView(View):
 
 
 def artifact_routes(
-    jobs: Jobs, store: Store, leases: Leases, exports: Exports, *, bundle: Callable[[], bool]
+    jobs: Jobs, store: Store, leases: Leases, exports: Exports, *, claims: Claims, bundle: Callable[[], bool]
 ) -> APIRouter:
     """`bundle`: always send a run as a tar."""
     routes = APIRouter(tags=["artifacts"])
 
     @routes.head("/v1/runs/{run}/artifacts", include_in_schema=False)
     @routes.get("/v1/runs/{run}/artifacts", response_class=Response, responses=BYTES | PART)
-    def fetch_run(request: Request, run: str, named_tar: NamedTar) -> Response:
-        return fetched(request, (run,), named_tar)
+    def fetch_run(request: Request, query: Fetch, run: str) -> Response:
+        return fetched(request, query, (run,))
 
     @routes.head("/v1/runs/{run}/artifacts/{name}", include_in_schema=False)
     @routes.get("/v1/runs/{run}/artifacts/{name}", response_class=Response, responses=BYTES | PART)
@@ -53,15 +68,20 @@ def artifact_routes(
 
     @routes.head("/v1/exports/{ids}/artifacts", include_in_schema=False)
     @routes.get("/v1/exports/{ids}/artifacts", response_class=Response, responses=BYTES | PART)
-    def fetch_export(request: Request, ids: str, named_tar: NamedTar) -> Response:
-        return fetched(request, listed(ids), named_tar)
+    def fetch_export(request: Request, query: Fetch, ids: str, older: Older = "") -> Response:
+        return fetched(request, query, listed(ids), older.split(","))
 
-    def fetched(request: Request, runs: tuple[str, ...], named_tar: bool) -> Response:
+    def fetched(request: Request, query: FetchQuery, runs: tuple[str, ...], older: Sequence[str] = ()) -> Response:
         reports = [fetchable(jobs.report(run)) for run in runs]
         with leases.held(*runs):
             stored = [(report.target, report.id) for report in reports]
-            answer = of_runs(store, stored, as_tar=named_tar or bundle())
-        return Delivery(answer, leases, request.headers, on_sent=lambda: exports.delivered(runs))
+            answer = of_runs(store, stored, as_tar=query.named_tar or bundle(), older=older)
+
+        def sent() -> None:
+            exports.delivered(runs)
+            claims.fetched(query.client, runs)
+
+        return Delivery(answer, leases, request.headers, on_sent=sent)
 
     return routes
 
