@@ -82,7 +82,8 @@ class Expect(Model):
     ignore: CommaList = ()
     """Names or patterns of tables that may lose their rows at any time: `sessions, queue_*`."""
     max_age: Duration | None = None
-    """Maximum age of the last good run; beyond it the target is `stale`."""
+    """Maximum age of the last good run; beyond it the target is `stale`. Unset: the schedule decides; `36h` where the
+    orchestrator does."""
 
 
 class Drill(Model):
