@@ -121,10 +121,11 @@ def chosen(store: Store, target: Key, at: datetime | None) -> Manifest:
         hint = runs_of(sorted({str(manifest.target) for manifest in readable}))
         raise Failed(f"{target} has no run in {store.root}", hint)
     reports = {manifest.run: marks.report(store, manifest) for manifest in fitting}
-    good = [manifest for manifest in fitting if reports[manifest.run].good and reports[manifest.run].trigger != SAFETY]
-    newest = max(good or fitting, key=lambda manifest: manifest.started)
-    for manifest in fitting:
-        if manifest.started > newest.started and not reports[manifest.run].good:
+    usual = [manifest for manifest in fitting if reports[manifest.run].trigger != SAFETY]
+    good = [manifest for manifest in usual if reports[manifest.run].good]
+    newest = max(good or usual or fitting, key=lambda manifest: manifest.started)
+    for manifest in usual:
+        if manifest.started > newest.started:
             state = "damaged" if reports[manifest.run].damaged else "suspicious"
             err.print(Text(f"warning: run {manifest.run} is younger and {state}; --run takes it", style="yellow"))
     return newest

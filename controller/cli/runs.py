@@ -101,7 +101,7 @@ def why(report: dict[str, Any]) -> str:
     if report["pinned"]:
         words.append(f"pinned: {report['note']}" if report["note"] else "pinned")
     if report["damaged"]:
-        words.append("damaged")
+        words.append("damaged, forgotten" if report["forgotten"] else "damaged")
     elif report["suspicious"] and not report["accepted"]:
         words.append("suspicious")
     return "; ".join(words) or failure_code(report)

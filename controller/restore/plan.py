@@ -10,7 +10,7 @@ from config.secrets import Secrets
 from controller.core.errors import TargetGone, TargetUnsuitable, UnknownRun
 from controller.core.key import Key, runs_of
 from controller.core.manifest import Manifest
-from controller.core.run import Report
+from controller.core.run import SAFETY, Report
 from controller.engine.client import Engine
 from controller.restore.destination import Destination, Destinations
 from controller.storage.catalog import Catalog, began
@@ -145,7 +145,8 @@ class RestorePlanner:
         if order.run:
             return ()
         since = began(self._catalog.get(chosen))
-        younger = [run for run in self._catalog.stored(order.key) if not run.good and since < began(run)]
+        stored = self._catalog.stored(order.key)
+        younger = [run for run in stored if not run.good and run.trigger != SAFETY and since < began(run)]
         return tuple(
             f"passed-over: run {run.id} is younger and {'damaged' if run.damaged else 'suspicious'}; --run restores it"
             for run in younger

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.kit import stage
-from tests.kit.stage import App, Sidecar, eventually, said, within
+from tests.kit.stage import App, Sidecar, docker, eventually, said, within
 
 pytestmark = pytest.mark.e2e
 
@@ -204,7 +204,7 @@ def test_the_scrub_finds_a_flipped_byte_and_the_run_is_healed_when_the_bytes_are
 
     within(fresh.container, f"cp {artifact} /tmp/copy; printf D | dd of={artifact} bs=1 conv=notrunc")
 
-    damaged = eventually(lambda: fresh.report(report["id"])["damaged"], seconds=20, what="the scrub has found it")
+    damaged = eventually(lambda: fresh.report(report["id"])["damaged"], seconds=90, what="the scrub has found it")
     assert report["artifacts"][0]["sha256"] in damaged
     answer = fresh.http.get(f"/v1/runs/{report['id']}/artifacts")
     assert (answer.status_code, answer.json()["type"]) == (500, "damaged")
@@ -298,3 +298,29 @@ def test_an_emptied_table_is_suspicious_though_the_dump_is_as_large_unless_it_is
     assert fresh.cli("accept", odd["id"]).returncode == 0
 
     assert not fresh.backup("ledger")["suspicious"]
+
+
+def test_a_service_that_has_stopped_is_forgotten_and_is_a_target_again_when_it_runs(fresh: Sidecar, app: App) -> None:
+    container = app.target("left", {"commands.backup": "echo data", "expect.max-age": "1h"})
+    run = fresh.backup("left")
+    key = fresh.key("left")
+    there = fresh.cli("forget", key)
+    assert there.returncode == 1
+    assert "backup.enable=false" in there.stderr
+    docker("stop", "--time", "0", container)
+    fresh.wait("left", "absent")
+
+    shown = fresh.cli("forget", key, "--dry-run")
+
+    assert f"{key}  would be forgotten" in shown.stdout
+    assert "left" in verdicts(fresh)
+    done = fresh.cli("forget", key)
+    assert (done.returncode, "1 run" in done.stdout) == (0, True)
+    assert "left" not in verdicts(fresh)
+    assert "left" not in fresh.states()
+    assert run["id"] in fresh.cli("artifacts").stdout
+
+    docker("start", container)
+
+    fresh.wait("left")
+    assert verdicts(fresh)["left"] == "fresh"

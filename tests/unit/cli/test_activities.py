@@ -85,7 +85,7 @@ def test_plain_files_are_those_of_the_last_good_run_and_younger_ones_are_named(
     first, printed = restored()
     assert first == run.id
     assert f"run {odd.id} is younger and suspicious" in printed
-    assert safety.id not in printed
+    assert safety.id not in printed, "nobody expects a safety backup there"
     marks.write(world.store, DB, odd.id, "accepted", accepted=True)
     accepted, printed = restored()
     assert accepted == odd.id

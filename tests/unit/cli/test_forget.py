@@ -53,6 +53,7 @@ def test_a_run_is_forgotten_by_its_id_and_what_is_neither_key_nor_id_is_told(wor
     told = json.loads(cli("forget", run, "--json")[1])
 
     assert (told["id"], told["forgotten"]) == (run, f"{NOW:%Y-%m-%dT%H:%M:%S}.000Z")
+    assert "damaged, forgotten" in cli("runs")[1]
     assert f"shop/db  {run}  forgotten: rot" in cli("forget", run)[1]
     assert f"shop/db  {run}  deleted: rot" in cli("forget", run, "--delete")[1]
     assert run not in world.listed
