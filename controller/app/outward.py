@@ -74,6 +74,7 @@ class Outward(Parts):
             watching=lambda: self.watch.watching,
             dead=lambda: self.dead,
             may_drill=lambda: self.drills.allowed,
+            may_idle=lambda: bool((scope := self.scope()) and scope.in_swarm),
             clock=self.clock,
         )
 

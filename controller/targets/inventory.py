@@ -8,6 +8,7 @@ from controller.core.errors import UnknownTarget
 from controller.core.events import Bus, TargetChanged
 from controller.core.key import Key
 from controller.targets.discovery import nearest
+from controller.targets.origin import is_task
 from controller.targets.scope import Scope
 from controller.targets.target import LIVE, Target
 
@@ -86,9 +87,15 @@ def merged(
 ) -> dict[str, Target]:
     """What was found, with what is known of it; what was not found and has a good run stays, as `absent`.
 
-    What is gone and forgotten does not stay, nor is it taken up by a container that has stopped.
+    What is gone and forgotten does not stay, nor is it taken up by a container that has stopped. A Swarm task that has
+    ended without a good run here is none of ours: Swarm runs another one, maybe on another node.
     """
-    found = {key: target for key, target in found.items() if not (target.is_gone and forgotten(target.key))}
+
+    def is_over(target: Target) -> bool:
+        is_left = is_task(target.container) and not remembered(target.key)
+        return target.is_gone and (is_left or forgotten(target.key))
+
+    found = {key: target for key, target in found.items() if not is_over(target)}
     gone = {
         key: target
         for key, target in before.items()

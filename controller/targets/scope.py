@@ -23,6 +23,8 @@ class Scope:
     problems: tuple[Problem, ...] = ()
     home: str | None = None
     """The sidecar's own Compose project or stack."""
+    in_swarm: bool = False
+    """The sidecar is a Swarm task: what it does not find may be on another node."""
 
     def reaches(self, container: Listed) -> bool:
         """Whether the sidecar may touch a container: it shares network and project, and is not the sidecar itself."""
@@ -66,8 +68,8 @@ def find_scope(loaded: Loaded, own_id: str | None, listed: Iterable[Listed], net
         hint = f"Run `docker network create {kind}{settings.external}` and add it to the sidecar's service."
         message = f"is not on {settings.external}, so no orchestrator can reach it"
         problems.append(Problem("not-on-network", "sidecar", message, hint, severity="warning"))
-    home = origin(own).project if own else None
-    return Scope(frozenset(joined), project, own_id, address, tuple(problems), home)
+    home, in_swarm = (origin(own).project, is_task(own)) if own else (None, False)
+    return Scope(frozenset(joined), project, own_id, address, tuple(problems), home, in_swarm)
 
 
 def called(name: str, networks: Iterable[NetworkInfo]) -> set[str]:

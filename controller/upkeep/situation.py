@@ -37,13 +37,17 @@ class Situation:
         watching: Callable[[], bool],
         dead: Callable[[], Sequence[str]],
         may_drill: Callable[[], bool],
+        may_idle: Callable[[], bool],
         clock: Callable[[], datetime],
     ) -> None:
-        """`problems` are the sidecar's own; `dead` names the parts of the program that have ended."""
+        """`problems` are the sidecar's own; `dead` names the parts of the program that have ended.
+
+        `may_idle` tells whether it is right that there is nothing to back up.
+        """
         self._targets, self._expectations, self._catalog = targets, expectations, catalog
         self._jobs, self._store, self._secrets = jobs, store, secrets
         self._problems, self._watching, self._dead = problems, watching, dead
-        self._may_drill, self._clock = may_drill, clock
+        self._may_drill, self._may_idle, self._clock = may_drill, may_idle, clock
 
     def status(self) -> Status:
         """The verdict of this moment."""
@@ -102,6 +106,7 @@ class Situation:
             watching=self._watching(),
             needed=sum(map(room_for, sizes)),
             free=self._free(),
+            may_idle=self._may_idle(),
         )
 
     def _free(self) -> int | None:

@@ -89,6 +89,8 @@ class SidecarFacts:
     """Bytes that the next run of every target takes, if it is like the last."""
     free: int | None = None
     """Bytes that the store can take; None: nobody knows."""
+    may_idle: bool = False
+    """It is right that there is nothing to back up here: what there is may be on another node, with a sidecar there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,8 @@ class Status:
 
     @property
     def verdict(self) -> str:
+        if self.safe and not self.targets:
+            return "safe: there is nothing to back up on this node"
         states = Counter(one.state for one in self.targets)
         if self.safe and states["fresh"] == len(self.targets):
             return f"safe: every target is fresh ({len(self.targets)})"
@@ -120,7 +124,7 @@ def judged(targets: Sequence[TargetFacts], damaged: Sequence[Report], sidecar: S
     reasons = [reason for facts in targets for reason in of_target(facts)]
     reasons += [of_damage(run) for run in damaged]
     reasons += of_sidecar(sidecar)
-    if not targets:
+    if not targets and not sidecar.may_idle:
         hint = "`backup-sidecar targets` lists what carries labels; label what is to be backed up."
         reasons.append(Reason("no-targets", "there is nothing to back up", hint))
     return Status(tuple(facts.freshness for facts in targets), tuple(damaged), tuple(reasons))

@@ -5,8 +5,8 @@ import os
 import secrets
 from typing import Any
 
-from tests.kit.second_engine import SecondEngine
-from tests.kit.stage import REPOSITORY, SIDECAR_IMAGE, Json, eventually, image
+from tests.kit.second_engine import PID, SecondEngine
+from tests.kit.stage import REPOSITORY, SIDECAR_IMAGE, Json, docker, eventually, image
 
 STACK = "shop"
 FILE = REPOSITORY / "examples" / "compose" / "swarm" / "docker-stack.yml"
@@ -14,9 +14,6 @@ FILE = REPOSITORY / "examples" / "compose" / "swarm" / "docker-stack.yml"
 
 class Node(SecondEngine):
     """One engine of the swarm, and its sidecar as its operator sees it: by `docker exec` on that node."""
-
-    def join(self, token: str, manager: str) -> None:
-        self.docker("swarm", "join", "--token", token, manager)
 
     def create_swarm(self, address: str) -> None:
         """Make a swarm, with what the stack asks its operator for."""
@@ -28,6 +25,12 @@ class Node(SecondEngine):
         """Deploy the stack as it is written, with this machine's images."""
         told = os.environ | {"SIDECAR_IMAGE": SIDECAR_IMAGE, "BUSYBOX_IMAGE": image("BUSYBOX")}
         self.docker("stack", "deploy", "--resolve-image", "never", "--compose-file", FILE, STACK, env=told)
+
+    def revive(self) -> None:
+        """Start it again, after its container was killed as a host is that loses its power."""
+        docker("start", self.name)
+        docker("exec", self.name, "rm", "-f", PID)
+        self.start()
 
     def load_stack(self) -> None:
         self.load(SIDECAR_IMAGE, image("BUSYBOX"))
@@ -47,20 +50,17 @@ class Node(SecondEngine):
         assert done.stdout, done.stderr
         return json.loads(done.stdout)
 
-    def targets(self) -> dict[str, Json]:
-        """By key; empty while no sidecar runs here."""
+    def targets(self) -> dict[str, Json] | None:
+        """By key; None while no sidecar answers here."""
         task = self.task("sidecar")
         done = self.execute("exec", task, "backup-sidecar", "targets", "--json") if task else None
-        return {target["key"]: target for target in json.loads(done.stdout or "[]")} if done else {}
-
-    def states(self) -> dict[str, str]:
-        return {key: target["state"] for key, target in self.targets().items()}
+        return {target["key"]: target for target in json.loads(done.stdout)} if done and done.stdout else None
 
     def waits(self, states: dict[str, str], *, seconds: float = 60, but: str = "") -> Json:
         """The app as a target, once the targets here have these states and it is another container's than `but`."""
 
         def is_so() -> Json | None:
-            found = self.targets()
+            found = self.targets() or {}
             app = found.get(f"{STACK}/app")
             as_told = {key: target["state"] for key, target in found.items()} == states
             return app if app and as_told and app["container"]["name"] != but else None
@@ -74,4 +74,5 @@ class Node(SecondEngine):
         return report
 
     def runs(self) -> set[str]:
-        return {run["id"] for run in self.sidecar("runs", f"{STACK}/app")}
+        """Ids of the app's runs that lie here."""
+        return {run["id"] for run in self.sidecar("runs") if run["key"] == f"{STACK}/app"}

@@ -8,6 +8,7 @@ import pytest
 from config.loading import Loaded, load
 from controller.engine.models import Listed, NetworkEndpoint, NetworkInfo
 from controller.targets.discovery import find
+from controller.targets.inventory import merged
 from controller.targets.origin import NUMBER, PROJECT, SERVICE, STACK, SWARM_SERVICE, SWARM_TASK, SWARM_TASK_NAME
 from controller.targets.scope import NETWORK, Scope, find_scope
 from controller.targets.target import Target
@@ -63,6 +64,7 @@ def test_the_stack_is_the_project_and_its_network_is_found(loaded: Loaded) -> No
     found = scope(loaded)
     assert (found.project, found.networks, found.address) == ("shop", {"n1"}, "10.0.0.9")
     assert found.problems == ()
+    assert found.in_swarm
 
 
 def test_a_network_is_found_by_its_own_name_too(tmp_path: Path) -> None:
@@ -104,6 +106,18 @@ def test_of_the_tasks_that_have_ended_the_newest_stands_for_the_service(loaded: 
     """Swarm keeps the last few; the service may have moved to another node."""
     ended = [replace(task(own=f"t{age}"), state="exited", created=age) for age in (2, 3, 1)]
     assert states(loaded, *ended) == {"shop/db": ("absent", "id-t3")}
+
+
+def test_a_task_that_has_ended_is_listed_only_where_its_service_has_a_backup(loaded: Loaded) -> None:
+    """Elsewhere it was never backed up, or it is still to run; a node that it has left needs no one's attention."""
+    ended = targets(loaded, replace(task(), state="exited"))
+
+    def listed(*, remembered: bool) -> list[str]:
+        known = merged({}, ended, lambda _: remembered, lambda _: False)
+        return [target.state for target in known.values()]
+
+    assert listed(remembered=False) == []
+    assert listed(remembered=True) == ["absent"]
 
 
 def test_another_stack_on_the_network_is_no_target(loaded: Loaded) -> None:

@@ -143,6 +143,11 @@ def test_nothing_to_back_up_is_red() -> None:
     assert judged([], (), SidecarFacts()).verdict == "not safe: there is nothing to back up"
 
 
+def test_nothing_to_back_up_is_right_on_one_node_of_many() -> None:
+    status = judged([], (), SidecarFacts(may_idle=True))
+    assert (status.safe, status.verdict) == (True, "safe: there is nothing to back up on this node")
+
+
 def test_the_verdict_counts_what_is_wrong() -> None:
     told = judged([facts(), facts("late", last=failed())], (run(damaged="x"),), SidecarFacts(watching=False))
     assert told.verdict == "not safe: 1 late, 1 fresh, 1 failed, 1 damaged, 1 unwatched"
