@@ -125,7 +125,8 @@ def test_a_node_that_is_lost_and_comes_back_has_its_runs(swarm: Swarm, record_pr
     began = time.monotonic()
     swarm.one.waits({APP: "ready"}, seconds=LOST)
     record_property("seen", f"ready on another node after {time.monotonic() - began:.0f} s")
-    assert swarm.one.runs() == known | {swarm.one.backup()["id"]}
+    new = swarm.one.backup()["id"]
+    assert swarm.one.runs() == known | {new}
 
     swarm.two.revive()
     swarm.two.waits({APP: "absent"}, seconds=LOST)
