@@ -57,7 +57,7 @@ class Swarm:
 
     def _started(self, stack: ExitStack, folder: Path) -> Node:
         folder.mkdir()
-        options = ("--network", self.project, "--hostname", folder.name)
+        options = ("--network", self.project, "--hostname", folder.name, "--tmpfs", "/run:exec")
         node = stack.enter_context(Node(NEWEST, folder, f"{self.project}-{folder.name}", *options))
         node.start()
         node.load_stack()

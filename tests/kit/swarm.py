@@ -5,7 +5,7 @@ import os
 import secrets
 from typing import Any
 
-from tests.kit.second_engine import PID, SecondEngine
+from tests.kit.second_engine import SecondEngine
 from tests.kit.stage import REPOSITORY, SIDECAR_IMAGE, Json, docker, eventually, image
 
 STACK = "shop"
@@ -29,7 +29,6 @@ class Node(SecondEngine):
     def revive(self) -> None:
         """Start it again, after its container was killed as a host is that loses its power."""
         docker("start", self.name)
-        docker("exec", self.name, "rm", "-f", PID)
         self.start()
 
     def load_stack(self) -> None:
