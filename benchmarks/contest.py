@@ -17,7 +17,8 @@ from controller.backup.jobs import Job
 from controller.core.key import Key
 from controller.core.run import Report
 from controller.engine.client import Engine
-from controller.storage.store import Draft, Store
+from controller.storage.draft import Draft
+from controller.storage.store import Store
 from controller.targets.discovery import find
 from controller.targets.scope import Scope
 from controller.targets.target import Target

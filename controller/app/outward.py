@@ -129,7 +129,7 @@ class Outward(Parts):
             ),
             run_routes(self.jobs, self.catalog, self.store, self.leases, self.verifier),
             artifact_routes(self.jobs, self.store, self.leases, exports, claims=claims, bundle=self.sends_bundles),
-            prune_routes(self.targets, self.target, self.pruner, self.jobs),
+            prune_routes(self.targets, self.target, self.pruner, self.jobs, self.store.room),
             forget_routes(self.forgetting, self.jobs, self.pruner),
             restore_routes(self.restores, self.jobs),
             status_routes(

@@ -101,7 +101,7 @@ class Parts:
 
     @cached_property
     def store(self) -> Store:
-        return Store(self.loaded.settings.paths.artifacts)
+        return Store(self.loaded.settings.paths.artifacts, lambda: self.pruner)
 
     @cached_property
     def unreadable(self) -> Sequence[Path]:

@@ -20,7 +20,8 @@ from controller.core.run import Report
 from controller.engine.stream import ExecStream
 from controller.storage import capture
 from controller.storage.codecs import SUFFIX
-from controller.storage.store import Draft, Store
+from controller.storage.draft import Draft
+from controller.storage.store import Store
 from strategies.plan import Dump, Exec, ExecCheck, Incomplete
 
 COUNT_SECONDS = 60.0

@@ -1,6 +1,7 @@
 """Commands that delete stored runs, undo that, and keep what no rule may delete: clients of the running `serve`."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -10,11 +11,12 @@ from rich.text import Text
 from controller.app import startup as program
 from controller.cli.status import RunId
 from controller.cli.terminal import AsJson, OptionalKey, amount, answered, client, err, of_target, out, show, show_json
+from controller.upkeep.freshness import ago
 
 
 def prune(
     key: OptionalKey = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Delete nothing; show what keeps each run.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Delete nothing; show what would go.")] = False,
     as_json: AsJson = False,
 ) -> int:
     """Delete the runs that retention does not keep, of one target or of all."""
@@ -25,16 +27,22 @@ def prune(
     if as_json:
         show_json(rows)
     else:
-        show(
-            [(row["target"], row["run"], amount(row["size"]), row["series"], *fate(row, dry_run)) for row in rows],
-            *("TARGET", "RUN", "SIZE", "SERIES", "FATE", "WHY"),
-        )
+        show([cells(row, dry_run) for row in rows], "TARGET", "RUN", "AGE", "SIZE", "SERIES", "FATE", "WHY")
         gone = [row for row in rows if not row["stays"] and (dry_run or row["deleted"])]
-        out.print(f"{len(gone)} of {len(rows)} runs {'would go' if dry_run else 'deleted'}")
+        what, free = f"{len(gone)} of {len(rows)} runs", amount(answer["free"] + answer["freed"])
+        if dry_run:
+            out.print(f"{what} would go, {amount(answer['freed'])}; then {free} would be free for the next runs")
+        else:
+            out.print(f"{what} deleted, {amount(answer['freed'])}; {free} are free for the next runs")
     for row in rows:
         if row["error"]:
             err.print(f"error: {row['error']['message']}. {row['error']['hint']}", style="red", markup=False)
     return program.FAILED if any(row["error"] for row in rows) else program.OK
+
+
+def cells(row: dict[str, Any], dry_run: bool) -> tuple[str, ...]:
+    age = ago(datetime.now(UTC) - datetime.fromisoformat(row["time"]))
+    return (row["target"], row["run"], age, amount(row["size"]), row["series"], *fate(row, dry_run))
 
 
 def fate(row: dict[str, Any], dry_run: bool) -> tuple[str, str]:

@@ -18,8 +18,9 @@ from controller.core.errors import Damaged
 from controller.core.key import Key
 from controller.core.manifest import Artifact, Manifest, Proof, weakest
 from controller.storage import marks
+from controller.storage.draft import MANIFEST
 from controller.storage.files import store_error, without_links
-from controller.storage.store import MANIFEST, Store
+from controller.storage.store import Store
 
 CHUNK = 256 << 10
 """Bytes that are read at a time."""

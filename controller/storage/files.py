@@ -9,7 +9,7 @@ from controller.core.errors import StoreError, StoreFull
 
 PARTIAL = ".partial"
 FULL = {errno.ENOSPC, errno.EDQUOT}
-MAKE_ROOM = "Free space there, enlarge the store's volume, or delete runs that nobody needs."
+MAKE_ROOM = "Free space there, enlarge the store's volume, or purge runs: `backup-sidecar delete RUN --purge`."
 
 
 def store_error(error: OSError, path: Path) -> StoreError:

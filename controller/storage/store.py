@@ -6,75 +6,36 @@ backup either, since its manifest is then `deleted.json`, until that is renamed 
 link is ever followed beneath the root, so that nothing outside is read, or removed, as if it were a run.
 """
 
-import os
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
 
 from controller.core.errors import StoreError, StoreFull, UnknownRun
 from controller.core.key import Key
 from controller.core.manifest import SCHEMA, Manifest
 from controller.core.run import RUN_ID
-from controller.storage import disk, files
 from controller.storage.access import is_open
-from controller.storage.files import MAKE_ROOM, PARTIAL, store_error, subfolders, sync_folder, without_links
+from controller.storage.draft import MANIFEST, Draft
+from controller.storage.files import store_error, subfolders, sync_folder, without_links
 from controller.storage.lock import StoreLock
+from controller.storage.room import Reserve, Room
 
-MANIFEST = "manifest.json"
 DELETED = "deleted.json"
 """The manifest of a run that was deleted and can be brought back."""
 PURGED = MANIFEST + ".deleted"
 """The manifest of a run that is on its way out."""
-MANIFEST_ROOM = 64 << 10
-"""Bytes for a manifest and what else is small."""
-
-
-class Draft:
-    """A run that is being written; becomes a backup only by `publish`."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.published = False
-        self._names: list[str] = []
-
-    def partial(self, name: str) -> Path:
-        """Where the artifact `name` lies until it is published."""
-        return self.folder / (name + PARTIAL)
-
-    @contextmanager
-    def open(self, name: str) -> Iterator[BinaryIO]:
-        """A new file for the artifact `name`, unbuffered; on leaving without an error it is on the disk (fsync)."""
-        path = self.partial(name)
-        try:
-            with path.open("xb", buffering=0) as file:
-                yield file
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise store_error(error, path) from error
-        self._names.append(name)
-
-    def publish(self, manifest: Manifest) -> None:
-        """Give every artifact its name, then write the manifest; from then on, and not before, the run is a backup."""
-        path = self.folder / MANIFEST
-        try:
-            for name in self._names:
-                self.partial(name).rename(self.folder / name)
-            sync_folder(self.folder)
-        except OSError as error:
-            raise store_error(error, path) from error
-        files.write(path, manifest.model_dump_json(indent=2).encode() + b"\n")
-        self.published = True
 
 
 class Store:
     """The folder of all runs; one process owns it."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, reserve: Callable[[], Reserve | None] = lambda: None) -> None:
+        """`reserve` gives what frees room where a run needs it."""
         self.root = root
         self._lock = StoreLock(root)
+        self.room = Room(root, reserve)
         self._tree = threading.Lock()
         """Held while folders above runs come and go."""
         self._overflows: dict[Key, int] = {}
@@ -86,6 +47,10 @@ class Store:
 
     def release(self) -> None:
         self._lock.release()
+
+    def free(self) -> int:
+        """Bytes that the next runs can take. Raises `StoreError`."""
+        return self.room.free()
 
     def sweep(self) -> list[str]:
         """Remove what a dead process left half done; gives the run ids."""
@@ -101,14 +66,17 @@ class Store:
     def draft(self, key: Key, run: str) -> Iterator[Draft]:
         """A new run's folder; removed again unless it was published.
 
-        Raises `StoreFull` where the target's newest run would not fit once more, or its last one did not; a first run
-        is never refused. Raises `StoreError` for a store that cannot be written, or is not there any more.
+        Raises `StoreFull` where the target's newest run would not fit once more, or its last one did not, whatever may
+        be given up; a first run is never refused. Raises `StoreError` for a store that cannot be written, or is not
+        there any more.
         """
         folder = self.folder(key, run)
         self.demand_present()
-        self._demand_room(key)
+        known = max(self._newest_size(key), self._overflows.get(key, -1))
+        if known >= 0:
+            self.room.demand(key, known)
         self._make(folder)
-        draft = Draft(folder)
+        draft = Draft(folder, self.room.give_up_one)
         try:
             self._sync_above(folder)
             yield draft
@@ -221,23 +189,6 @@ class Store:
             hint = "Mount its volume again, then restart the sidecar."
             raise StoreError(f"the store {self.root} is not there any more", hint=hint)
 
-    def _demand_room(self, key: Key) -> None:
-        """By the target's history; what other runs are about to write is not known."""
-        known = max(self._newest_size(key), self._overflows.get(key, -1))
-        if known < 0:
-            return
-        free = self.free()
-        if free < room_for(known):
-            message = f"no room for a run of {key}: the last one took {known} bytes, and {free} are free in {self.root}"
-            raise StoreFull(message, hint=MAKE_ROOM)
-
-    def free(self) -> int:
-        """Bytes that the store can take. Raises `StoreError`."""
-        try:
-            return disk.free(self.root)
-        except OSError as error:
-            raise store_error(error, self.root) from error
-
     def _newest_size(self, key: Key) -> int:
         """Stored bytes of the newest run that can be read; -1 where there is none."""
         for folder in sorted(subfolders(self.root.joinpath(*key.folders)), reverse=True):
@@ -294,11 +245,6 @@ class Store:
                 yield from (folder for folder in subfolders(service) if not RUN_ID.fullmatch(folder.name))
                 yield service
             yield project
-
-
-def room_for(size: int) -> int:
-    """Bytes that a run takes at most, if it is like the last one, of so many."""
-    return size + size // 10 + MANIFEST_ROOM
 
 
 def is_published(folder: Path) -> bool:

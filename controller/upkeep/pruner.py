@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Self
 from zoneinfo import ZoneInfo
 
 from loguru import logger
@@ -23,7 +24,7 @@ from controller.storage.leases import Leases
 from controller.storage.store import Store
 from controller.targets.target import Target
 from controller.upkeep.clock_watch import ClockWatch
-from controller.upkeep.retention import BESIDE_FUTURE, FUTURE, UNTRUSTED, Verdict, decide
+from controller.upkeep.retention import BESIDE_FUTURE, FUTURE, UNTRUSTED, Verdict, decide, spare
 from controller.upkeep.stored_runs import StoredRuns
 
 SWEEP_INTERVAL = timedelta(days=1)
@@ -42,11 +43,18 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Aging:
-    """A target that is gone, and the rules by which its runs go."""
+    """A target, which may be gone, and the rules by which its runs go."""
 
     key: Key
     retention: Retention
     zone: ZoneInfo
+
+    @classmethod
+    def of(cls, target: Target) -> Self | None:
+        """None where its rules are not known."""
+        if target.settings is None or target.state == "replica":
+            return None
+        return cls(target.key, target.settings.retention, ZoneInfo(target.settings.timezone))
 
 
 class Pruner:
@@ -102,10 +110,8 @@ class Pruner:
 
     def prune(self, target: Target, *, dry_run: bool = False) -> list[Outcome]:
         """What becomes of each stored run of a target, newest first; nothing goes where its settings are not known."""
-        if target.settings is None or target.state == "replica":
-            return []
-        zone = ZoneInfo(target.settings.timezone)
-        return self._prune(Aging(target.key, target.settings.retention, zone), dry_run=dry_run)
+        aging = Aging.of(target)
+        return self._prune(aging, dry_run=dry_run) if aging else []
 
     def prune_forgotten(self, *, dry_run: bool = False) -> list[Outcome]:
         """The same of every target that is gone and forgotten, by the rules that it had last."""
@@ -113,9 +119,7 @@ class Pruner:
 
     def _prune(self, aging: Aging, *, dry_run: bool) -> list[Outcome]:
         with self._deleting:
-            now = self._clock()
-            trusted, stored = self._clock_watch.look(), self._catalog.stored(aging.key)
-            verdicts = decide(aging.retention, stored, now, aging.zone, safety=self._policy().safety, trusted=trusted)
+            verdicts = self._judged(aging)
             if dry_run:
                 return [Outcome(verdict) for verdict in verdicts]
             warn(aging.key, verdicts)
@@ -159,6 +163,39 @@ class Pruner:
         with self._deleting:
             return self._runs.unpin(demand_stored(self._catalog.get(report.id)))
 
+    def spare_bytes(self) -> int:
+        """As the store's `Reserve`."""
+        return sum(report.size or 0 for report in self._overruled())
+
+    def make_room(self, key: Key, missing: Callable[[], int]) -> None:
+        """As the store's `Reserve`: first what a rule had deleted, then what this target can spare."""
+        with self._deleting:
+            chosen = [*self._overruled(), *self._spare(key)]
+            if sum(report.size or 0 for report in chosen) < missing():
+                return
+            for report in chosen:
+                if missing() <= 0:
+                    return
+                self._purged(report, report.cause or f"room for the next run of {key}")
+
+    def give_up_one(self) -> bool:
+        """As the store's `Reserve`."""
+        with self._deleting:
+            return any(self._purged(report) for report in self._overruled())
+
+    def _overruled(self) -> list[Report]:
+        """What rules have deleted and is not purged yet, of all targets, the oldest first."""
+        return [report for report in self._catalog.deleted() if report.cause != BY_HAND]
+
+    def _spare(self, key: Key) -> list[Report]:
+        known = (aging for target in self._targets() if target.key == key and (aging := Aging.of(target)))
+        return [run for aging in known for run in spare(self._judged(aging), aging.zone)]
+
+    def _judged(self, aging: Aging) -> list[Verdict]:
+        trusted, stored = self._clock_watch.look(), self._catalog.stored(aging.key)
+        safety, now = self._policy().safety, self._clock()
+        return decide(aging.retention, stored, now, aging.zone, safety=safety, trusted=trusted)
+
     def _carry_out(self, verdict: Verdict) -> Outcome:
         try:
             self._delete(verdict.run, verdict.cause)
@@ -177,12 +214,18 @@ class Pruner:
         """For good goes what was deleted long enough ago."""
         for report in self._catalog.deleted():
             if report.pruned and now - report.pruned >= self._policy().undelete:
-                try:
-                    self._runs.purge(report)
-                except InUse:
-                    continue
-                except SidecarError as error:
-                    logger.bind(run=report.id, code=error.code).error("cannot purge run {}: {}", report.id, error)
+                self._purged(report)
+
+    def _purged(self, report: Report, cause: str = "") -> bool:
+        """Whether a run could be purged; one that is in use can be later."""
+        try:
+            self._runs.purge(report, cause)
+        except InUse:
+            return False
+        except SidecarError as error:
+            logger.bind(run=report.id, code=error.code).error("cannot purge run {}: {}", report.id, error)
+            return False
+        return True
 
 
 def demand_stored(report: Report) -> Report:

@@ -20,9 +20,10 @@ and a run's time is that of its id, which no rebuilt catalog changes. What is ou
   `max-age` and the time of safety backups ask for.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from itertools import groupby, islice
 from typing import Literal
 from zoneinfo import ZoneInfo
@@ -47,6 +48,8 @@ BESIDE_FUTURE = "clock: a run lies in the future"
 UNTRUSTED = "clock: it has jumped, so nothing goes by its age yet"
 WITHIN = "keep-within"
 PINNED = "pinned"
+NEWEST = 3
+"""How many of the newest runs are never given up for room."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +106,24 @@ def decide(
         return Verdict(run, cause=cause) if trusted else Verdict(run, (*rules, UNTRUSTED))
 
     return [*future, *(verdict(run) for run in stored)]
+
+
+def spare(verdicts: Sequence[Verdict], zone: ZoneInfo) -> list[Report]:
+    """What a target may lose where its next run would not fit, the oldest first; of verdicts that are the newest first.
+
+    It is what `keep-within` alone keeps, but neither a safety backup nor, in any series, the newest run of a day or one
+    of the newest three.
+    """
+    spared, days = list[Report](), set[tuple[Series, date]]()
+    counts = Counter[Series]()
+    for run, rules in ((verdict.run, verdict.rules) for verdict in verdicts):
+        series = series_of(run)
+        day = series, run.time.astimezone(zone).date()
+        counts[series] += 1
+        if rules == (WITHIN,) and counts[series] > NEWEST and day in days and run.trigger != SAFETY:
+            spared.append(run)
+        days.add(day)
+    return spared[::-1]
 
 
 def series_of(run: Report) -> Series:

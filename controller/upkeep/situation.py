@@ -11,9 +11,9 @@ from config.target import TargetSettings
 from controller.backup.jobs import Jobs
 from controller.core.errors import StoreError
 from controller.core.key import Key
-from controller.core.run import BY_HAND
 from controller.storage.catalog import Catalog
-from controller.storage.store import Store, room_for
+from controller.storage.room import room_for
+from controller.storage.store import Store
 from controller.targets.target import Target
 from controller.upkeep.expectations import Expectations
 from controller.upkeep.freshness import Freshness
@@ -111,8 +111,7 @@ class Situation:
 
     def _free(self) -> int | None:
         """Bytes that the store can take, with those of runs that go where room is needed."""
-        going = sum(run.size or 0 for run in self._catalog.deleted() if run.cause != BY_HAND)
         try:
-            return self._store.free() + going
+            return self._store.free()
         except StoreError:  # Which one of the self-checks tells.
             return None

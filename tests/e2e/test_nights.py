@@ -143,7 +143,7 @@ def test_prune_shows_what_keeps_each_run_and_deletes_the_others(stand: tuple[Sid
     assert re.search(r" stays +keep-last, newest good run$", rows[made[2]])
     assert "would go" in rows[made[0]]
     assert rows[made[1]].endswith("none of keep-last 1 keeps it")
-    assert "2 of 3 runs would go" in dry
+    assert re.search(r"2 of 3 runs would go, \d+ B; then [\d.]+ [GT]iB would be free for the next runs", dry)
     assert len(parsed(sidecar, "artifacts", key)) == 3
 
     done = parsed(sidecar, "prune", key)
@@ -151,6 +151,21 @@ def test_prune_shows_what_keeps_each_run_and_deletes_the_others(stand: tuple[Sid
     assert [row["run"] for row in parsed(sidecar, "artifacts", key)] == [made[2]]
     assert on_disk(sidecar, "pruned") == {made[2]}
     assert [run["id"] for run in parsed(sidecar, "runs", key)] == made[::-1]
+
+    assert sidecar.cli("keep", made[1]).returncode == 1, "it is deleted"
+    assert sidecar.cli("undelete", made[1]).stdout.rstrip().endswith("pinned")
+    assert on_disk(sidecar, "pruned") == {made[1], made[2]}
+    refused = sidecar.cli("delete", made[1])
+    assert (refused.returncode, "is pinned" in refused.stderr) == (1, True)
+    assert sidecar.cli("keep", made[1], "--release").returncode == 0
+    assert sidecar.cli("delete", made[1]).returncode == 0
+    assert sidecar.cli("delete", made[2]).returncode == 1, "it is the last good one"
+    rows = {line.split()[0]: line.rstrip() for line in sidecar.cli("runs", key).stdout.splitlines()}
+    assert re.search(r" pruned +cli .* \S+Z by hand, `undelete` brings it back$", rows[made[1]])
+    assert re.search(r" none of keep-last 1 keeps it, `undelete` brings it back$", rows[made[0]])
+    assert "is deleted" in sidecar.cli("restore", key, "--run", made[0]).stderr
+    assert sidecar.cli("delete", made[0], "--purge").stdout.rstrip().endswith("purged")
+    assert sidecar.cli("undelete", made[0]).returncode == 1
 
     last = parsed(sidecar, "run", key)["id"]
     assert eventually(lambda: on_disk(sidecar, "pruned") == {last}, seconds=20, what="pruned by itself")

@@ -15,7 +15,7 @@ import httpx
 import yaml
 
 from controller.core.manifest import Manifest
-from controller.storage.store import MANIFEST
+from controller.storage.draft import MANIFEST
 from tests.faults.starting import PROGRAM
 from tests.kit.stage import LABEL, PROJECT, App, Sidecar, clear, docker, eventually, said
 

@@ -16,7 +16,8 @@ import httpx
 import pytest
 
 from controller.storage import marks
-from controller.storage.store import LOCK, MANIFEST
+from controller.storage.draft import MANIFEST
+from controller.storage.store import LOCK
 from tests.faults.process import Process, process
 from tests.faults.trace import Call, seen, traced
 from tests.kit.stage import App, said, within

@@ -188,13 +188,36 @@ def test_deleting_a_run_makes_room_on_a_full_disk(small: tuple[Sidecar, App]) ->
     fill(sidecar)
     assert failure(sidecar.run("deleted")) == ("failed", "store-full")
 
-    answer = sidecar.http.delete(f"/v1/runs/{old['id']}", params={"force": True})
+    softly = sidecar.http.delete(f"/v1/runs/{old['id']}", params={"force": True})
+    assert softly.is_success, "also where not a byte is left for its mark"
+    assert failure(sidecar.run("deleted")) == ("failed", "store-full"), "what a person deleted is not given up"
+
+    answer = sidecar.http.delete(f"/v1/runs/{old['id']}", params={"purge": True})
 
     assert answer.is_success, answer.text
     assert sidecar.stored("deleted") == []
     assert sidecar.report(old["id"])["artifacts"] == []
     grow(container, MEBIBYTE // 2)
     whole(sidecar, sidecar.backup("deleted"))
+
+
+@FULL
+def test_what_a_rule_had_deleted_makes_room_for_a_run_before_it_and_while_it_grows(small: tuple[Sidecar, App]) -> None:
+    sidecar, app = small
+    only = {f"retention.{rule}": "none" for rule in ("keep-daily", "keep-weekly")}
+    only |= {"retention.keep-within": "0s", "retention.keep-last": "1", "schedule": "none"}
+    container = app.target("grows", {"commands.backup": "cat /tmp/data", "compression": "none", **only})
+    grow(container, 2 * MEBIBYTE)
+    older, old, newest = (sidecar.backup("grows") for _ in range(3))
+    eventually(lambda: sidecar.report(older["id"])["pruned"] and sidecar.report(old["id"])["pruned"], seconds=30)
+    within(sidecar.container, f"head -c {free(sidecar) - MEBIBYTE} /dev/zero >{BALLAST}")
+    grow(container, 9 * MEBIBYTE // 2)
+
+    report = sidecar.backup("grows")
+
+    whole(sidecar, report)
+    whole(sidecar, newest)
+    assert [sidecar.report(run["id"])["artifacts"] for run in (older, old)] == [[], []]
 
 
 @pytest.mark.fault(0, "store on tmpfs", "a warning at the start, in log, API and metrics")

@@ -9,6 +9,7 @@ from controller.api.parameters import Note, parsed
 from controller.backup.jobs import Jobs
 from controller.core.key import Key
 from controller.core.records import Time
+from controller.storage.room import Room
 from controller.targets.target import Target
 from controller.upkeep.pruner import Outcome, Pruner
 from controller.upkeep.retention import Series, series_of
@@ -29,6 +30,7 @@ class PruneOutcome(View):
     cause: str
     """Why it goes."""
     deleted: bool
+    """Softly: `undelete` brings it back until `policy.undelete` is over, or a run needs its room."""
     error: ErrorView | None
     """Why it is still there, though nothing keeps it."""
 
@@ -54,10 +56,14 @@ class PruneView(View):
 
     dry_run: bool
     runs: tuple[PruneOutcome, ...]
+    freed: int
+    """Bytes of what goes, which the next runs can take."""
+    free: int
+    """Bytes that runs can take without it: what rules have deleted before counts as free."""
 
 
 def prune_routes(
-    targets: Callable[[], Sequence[Target]], target: Callable[[Key], Target], pruner: Pruner, jobs: Jobs
+    targets: Callable[[], Sequence[Target]], target: Callable[[Key], Target], pruner: Pruner, jobs: Jobs, room: Room
 ) -> APIRouter:
     routes = APIRouter(tags=["runs"])
     find = target
@@ -70,7 +76,9 @@ def prune_routes(
         pruned = [find(parsed(target))] if target else targets()
         outcomes = [outcome for each in pruned for outcome in pruner.prune(each, dry_run=dry_run)]
         outcomes += [] if target else pruner.prune_forgotten(dry_run=dry_run)
-        return PruneView(dry_run=dry_run, runs=tuple(map(PruneOutcome.of, outcomes)))
+        rows = tuple(map(PruneOutcome.of, outcomes))
+        freed = sum(row.size or 0 for row in rows if row.deleted or (dry_run and not row.stays))
+        return PruneView(dry_run=dry_run, runs=rows, freed=freed, free=room.free() - (0 if dry_run else freed))
 
     @routes.delete("/v1/runs/{run}", summary="Delete a run; for a while it can be brought back")
     def delete_run(

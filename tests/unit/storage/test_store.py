@@ -15,8 +15,9 @@ from controller.core.key import Key, encode
 from controller.core.manifest import Artifact, Manifest, weakest
 from controller.core.run import RUN_ID, new_run_id
 from controller.storage import disk
+from controller.storage.draft import MANIFEST
 from controller.storage.files import store_error
-from controller.storage.store import MANIFEST, Store
+from controller.storage.store import Store
 
 KEY = Key(project="shop", service="db")
 RUN = "20260301T030000Z-0123abcd"

@@ -58,11 +58,11 @@ class History(World):
             clock=self.clock,
         )
 
-    def past(self, when: datetime, **marks: object) -> Report:
+    def past(self, when: datetime, key: Key = KEY, **marks: object) -> Report:
         report = Report(
-            id=f"{when:%Y%m%dT%H%M%SZ}-0a1b2c3d", target=KEY, state="succeeded", trigger="schedule", created=when
+            id=f"{when:%Y%m%dT%H%M%SZ}-0a1b2c3d", target=key, state="succeeded", trigger="schedule", created=when
         )
-        with self.store.draft(KEY, report.id) as draft:
+        with self.store.draft(key, report.id) as draft:
             for name, data in self.content.items():
                 with draft.open(name) as file:
                     file.write(data)
