@@ -117,6 +117,8 @@ def spare(verdicts: Sequence[Verdict], zone: ZoneInfo) -> list[Report]:
     spared, days = list[Report](), set[tuple[Series, date]]()
     counts = Counter[Series]()
     for run, rules in ((verdict.run, verdict.rules) for verdict in verdicts):
+        if FUTURE in rules:
+            continue
         series = series_of(run)
         day = series, run.time.astimezone(zone).date()
         counts[series] += 1

@@ -12,6 +12,8 @@ from zoneinfo import ZoneInfo
 HALF_HOUR = timedelta(minutes=30)
 SAFETY = timedelta(days=7)
 """How long what a restore has replaced stays."""
+UNDELETE = timedelta(hours=48)
+"""How long what is deleted can be brought back."""
 KINDS = ("good", "safety", "suspicious", "damaged")
 """The best first."""
 
@@ -24,9 +26,22 @@ class Row:
     state: str
     mark: str = ""
     stored: bool = False
+    by: str = "schedule"
+    pinned: bool = False
+    deleted: datetime | None = None
+    """Since when, while it can be brought back."""
+    by_rule: bool = False
+    """Whether it was a rule that deleted it."""
 
-    def told(self) -> tuple[str, str, str, bool]:
-        return (f"{self.when:%Y-%m-%d %H:%M}", self.state, self.mark, self.stored)
+    def told(self) -> tuple[str, str, str, str]:
+        place = "stored" if self.stored else "deleted" if self.deleted else ""
+        return (f"{self.when:%Y-%m-%d %H:%M}", self.state, self.mark, f"{place}{' pinned' if self.pinned else ''}")
+
+    def delete(self, now: datetime, *, by_rule: bool) -> None:
+        self.stored, self.deleted, self.by_rule = False, now, by_rule
+
+    def undelete(self) -> None:
+        self.stored, self.deleted, self.pinned = True, None, self.by_rule
 
 
 @dataclass
@@ -65,7 +80,7 @@ class Plan:
     # --- retention
 
     def prune(self, now: datetime, *, trusted: bool) -> None:
-        """Take from the table what no word of the policy keeps."""
+        """Delete what no word of the policy keeps."""
         everything = [row for row in self.rows if row.stored]
         stored = [row for row in everything if row.when <= now]
         if not stored or (len(stored) < len(everything) and not trusted):
@@ -82,7 +97,14 @@ class Plan:
             limit = SAFETY if kind(row) == "safety" else self.max_age
             too_old = limit is not None and now - row.when > limit and trusted
             wanted = kind(row) == "safety" or any(row is one for one in counted)
-            row.stored = bool(spared or (wanted and not too_old))
+            if not (spared or row.pinned or (wanted and not too_old)):
+                row.delete(now, by_rule=True)
+
+    def purge(self, now: datetime) -> None:
+        """What was deleted long enough ago cannot be brought back any more."""
+        for row in self.rows:
+            if row.deleted and now - row.deleted >= UNDELETE:
+                row.deleted = None
 
     def _kept(self, rows: list[Row]) -> list[Row]:
         if not rows:
@@ -93,13 +115,13 @@ class Plan:
         return kept
 
     def _of_calendar(self, rows: list[Row], count: int, page: Callable[[date], date]) -> Iterable[Row]:
-        """Turn the pages back from the newest run to the oldest; take the newest run of each until there are enough."""
+        """Turn the pages back from the newest run to the oldest; take one run of each until there are enough."""
         days = {row.when: row.when.astimezone(self.zone).date() for row in rows}
         current, first, taken = page(max(days.values())), page(min(days.values())), []
         while current >= first and len(taken) < count:
             on_page = [row for row in rows if page(days[row.when]) == current]
             if on_page:
-                taken.append(newest(on_page))
+                taken.append(newest([row for row in on_page if row.by == "schedule"] or on_page))
             current = page(current - timedelta(days=1))
         return taken
 

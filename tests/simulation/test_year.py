@@ -2,13 +2,14 @@
 
 Only the stream is played: each run writes a few bytes through the real store. The year has both changes of the clocks
 in three zones, outages, a lost catalog, a target that is stopped at night, a failing week, suspicious runs of which one
-is accepted, a rotten artifact, restores, and a clock that jumps a month ahead and a month back. What it comes to
-equals, to the run, what `oracle` computes from the policies' words.
+is accepted, a rotten artifact, a clock that jumps a month ahead and a month back, and people: restores, runs by hand
+and exports after accidents, runs that are deleted by mistake and brought back, or not, and such as are pinned. What it
+comes to equals, to the run, what `oracle` computes from the policies' words.
 """
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
@@ -28,6 +29,7 @@ from controller.core.run import SAFETY, Report
 from controller.storage import marks
 from controller.storage.catalog import Catalog
 from controller.storage.leases import Leases
+from controller.storage.rebuild import everything
 from controller.storage.store import Store
 from controller.targets.discovery import find
 from controller.targets.scope import Scope
@@ -60,11 +62,37 @@ SUSPICIOUS = (at("07-10 00:00"), at("07-17 00:00"))  # shop/db
 ACCEPTED = (at("07-18 12:00"), datetime(2026, 7, 14, tzinfo=UTC).date())
 RESTORES = {at(text): name for text, name in (("03-10 10:00", "db"), ("03-10 15:30", "db"), ("08-05 11:00", "web"))}
 """Each stores first what it replaces."""
+PEOPLE = {
+    at(text): deed
+    for text, *deed in (
+        *((f"04-02 {hour}:00", "cli", "db") for hour in ("08", "09", "10", "11", "12")),
+        ("04-03 09:00", "export", "db"),
+        ("04-03 10:00", "cli", "files"),
+        ("02-13 15:00", "cli", "db"),
+        ("06-20 13:00", "export", "web"),
+        ("09-07 09:00", "cli", "log"),
+        ("11-26 22:00", "cli", "web"),
+        ("12-30 09:00", "export", "db"),
+        ("02-09 12:00", "delete", "db", at("02-08 01:30")),  # When it is brought back, the catalog is another one.
+        ("02-13 10:30", "undelete", "db", at("02-08 01:30")),
+        ("04-11 12:00", "delete", "db", at("04-10 00:30")),
+        ("04-12 09:00", "undelete", "db", at("04-10 00:30")),
+        ("04-16 12:00", "delete", "db", at("04-15 00:30")),  # Nobody wants it back.
+        ("04-30 12:00", "pin", "db", at("04-30 00:30")),
+        ("05-04 20:00", "undelete", "files", at("05-03 04:00")),  # A rule had deleted it.
+        ("05-20 13:00", "unpin", "files", at("05-03 04:00")),
+        ("08-14 12:00", "delete", "web", at("08-12 16:30")),  # Just before the clock is wrong.
+        ("12-31 12:00", "unpin", "db", at("04-30 00:30")),
+    )
+}
+"""By when: what somebody does to a target, and to which of its runs."""
 AHEAD = (at("08-15 12:00"), at("08-15 14:00"))
 BACK = (at("10-20 12:00"), at("10-20 15:00"))
 CHECKED = [at(f"{month:02}-28 18:00") for month in range(1, 12)] + [
     *(at("02-13 12:00"), at("05-21 12:00"), at("07-12 12:00"), at("08-15 13:00"), at("08-15 15:00")),
     *(at("03-11 12:00"), at("03-17 12:00"), at("03-18 12:00"), at("08-13 12:00")),
+    *(at("04-02 13:00"), at("04-04 12:00"), at("04-06 12:00"), at("04-11 13:00"), at("04-12 12:00"), at("04-17 12:00")),
+    *(at("04-19 12:00"), at("05-04 21:00"), at("05-20 14:00"), at("06-21 12:00"), at("09-08 12:00"), at("12-31 18:00")),
     *(at("09-10 12:00"), at("09-20 12:00"), at("10-20 14:00"), at("10-20 16:00"), at("12-01 12:00")),
 ]
 
@@ -166,9 +194,9 @@ class Sidecar:
             policy=lambda: self.loaded.settings.policy,
             clock=self.now,
         )
-        for found in self.store.manifests():
+        for deleted, found in everything(self.store):
             assert isinstance(found, Manifest)
-            self.catalog.adopt(marks.report(self.store, found))
+            self.catalog.adopt(marks.report(self.store, found, deleted=deleted))
         self.scheduler = Scheduler(
             self.targets, self.start, self.catalog.put, work, orchestrated=lambda: False, clock=self.now
         )
@@ -193,7 +221,23 @@ class Sidecar:
         self.scheduler.look()
         if true in RESTORES:
             self.start(Key(project="shop", service=RESTORES[true]), SAFETY)
+        if true in PEOPLE:
+            self.obey(*PEOPLE[true])
         self.pruner.look()
+
+    def obey(self, deed: str, service: str, when: datetime | None = None) -> None:
+        key = Key(project="shop", service=service)
+        if when is None:
+            return self.start(key, deed)
+        (report,) = (one for one in self.catalog.runs(key, limit=100_000) if one.time == when)
+        deeds: dict[str, Callable[[Report], object]] = {
+            "delete": self.pruner.delete,
+            "undelete": self.pruner.undelete,
+            "pin": lambda report: self.pruner.pin(report, "the year's end"),
+            "unpin": self.pruner.unpin,
+        }
+        deeds[deed](report)
+        return None
 
     def now(self) -> datetime:
         return clock(self.true)
@@ -239,6 +283,7 @@ class Sidecar:
             draft.publish(manifest)
         done = {"state": "succeeded", "artifacts": manifest.artifacts, "size": manifest.size}
         report = report.model_copy(update=done | ({"suspicious": ("small",)} if end == "suspicious" else {}))
+        marks.keep(self.store, report)
         self.catalog.put(report)
         self.pruner.run_ended(RunEnded(report))
 
@@ -249,16 +294,16 @@ class Sidecar:
         (report,) = (one for one in stored if one.time.astimezone(zone).date() == night)
         self.catalog.put(report.model_copy(update=marks))
 
-    def table(self, service: str) -> list[tuple[str, str, str, bool]]:
+    def table(self, service: str) -> list[tuple[str, str, str, str]]:
         """As the oracle's."""
         key = Key(project="shop", service=service)
         return sorted(
-            (f"{report.time:%Y-%m-%d %H:%M}", report.state, mark_of(report), report.stored)
+            (f"{report.time:%Y-%m-%d %H:%M}", report.state, mark_of(report), place_of(report))
             for report in self.catalog.runs(key, limit=100_000)
         )
 
-    def on_disk(self) -> set[str]:
-        found = list(self.store.manifests())
+    def on_disk(self, *, deleted: bool) -> set[str]:
+        found = list(self.store.deleted() if deleted else self.store.manifests())
         assert not [one for one in found if isinstance(one, StoreError)]
         return {one.run for one in found if isinstance(one, Manifest)}
 
@@ -271,6 +316,11 @@ def mark_of(report: Report) -> str:
     if report.trigger == SAFETY:
         return "safety"
     return "accepted" if report.accepted else "suspicious" if report.suspicious else ""
+
+
+def place_of(report: Report) -> str:
+    place = "stored" if report.stored else "deleted" if report.recoverable else ""
+    return f"{place}{' pinned' if report.pinned else ''}"
 
 
 def manifest_of(report: Report, data: bytes) -> Manifest:
@@ -313,16 +363,19 @@ class Expected:
         self.steady = self.swept = BEGIN
         """Since when the clock has gone on and somebody has looked; when all targets were pruned last, by the clock."""
 
-    def run(self, name: str, true: datetime, mark: str = "") -> None:
+    def run(self, name: str, true: datetime, mark: str = "", by: str = "schedule") -> None:
         end = fate(name, true)
-        row = Row(clock(true), "failed" if end == "failed" else "succeeded", stored=end != "failed")
+        row = Row(clock(true), "failed" if end == "failed" else "succeeded", stored=end != "failed", by=by)
         row.mark = end if end == "suspicious" else mark
         self.plans[name].rows.append(row)
         if row.stored:
             self.prune(name, true)
 
     def prune(self, name: str, true: datetime) -> None:
-        self.plans[name].prune(clock(true), trusted=true - self.steady >= timedelta(days=1))
+        self.plans[name].prune(clock(true), trusted=self.trusts(true))
+
+    def trusts(self, true: datetime) -> bool:
+        return true - self.steady >= timedelta(days=1)
 
     def miss(self, name: str, moments: list[datetime], code: str) -> None:
         self.plans[name].rows += [Row(moment, "missed", code) for moment in moments]
@@ -332,9 +385,14 @@ class Expected:
             self.steady = true
         if true == CATALOG_LOST:
             for plan in self.plans.values():
-                plan.rows = [row for row in plan.rows if row.stored]
+                plan.rows = [row for row in plan.rows if row.stored or row.deleted]
         for name, plan in self.plans.items():
             self.of_target(name, plan, true)
+        if true in PEOPLE:
+            self.obey(true, *PEOPLE[true])
+        if self.trusts(true):
+            for plan in self.plans.values():
+                plan.purge(clock(true))
         if true in BOOTS or not timedelta(0) <= clock(true) - self.swept < timedelta(days=1):
             self.swept = clock(true)
             for name in self.plans:
@@ -349,9 +407,21 @@ class Expected:
         elif not is_stopped and (clock(true) in self.due[name] or (name == "db" and true == STOPPED[1])):
             self.run(name, true)
         if RESTORES.get(true) == name:
-            self.run(name, true, "safety")
+            self.run(name, true, "safety", by="restore")
         if name == "db":
             self.marks(plan, true)
+
+    def obey(self, true: datetime, deed: str, name: str, when: datetime | None = None) -> None:
+        if when is None:
+            self.run(name, true, by=deed)
+            return
+        (row,) = (one for one in self.plans[name].rows if one.when == when)
+        if deed in {"pin", "unpin"}:
+            row.pinned = deed == "pin"
+        elif deed == "delete":
+            row.delete(clock(true), by_rule=False)
+        else:
+            row.undelete()
 
     def after_outage(self, name: str, plan: Plan, true: datetime) -> None:
         if true not in BOOTS:
@@ -378,7 +448,7 @@ class Expected:
                 (row,) = (one for one in plan.rows if one.stored and one.when.astimezone(plan.zone).date() == night)
                 row.mark = mark
 
-    def table(self, name: str) -> list[tuple[str, str, str, bool]]:
+    def table(self, name: str) -> list[tuple[str, str, str, str]]:
         return sorted(row.told() for row in self.plans[name].rows)
 
 
@@ -414,4 +484,5 @@ def compare(sidecar: Sidecar, expected: Expected) -> None:
         expected.prune(name, sidecar.true)
         assert sidecar.table(name) == expected.table(name), f"{name} at {sidecar.true}"
     stored = {one.id for name in LABELS for one in sidecar.catalog.stored(Key(project="shop", service=name))}
-    assert sidecar.on_disk() == stored
+    assert sidecar.on_disk(deleted=False) == stored
+    assert sidecar.on_disk(deleted=True) == {one.id for one in sidecar.catalog.deleted()}

@@ -39,7 +39,12 @@ class Disk:
 
 @pytest.fixture
 def history(tmp_path: Path) -> History:
-    return History(tmp_path, POSTGRES, nights=0)
+    """Whose clock is trusted."""
+    history = History(tmp_path, POSTGRES, nights=0)
+    for days in (1, 0):
+        history.now = NOW - timedelta(days=days)
+        history.pruner.look()
+    return history
 
 
 @pytest.fixture
