@@ -174,7 +174,7 @@ class _Resolving:
             return
         hint = "Have the operator set `policy.create-containers: true` in config.yaml, or remove it."
         for path, item in layer.items():
-            if path[0] == "drill":
+            if path[0] == "drill" and item.value != "none":
                 message = f"`{dotted(path)}` has no effect, since no throw-away container may be created"
                 yield Problem("containers-forbidden", self._place(item), message, hint, "warning")
 

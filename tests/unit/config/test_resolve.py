@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -182,6 +183,11 @@ def test_a_drill_that_may_create_no_container_is_warned_of_and_backups_go_on(mer
     assert "policy.create-containers" in resolved.problems[0].hint
     assert settings(resolved).drill.check == "test -s /data/shop.db"
     assert merge("policy: {create-containers: true}\n", strategy="postgres", **label).problems == ()
+
+
+def test_the_example_as_it_is_has_nothing_to_say_of_a_target(merge: Merge) -> None:
+    example = files("config").joinpath("config.example.yaml").read_text()
+    assert merge(example, strategy="postgres").problems == ()
 
 
 def test_what_is_there_already_is_not_refused(merge: Merge) -> None:
