@@ -71,7 +71,7 @@ def test_a_bad_change_is_refused_loudly_and_the_last_good_one_stays(operator: Op
 
     eventually(lambda: "reload-refused" in operator.problems(), what="it is refused")
     told = operator.sidecar.cli("status")
-    assert "config.yaml:2" in told.stderr
+    assert "config.yaml:2" in told.stdout
     assert 'code="reload-refused"' in operator.sidecar.http.get("/metrics").text
     assert "reload-refused" in operator.sidecar.log()
     assert operator.timeout("calm") == before
@@ -104,7 +104,7 @@ def test_a_file_that_is_broken_at_a_start_is_told_and_the_last_good_one_holds(op
 
     stage.docker("restart", operator.sidecar.container)
 
-    told = eventually(lambda: operator.sidecar.cli("status").stderr, what="it serves")
+    told = eventually(lambda: operator.sidecar.cli("status").stdout, what="it serves")
     assert "[last-good-holds]" in told
     assert "config.yaml:2 defaults.timeout" in told
     assert operator.sidecar.cli("check").returncode == 78
