@@ -81,7 +81,7 @@ class Reloader:
         count = sum(problem.severity == "error" for problem in error.problems)
         message = f"was changed and is refused, for {count} errors; the last good one still holds"
         hint = "Mend what is listed; it is read again as soon as it changes. `backup-sidecar check` lists it too."
-        refusal = Problem("reload-refused", f"folder {self._folder}", message, hint)
+        refusal = Problem("reload-refused", f"folder {Path(self._env_files[0].name).parent}", message, hint)
         self._refused = (refusal, *error.problems)
         for problem in self._refused:
             log.write(problem)

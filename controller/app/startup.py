@@ -72,7 +72,7 @@ def configuration_at_start() -> Loaded:
             raise error from None
         message = "is broken; what it said at the last good start or change holds"
         hint = "Mend what is listed; it is read again as soon as it changes. `backup-sidecar check` lists it too."
-        told = Problem("last-good-holds", f"{config_folder()}/{FILE}", message, hint)
+        told = Problem("last-good-holds", f"{Path(env_files()[0].name).parent}/{FILE}", message, hint)
         return replace(loaded, refused=(told, *error.problems))
 
 
@@ -96,7 +96,7 @@ def with_token(loaded: Loaded) -> Loaded:
     good = last_good.known(workdir)
     if good and good.token_given:
         hint = f"Set {TOKEN_NAME} again in `{env_files()[0].name}`."
-        problem = Problem("missing-secret", "api.token", f"the secret {TOKEN_NAME} is not set any more", hint)
+        problem = Problem("missing-secret", f"{FILE} api.token", f"the secret {TOKEN_NAME} is not set any more", hint)
         raise ConfigurationError((problem,))
     token = api_token.known_or_made(workdir)
     return replace(loaded, api_token=token, token_made=True, secrets=loaded.secrets.with_also([token]))

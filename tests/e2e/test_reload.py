@@ -98,6 +98,7 @@ def test_a_new_token_holds_and_the_old_one_no_longer(operator: Operator) -> None
 
 def test_a_file_that_is_broken_at_a_start_is_told_and_the_last_good_one_holds(operator: Operator) -> None:
     operator.app.target("lasting", {"commands.backup": "echo data"})
+    operator.sidecar.wait("lasting")
     operator.write("defaults: {timeout: 20m}")
     eventually(lambda: operator.timeout("lasting") == "20m", what="the good words hold")
     operator.write("defaults: {timeout: 10}")

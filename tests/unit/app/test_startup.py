@@ -96,6 +96,17 @@ def test_nothing_holds_at_the_first_start(operator: Operator) -> None:
     assert operator.refused() == ["bad-value"]
 
 
+def test_a_file_that_holds_no_last_good_one_is_set_aside(operator: Operator) -> None:
+    operator.write(GOOD)
+    operator.start()
+    (operator.work / last_good.FILE).write_text("{}")
+    assert operator.start().refused == ()
+    (operator.work / last_good.FILE).write_text("[")
+    operator.write(BROKEN)
+    assert operator.refused() == ["bad-value"]
+    assert list(operator.work.glob("last-good.json.bad-*"))
+
+
 @pytest.mark.parametrize(
     ("text", "code"),
     [
