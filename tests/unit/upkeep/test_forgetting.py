@@ -45,11 +45,15 @@ class Shop(World):
     def targets(self) -> list[Target]:
         return self.inventory.targets()
 
-    def look(self) -> None:
-        """At the engine, then at what follows from that."""
+    def find(self) -> None:
+        """Look at the engine."""
         scope = self.scope()
         assert scope
         self.inventory.take(scope, {str(target.key): target for target in super().targets()})
+
+    def look(self) -> None:
+        """At the engine, then at what follows from that."""
+        self.find()
         self.forgetting.look()
         self.expectations.look()
 
@@ -132,6 +136,8 @@ def test_a_dry_run_changes_nothing(shop: Shop, api: httpx.Client) -> None:
     told = forget(api, dry_run=True, delete=True)
 
     assert (told["dry_run"], told["deleted"]) == (True, shop.listed)
+    shop.look()
+    assert not shop.is_forgotten(KEY)
     assert judged(api) == {"shop/db", "shop/web"}
     assert not shop.catalog.deleted()
 
@@ -175,7 +181,7 @@ def test_deleting_is_soft_takes_the_last_good_run_too_and_leaves_what_is_pinned(
 
     told = forget(api, delete=True)
 
-    assert told["deleted"] == [newest, oldest]
+    assert (told["deleted"], told["errors"]) == ([newest, oldest], [])
     assert shop.listed == [pinned]
     assert api.post(f"/v1/runs/{newest}/undelete").is_success
     assert shop.listed == [newest, pinned]
@@ -194,6 +200,14 @@ def test_the_runs_age_by_the_last_known_retention_also_after_a_restart(shop: Sho
     with serving(restarted) as server, local(server) as own:
         shown = own.post("/v1/prune", params={"dry_run": "true"}).json()["runs"]
     assert [row["run"] for row in shown] == [newest, younger]
+
+
+def test_the_runs_of_a_target_that_is_back_go_by_its_own_rules_at_once(shop: Shop, api: httpx.Client) -> None:
+    forget(api)
+    assert [aging.key for aging in shop.aging()] == [KEY]
+    shop.services["db"] = POSTGRES
+    shop.find()
+    assert shop.aging() == []
 
 
 def test_without_being_forgotten_nothing_goes_of_what_is_gone(shop: Shop) -> None:
