@@ -12,7 +12,7 @@ from controller.core.key import Key
 from controller.core.run import Report
 from controller.storage.catalog import Catalog
 from controller.targets.target import Target
-from controller.upkeep.freshness import ORCHESTRATED_MAX_AGE, Freshness
+from controller.upkeep.freshness import ORCHESTRATED_MAX_AGE, Freshness, ago
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +86,13 @@ class ExportPlanner:
                 keys.append(verdict.key)
             elif target and target.state == "problem":
                 lacking[key] = f"is broken: {'; '.join(problem.message for problem in target.problems)}"
-            elif verdict.good and self._is_within_promise(verdict, verdict.good):
+            elif verdict.good is None:
+                lacking[key] = "is stopped, and there is no good run of it"
+            elif self._is_within_promise(verdict, verdict.good):
                 older.append(verdict.good)
             else:
-                lacking[key] = f"is stopped: {verdict.reason}"
+                age = ago(self._clock() - verdict.good.time)
+                lacking[key] = f"is stopped, and its last good run is {age} old, which is more than was promised"
         if lacking:
             raise lacks(lacking)
         if not keys and not older:

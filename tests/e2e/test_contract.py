@@ -170,6 +170,29 @@ def test_a_download_can_be_resumed(sidecar: Sidecar, app: App) -> None:
     assert whole.content[:40000] + rest.content == whole.content
 
 
+def test_who_was_told_to_come_back_gets_that_run_at_once_also_after_a_restart_and_only_once(
+    sidecar: Sidecar, config_folder: Path, token: str
+) -> None:
+    hasty = ("--env", "SIDECAR_API_RESPOND_WITHIN=1s", "--publish", "127.0.0.1::8000")
+    with stage.sidecar(f"{sidecar.project}-hasty", config_folder, token, *hasty) as (own, app), app:
+        app.target("slow", {"commands.backup": "sleep 2; date +%s%N"})
+        own.wait("slow")
+
+        told = export(own, "slow")
+        assert (told.status_code, told.json()["type"]) == (503, "export-under-way")
+        assert told.json()["slot_seconds"] < 1
+        own.ended(told.json()["run"])
+        docker("restart", own.container)
+        own.http.base_url = f"http://{docker('port', own.container, '8000/tcp').splitlines()[0]}"
+        eventually(lambda: stage.is_up(own), seconds=60, what="the sidecar is back")
+        answer = export(own, "slow")
+
+        is_right(answer)
+        assert answer.headers["X-Backup-Run"] == told.json()["run"]
+        own.wait("slow")
+        assert export(own, "slow").json()["run"] != told.json()["run"]
+
+
 # --- everything at once ---------------------------------------------------------------------------------------------
 
 
@@ -233,6 +256,41 @@ def test_an_export_of_everything_lacks_no_target_in_silence(small: tuple[Sidecar
     assert not answer.is_success
     assert own.key("three") in answer.json()["detail"]
     eventually(lambda: "three" not in own.states())
+
+
+def test_a_stopped_target_is_in_the_export_by_its_last_good_run_or_is_named_until_it_is_forgotten(
+    small: tuple[Sidecar, App],
+) -> None:
+    own, app = small
+    older = own.backup("two")["id"]
+    stopped = next(name for name in app.started if name.startswith(f"{app.project}-two-"))
+    docker("stop", stopped)
+    own.wait("two", "absent")
+
+    answer = export(own, "")
+
+    is_right(answer)
+    assert answer.headers["X-Backup-Older"] == own.key("two")
+    assert older in answer.headers["X-Backup-Run"]
+    with tarfile.open(fileobj=io.BytesIO(answer.content)) as tar:
+        said = {name: tar.extractfile(name).read() for name in tar.getnames() if name.endswith("manifest.json")}  # type: ignore[union-attr]
+    assert {Path(name).parts[1]: "older" in json.loads(text) for name, text in said.items()} == {
+        "one": False,
+        "two": True,
+    }
+
+    never = app.target("five", {"commands.backup": "echo five"})
+    own.wait("five")
+    docker("stop", never)
+    own.wait("five", "absent")
+    refused = export(own, "")
+    assert (refused.status_code, refused.json()["type"]) == (409, "unsuitable")
+    assert f"{own.key('five')} is stopped, and there is no good run of it" in refused.json()["detail"]
+    assert f"`backup-sidecar forget {own.key('five')}`" in refused.json()["hint"]
+    assert own.cli("forget", own.key("five")).returncode == 0
+    eventually(lambda: export(own, "").headers.get("X-Backup-Older") == own.key("two"), what="what is forgotten is out")
+    docker("start", stopped)
+    own.wait("two")
 
 
 def test_an_export_with_one_failing_target_is_no_backup(small: tuple[Sidecar, App]) -> None:

@@ -305,7 +305,8 @@ def test_a_stopped_target_without_a_run_that_is_young_enough_is_named(age: str, 
         answer = http.post("/backup/export")
 
         assert is_problem(answer, 409, "unsuitable")
-        assert "shop/web is stopped" in answer.json()["detail"]
+        why = "its last good run is 3h old" if age == "too old" else "there is no good run of it"
+        assert f"shop/web is stopped, and {why}" in answer.json()["detail"]
         assert "`backup-sidecar forget shop/web`" in answer.json()["hint"]
         assert not world.catalog.runs(KEY), "nothing is begun for an answer that is a refusal"
 
