@@ -102,8 +102,6 @@ class Strategy(ABC, Generic[OptionsType]):
     """Whether the data is behind a program of the target, which a drill has to start before it can restore."""
     passwords: ClassVar[tuple[str, ...]] = ()
     """Variables of the images, for each `NAME` a `NAME_FILE` too, whose password a fresh server may have otherwise."""
-    emptied_variables: ClassVar[tuple[str, ...]] = ()
-    """Variables by which the target would change what the tools do; probes and whatever a plan runs get them empty."""
 
     @abstractmethod
     def probes(self, options: OptionsType) -> Mapping[str, Argv]:

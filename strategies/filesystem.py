@@ -76,7 +76,6 @@ class Filesystem(Strategy[FilesystemOptions]):
     into_folders = True
     reads_paused = True
     serves = False
-    emptied_variables = ("TAR_OPTIONS",)
 
     def probes(self, options: FilesystemOptions) -> Mapping[str, Argv]:
         return {

@@ -45,14 +45,14 @@ folder=$(mktemp -d "${TMPDIR:-/tmp}/sqlite.XXXXXX") || exit
 trap 'rm -rf "$folder"' EXIT
 trap 'exit 143' TERM
 check() {
-    report=$(sqlite3 -bail -batch "$folder/copy" 'PRAGMA integrity_check(5)') || exit
+    report=$(sqlite3 -init /dev/null -bail -batch "$folder/copy" 'PRAGMA integrity_check(5)') || exit
     [ "$report" = ok ] || { echo "integrity check: $report" >&2; exit 1; }
 }
 """
 # The copy is unlinked before its first byte is sent.
 DUMP = rf"""{COPY}
 read='SELECT count(*) FROM sqlite_master'
-sqlite3 -bail -batch "$1" '.timeout 10000' BEGIN "$read" ".backup '$folder/copy'" >/dev/null || exit
+sqlite3 -init /dev/null -bail -batch "$1" '.timeout 10000' BEGIN "$read" ".backup '$folder/copy'" >/dev/null || exit
 check
 exec 4<"$folder/copy"
 rm -rf "$folder"
@@ -66,16 +66,16 @@ check
 there=$(dirname "$1")
 mkdir -p "$there"
 [ -e "$1" ] || new=yes
-sqlite3 -bail -batch "$1" '.timeout 10000' ".restore '$folder/copy'" || exit
+sqlite3 -init /dev/null -bail -batch "$1" '.timeout 10000' ".restore '$folder/copy'" || exit
 [ -z "$new" ] || chown "$(stat -c %u:%g "$there")" "$1"
 """
 
 # Rows of each table that is a tree of its own; virtual ones hold theirs in others.
 COUNT = r"""
-each=$(sqlite3 -bail -batch "$1" '.timeout 10000' "SELECT 'SELECT count(*) || char(9) || '
+each=$(sqlite3 -init /dev/null -bail -batch "$1" '.timeout 10000' "SELECT 'SELECT count(*) || char(9) || '
     || quote(replace(replace(name, char(10), ' '), char(9), ' ')) || ' FROM \"' || replace(name, '\"', '\"\"') || '\";'
     FROM sqlite_master WHERE type = 'table' AND rootpage > 0 AND substr(name, 1, 7) <> 'sqlite_'") || exit
-sqlite3 -bail -batch "$1" '.timeout 10000' "BEGIN; $each COMMIT"
+sqlite3 -init /dev/null -bail -batch "$1" '.timeout 10000' "BEGIN; $each COMMIT"
 """
 
 READER = ("python", "-m", "strategies.sqlite_reader")

@@ -30,6 +30,7 @@ import secrets
 
 UNFOOLED = """
 unset -f : true [ read printf echo sleep kill wait cat command 2>/dev/null
+unset POSIXLY_CORRECT
 set +aefuxC
 """
 """Begins each script of ours: what the target's environment brings along for the shell is forgotten (functions and

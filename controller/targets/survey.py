@@ -20,6 +20,7 @@ from controller.targets.origin import SWARM_TASK
 from controller.targets.runnable import RunnableTarget
 from controller.targets.session import Session
 from strategies.base import Answer, Container, Facts, NeedsHelper, Strategy, Unsuitable
+from strategies.environment import neutral
 from strategies.plan import Command, Plan
 
 NO_SHELL = "is a text for a shell, and the container has none (looked for bash and sh)"
@@ -98,7 +99,7 @@ class Surveyor:
             inspected.id,
             user=settings.user or "",
             workdir=settings.workdir or "",
-            environment={**settings.env, **dict.fromkeys(strategy.emptied_variables, "")},
+            environment={**neutral(inspected.env), **settings.env},
         )
         probes = strategy.probes(target.options)
         if inspected.paused:  # It is read as it is, unasked, as if every command were missing.
