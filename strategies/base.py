@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Generic, Literal, TypeVar
 
 from config.fields import Model
-from strategies.plan import Argv, Command, Plan, Restore, RestoreRequest
+from strategies.plan import Argv, Check, Command, Plan, Restore, RestoreRequest
 
 Shell = Literal["bash", "sh-pipefail", "sh"]
 """What the target offers: bash; a `sh` that knows `pipefail`; a `sh` that does not."""
@@ -112,6 +112,12 @@ class Strategy(ABC, Generic[OptionsType]):
         """Decide what a run does. Pure. Raises `Unsuitable` (or `NeedsHelper`), naming what was looked for and the
         remedy.
         """
+
+    def formats(self) -> Mapping[str, Check]:
+        """How a dump of each format that can be checked at all is checked without its target, when it comes from
+        elsewhere; the answers of witnesses are empty then.
+        """
+        return {}
 
     def restore(self, container: Container, facts: Facts, options: OptionsType, request: RestoreRequest) -> Restore:
         """Decide what a restore into this container does; the probes were asked in it. Pure. Raises `Unsuitable`.

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from typing import BinaryIO, NamedTuple, NoReturn
 
-from strategies.plan import Incomplete, Unsafe
+from strategies.plan import Check, Incomplete, Unsafe
 
 CHUNK = 1 << 20
 BLOCK = 512
@@ -34,6 +34,17 @@ def ends(stream: BinaryIO, size: int = 4096) -> tuple[bytes, bytes]:
             head += chunk[: size - len(head)]
         tail = (tail + chunk[-size:])[-size:]
     return head, tail
+
+
+def begins_with(head: bytes) -> Check:
+    """A check that demands no more than the stream's first bytes."""
+
+    def check(stream: BinaryIO, witnesses: Mapping[str, str]) -> tuple[str, ...]:
+        if (begin := stream.read(len(head))) != head:
+            raise Incomplete(f"it begins with {begin!r}, not with {head!r}")
+        return ()
+
+    return check
 
 
 def read_counts(stream: BinaryIO) -> Mapping[str, int]:
@@ -140,6 +151,11 @@ class Member(NamedTuple):
 
 def members(stream: BinaryIO) -> Iterator[Member]:
     """Every member, with what pax's and GNU's extensions say of it; raises `Incomplete` as `whole_tar` does."""
+    return (member for member, _ in contents(stream))
+
+
+def contents(stream: BinaryIO) -> Iterator[tuple[Member, Iterator[bytes]]]:
+    """`members`, each with its bytes as they are stored, which can be read until the next one is asked for."""
     tar = _Blocks(stream)
     always: dict[bytes, bytes] = {}
     own: dict[bytes, bytes] = {}
@@ -157,9 +173,10 @@ def members(stream: BinaryIO) -> Iterator[Member]:
         stored = int(own.get(b"size", length))
         if kind == b"S":
             _skip_sparse_map(tar, header[482])
-        if member.is_file:
-            tar.skip(_padded(stored))
-        yield member
+        length = _padded(stored) if member.is_file else 0
+        begin = tar.position
+        yield member, tar.pieces(stored if member.is_file else 0)
+        tar.skip(begin + length - tar.position)
         own = {}
     tar.end()
 
@@ -203,6 +220,20 @@ class _Blocks:
             taken += part
         return bytes(taken)
 
+    @property
+    def position(self) -> int:
+        return self._passed + self._position
+
+    def pieces(self, count: int) -> Iterator[bytes]:
+        """So many bytes, as they come."""
+        while count:
+            if self._position == len(self._chunk):
+                self._next()
+            piece = self._chunk[self._position : self._position + count]
+            self._position += len(piece)
+            count -= len(piece)
+            yield piece
+
     def skip(self, count: int) -> None:
         while count > (left := len(self._chunk) - self._position):
             count -= left
@@ -222,7 +253,7 @@ class _Blocks:
     def fail(self, what: str) -> NoReturn:
         name = self.last.rstrip(b"\0").decode(errors="backslashreplace")
         behind = f", after the header of {name!r}" if name else ""
-        raise Incomplete(f"{what} (byte {self._passed + self._position}{behind})")
+        raise Incomplete(f"{what} (byte {self.position}{behind})")
 
     def _next(self) -> None:
         self._passed += len(self._chunk)

@@ -13,6 +13,7 @@ from strategies.checks import count_tar, safe_tar, safe_tar_without_holes, whole
 from strategies.plan import (
     Archive,
     Argv,
+    Check,
     Count,
     Dump,
     Exec,
@@ -97,6 +98,9 @@ class Filesystem(Strategy[FilesystemOptions]):
             hint = "Use an image with GNU tar, or name the paths so that nothing has to be left out."
             raise Unsuitable("the target has no tar that can exclude files", hint, "no-exclude")
         return _archived(paths, container) if tar is None else _tarred(tar, paths, options.exclude)
+
+    def formats(self) -> Mapping[str, Check]:
+        return {"tar": whole_tar}
 
     def restore(
         self, container: Container, facts: Facts, options: FilesystemOptions, request: RestoreRequest

@@ -12,7 +12,7 @@ from config.fields import CommaList
 from strategies.base import Answer, Container, Facts, Options, Strategy, Unsuitable, shortened
 from strategies.checks import read_counts
 from strategies.mysql_dump import rows, whole_dump, whole_users
-from strategies.plan import Argv, Count, Dump, Exec, Feed, Plan, Restore, RestoreRequest, Run, Step, file_name
+from strategies.plan import Argv, Check, Count, Dump, Exec, Feed, Plan, Restore, RestoreRequest, Run, Step, file_name
 from strategies.servers import choose, databases_in, no_client, not_ready, refused
 
 # The variables of the official images; `password` is the name of the one that was found.
@@ -142,6 +142,9 @@ class Mysql(Strategy[MysqlOptions]):
             return Plan((*dumps, _users(client, restore)))
         why = facts.answers["users"].complaint if facts.answers["system"].ok else "only newer clients of MariaDB can"
         return Plan(tuple(dumps), (f"no-users: users and grants are not part of this backup, only databases: {why}",))
+
+    def formats(self) -> Mapping[str, Check]:
+        return {"mysql": whole_dump, USERS_FORMAT: whole_users}
 
     def restore(self, container: Container, facts: Facts, options: MysqlOptions, request: RestoreRequest) -> Restore:
         """Each database from nothing, then the users.

@@ -14,9 +14,10 @@ from pydantic import Field
 
 from config.fields import CommaList
 from strategies.base import Answer, Container, Facts, Options, Strategy, Unsuitable
-from strategies.checks import ends, read_counts
+from strategies.checks import begins_with, ends, read_counts
 from strategies.plan import (
     Argv,
+    Check,
     Count,
     Dump,
     Exec,
@@ -98,6 +99,8 @@ QUERY_FLAGS = (
     *("--tuples-only", "--no-align", "--field-separator=\t"),
 )
 
+HEAD = b"PGDMP"  # Of the custom format, whose rest only a client as new as it can read.
+
 COUNT_TIMEOUT = "50s"
 """After this long the server gives up a count, which then stands in no manifest."""
 
@@ -139,6 +142,9 @@ class Postgres(Strategy[PostgresOptions]):
         warning = f"no-role-passwords: {server['user']} may not read them; only a superuser may (backup.postgres.user)"
         return Plan((_globals(server["user"], options, "--no-role-passwords"), *dumps), (warning,))
 
+    def formats(self) -> Mapping[str, Check]:
+        return {"pg_custom": begins_with(HEAD), "pg_globals": whole_globals}
+
     def restore(self, container: Container, facts: Facts, options: PostgresOptions, request: RestoreRequest) -> Restore:
         """Roles first; then each database into a new one of its name, with what had the name set aside until the end.
 
@@ -165,7 +171,7 @@ def _dump(name: str, user: str, options: PostgresOptions) -> Dump:
     argv = _connected("pg_dump", options, "--no-password", "--format=custom", "--compress=0", _database(name))
     restore = "pg_restore --exit-on-error --clean --if-exists --create --dbname=template1"
     restore, count = f"{restore} --username={shlex.quote(user)}", _count(name, options)
-    whole = ExecCheck(("pg_restore", "--file=/dev/null"), head=b"PGDMP")
+    whole = ExecCheck(("pg_restore", "--file=/dev/null"), head=HEAD)
     return Dump(file_name(name, ".pgdump"), "pg_custom", Exec(argv), restore, whole, subject=name, count=count)
 
 

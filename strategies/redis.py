@@ -13,7 +13,7 @@ from pydantic import Field
 
 from strategies.base import Answer, Container, Facts, Options, Strategy, Unsuitable
 from strategies.checks import CHUNK, read_counts
-from strategies.plan import Argv, Count, Dump, Exec, ExecCheck, Feed, Incomplete, Plan, Restore, RestoreRequest
+from strategies.plan import Argv, Check, Count, Dump, Exec, ExecCheck, Feed, Incomplete, Plan, Restore, RestoreRequest
 from strategies.servers import no_client, not_ready, refused
 
 # The client's own variable, then those of Bitnami's images and of many compose files, then the usual configurations.
@@ -119,6 +119,9 @@ class Redis(Strategy[RedisOptions]):
         check = ExecCheck((checker.stdout.strip(), "/dev/stdin")) if checker.ok else whole_rdb
         source, restore = Exec(_connected(options, "--rdb", "-")), shlex.join(_script(LOAD, options))
         return Plan((Dump("dump.rdb", "rdb", source, restore, check, count=_count(options)),), warnings)
+
+    def formats(self) -> Mapping[str, Check]:
+        return {"rdb": whole_rdb}
 
     def restore(self, container: Container, facts: Facts, options: RedisOptions, request: RestoreRequest) -> Restore:
         _checked_server(container, facts)

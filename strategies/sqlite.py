@@ -13,7 +13,7 @@ from urllib.parse import quote
 from config.fields import AbsolutePaths
 from strategies.base import Container, Facts, NeedsHelper, Options, Strategy, Unsuitable, shortened
 from strategies.checks import CHUNK, read_counts
-from strategies.plan import Argv, Count, Dump, Exec, Feed, Incomplete, Plan, Restore, RestoreRequest, file_name
+from strategies.plan import Argv, Check, Count, Dump, Exec, Feed, Incomplete, Plan, Restore, RestoreRequest, file_name
 
 # A line for each path: `database`, `missing`, `folder` or `other`, and the path. Without paths
 # everything is looked through that is mounted, but for the kernel's file systems and what the engine mounts itself.
@@ -116,6 +116,9 @@ class Sqlite(Strategy[SqliteOptions]):
             hint = "Use an image that has it, or let commands.backup write the application's own dump."
             raise NeedsHelper(f"{container.image} lacks sh or sqlite3", hint, "no-client")
         return Plan(tuple(_dump(path, container, facts) for path in _databases(facts)))
+
+    def formats(self) -> Mapping[str, Check]:
+        return {"sqlite": whole_database}
 
     def restore(self, container: Container, facts: Facts, options: SqliteOptions, request: RestoreRequest) -> Restore:
         if not (facts.helper or _has_client(facts)):

@@ -5,6 +5,7 @@ import io
 import pkgutil
 import re
 import subprocess
+from collections import defaultdict
 from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
@@ -203,3 +204,15 @@ class Dripping(io.BytesIO):
 
 def is_argv(argv: object) -> bool:
     return isinstance(argv, tuple) and bool(argv) and all(isinstance(word, str) and "\0" not in word for word in argv)
+
+
+@every
+def test_a_dump_from_elsewhere_is_checked_without_its_target(strategy):
+    formats = {dump.format for dump in plan_of(strategy).dumps} - {"raw"}
+    checks = strategy.formats()
+    assert formats <= checks.keys()
+    for kind in formats:
+        for stream in sample_of(strategy).streams.get(kind, ()):
+            checks[kind](io.BytesIO(stream.whole), defaultdict(str))
+        with pytest.raises(Incomplete):
+            checks[kind](io.BytesIO(b"\x00no dump\n" * 100), defaultdict(str))
