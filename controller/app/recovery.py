@@ -8,13 +8,14 @@ from controller.app.parts import Parts
 from controller.core.errors import StoreError
 from controller.core.failure import Failure
 from controller.core.run import Report
-from controller.storage import marks
+from controller.storage import marks, staging
 from controller.storage.catalog import GONE
 from controller.storage.rebuild import everything
 
 
 def recover(parts: Parts) -> None:
     """Before anything is begun anew."""
+    staging.clear(parts.store)
     for run in parts.store.sweep():
         logger.bind(run=run).warning("removed the partial run of a process that died")
     enter_manifests(parts)

@@ -1,6 +1,6 @@
 """One attempt of a run: pre, quiesce, dump, check, publish, post."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -194,10 +194,7 @@ class BackupAttempt:
 
     def feed(self, check: ExecCheck, stream: BinaryIO) -> Sequence[str]:
         """Give the plain stream to a command in the target that reads all of it."""
-        head = stream.read(len(check.head))
-        if head != check.head:
-            raise Incomplete(f"it does not begin with {check.head!r}")
-        self.target_run.feed(check.argv, chain([head], iter(partial(stream.read, 1 << 20), b"")))
+        self.target_run.feed(check.argv, begun(stream, check.head))
         return ()
 
     def judged(self, manifest: Manifest) -> Manifest:
@@ -229,6 +226,13 @@ class BackupAttempt:
             warnings=tuple(map(self.target_run.secrets.redact, self.warnings)),
             artifacts=artifacts,
         )
+
+
+def begun(stream: BinaryIO, head: bytes) -> Iterator[bytes]:
+    """The stream, whose first bytes have to be these; raises `Incomplete`."""
+    if (begin := stream.read(len(head))) != head:
+        raise Incomplete(f"it does not begin with {head!r}")
+    return chain([begin], iter(partial(stream.read, 1 << 20), b""))
 
 
 def counts_itself(dump: Dump) -> bool:

@@ -177,6 +177,13 @@ class StoreFull(StoreError):
     code = "store-full"
 
 
+class NotAdopted(SidecarError):
+    """What should be taken in from elsewhere is no backup that this release can read, or may not be in a store."""
+
+    code = "not-adopted"
+    remedy = "Look at where it comes from, and take it from there again."
+
+
 class Damaged(StoreError):
     """A stored artifact is not what was written."""
 

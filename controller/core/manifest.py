@@ -12,7 +12,8 @@ SCHEMA = 1
 """Major version of manifests and reports; readers ignore unknown fields and refuse a higher one."""
 
 
-Proof = Literal["full", "sealed", "framed"]
+Proof = Literal["full", "sealed", "framed", "adopted"]
+"""How far it is proved; `adopted`: it was a bare file whose format was checked, and nobody saw it being dumped."""
 
 
 class Artifact(Record):
@@ -71,5 +72,5 @@ class Manifest(Record):
 
 def weakest(proofs: Iterable[Proof]) -> Proof:
     """A run is proved as far as its least proved artifact."""
-    order: tuple[Proof, ...] = ("framed", "sealed", "full")
+    order: tuple[Proof, ...] = ("adopted", "framed", "sealed", "full")
     return min(proofs, key=order.index)

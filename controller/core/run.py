@@ -79,6 +79,10 @@ class Report(Record):
     """Since when somebody keeps it, whatever the rules say."""
     note: str = ""
     """Why somebody keeps it."""
+    origin: str = ""
+    """Where it was adopted from, as whoever did so called it; empty for a run of this store's own."""
+    adopted: Time | None = None
+    """When it was adopted."""
 
     @property
     def time(self) -> datetime:

@@ -192,7 +192,7 @@ def verify(
     """
     warnings: tuple[str, ...] = ()
     objection: Exception | None = None
-    with _Verification(path, compression[0], check) as verification:
+    with _Verification(path, compression[0], check, expected.plain_size) as verification:
         try:
             if consume is not None:
                 warnings = tuple(consume(verification.reader))
@@ -209,8 +209,9 @@ def verify(
 class _Verification:
     """One pass over a stored file, with both digests taken beside it in threads."""
 
-    def __init__(self, path: Path, codec: Codec, check: Callable[[], None]) -> None:
-        self._path, self._check = path, check
+    def __init__(self, path: Path, codec: Codec, check: Callable[[], None], most: int) -> None:
+        """`most` are the plain bytes that there should be: a few stored ones may become any number."""
+        self._path, self._check, self._most = path, check, most
         try:
             file = path.open("rb", buffering=0)
         except OSError as error:
@@ -233,8 +234,12 @@ class _Verification:
     def _remembering(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
         """The chunks; what goes wrong with them is kept, since whoever reads may take it for something else."""
         try:
+            left = self._most
             for chunk in chunks:
                 self._check()
+                left -= len(chunk)
+                if left < 0:
+                    raise Damaged(f"it holds more than the {self._most} plain bytes that were captured")
                 yield chunk
         except OSError as error:
             self._failure = StoreError(f"cannot read {self._path.name}: {error}")

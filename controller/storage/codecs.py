@@ -7,6 +7,7 @@ import io
 import sys
 import zlib
 from collections.abc import Iterator
+from itertools import chain
 from typing import BinaryIO, Protocol
 
 from config.fields import Codec, Compression
@@ -32,6 +33,10 @@ ZSTD_SMALL_WINDOWS = 9
 """Up to this level such small jobs do no harm."""
 
 
+MAGIC: dict[bytes, Codec] = {b"\x28\xb5\x2f\xfd": "zstd", b"\x1f\x8b": "gzip"}
+"""How a compressed file begins."""
+
+
 class Compressor(Protocol):
     """Takes plain bytes, gives stored ones as they come; `flush` ends the frame."""
 
@@ -47,6 +52,11 @@ class _Plain:
 
     def flush(self) -> bytes:
         return b""
+
+
+def codec_of(head: bytes) -> Codec:
+    """By the first bytes of a file."""
+    return next((codec for magic, codec in MAGIC.items() if head.startswith(magic)), "none")
 
 
 def compressor(compression: Compression) -> Compressor:
@@ -126,6 +136,14 @@ def blocks(file: BinaryIO) -> Iterator[bytes]:
     """The file to its end, 1 MiB at a time."""
     while block := file.read(BLOCK):
         yield block
+
+
+def opened(chunks: Iterator[bytes]) -> BinaryIO:
+    """The plain bytes of a stream that may be compressed, as its first ones tell."""
+    head = b""
+    while len(head) < max(map(len, MAGIC)) and (chunk := next(chunks, b"")):
+        head += chunk
+    return PlainReader(plain_chunks(chain([head], chunks), codec_of(head)), io.BytesIO())
 
 
 class PlainReader(io.RawIOBase, BinaryIO):

@@ -24,7 +24,7 @@ from controller.storage.store import Store
 FOLDER, SUFFIX = "marks", ".json"
 DRILL = "drill.json"
 """A run's last drill, whole; it is no field of its report, so it lies beside the marks."""
-Mark = Literal["report", "verified", "damaged", "accepted", "pinned", "deleted", "forgotten"]
+Mark = Literal["report", "verified", "damaged", "accepted", "pinned", "deleted", "forgotten", "adopted"]
 """`report`: what the manifest does not tell of how the run went; `deleted` says nothing of a run that is published."""
 DELETION = ("pruned", "cause")
 """Fields of a report that are true only while the run is deleted: a crash may leave their mark at one that is not."""

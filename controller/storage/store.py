@@ -91,6 +91,22 @@ class Store:
                 with suppress(StoreError):  # What led here is told; the next start tries again.
                     self._remove(folder)
 
+    def take_in(self, key: Key, run: str, whole: Path) -> None:
+        """Publish a run whose folder was put together elsewhere in the store: one rename, durable when it returns.
+
+        Raises `StoreError`, also for a run that is there.
+        """
+        folder = self.folder(key, run)
+        self.demand_present()
+        try:
+            with self._tree:
+                folder.parent.mkdir(parents=True, exist_ok=True)
+                whole.rename(folder)
+        except OSError as error:
+            self._tidy(folder.parent)
+            raise store_error(error, folder) from error
+        self._sync_above(folder)
+
     def delete(self, key: Key, run: str) -> None:
         """Let a published run be no backup any more, with nothing of it lost; durable when it returns.
 
