@@ -1,6 +1,7 @@
 """The application, put together from its routes: contract v1 and the native API under `/v1`.
 
-In an address a target's key stands as it is, `shop/db` or `shop/db/name`. No route reads a request's body.
+In an address a target's key stands as it is, `shop/db` or `shop/db/name`. Only the routes of
+adoption read a request's body.
 """
 
 from collections.abc import Iterable

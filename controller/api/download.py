@@ -26,7 +26,7 @@ HEADERS = {
         "X-Size": "Number of the bytes of the whole.",
         "X-Format": "`pg_custom+zstd`, `tar+zstd`, `mysql+zstd`; `tar` for artifacts with their manifests.",
         "X-Backup-Format": "The same.",
-        "X-Backup-Proof": "`full`, `sealed` or `framed`.",
+        "X-Backup-Proof": "`full`, `sealed`, `framed` or `adopted`.",
         "X-Backup-Run": "Ids of the runs, with commas.",
         "X-Backup-Older": "Keys, with commas, of stopped targets, whose last good run is in it.",
         "X-Backup-Suspicious": "Why it may not be what it should, such as a dump that has shrunk.",

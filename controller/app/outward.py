@@ -12,6 +12,7 @@ from controller.api.claims import Claims
 from controller.api.export_runs import ExportPlanner
 from controller.api.exports import Exports
 from controller.api.metrics import Metrics
+from controller.api.routes.adoption import adoption_routes
 from controller.api.routes.artifacts import artifact_routes
 from controller.api.routes.contract import contract_routes
 from controller.api.routes.drills import drill_routes
@@ -132,6 +133,7 @@ class Outward(Parts):
             prune_routes(self.targets, self.target, self.pruner, self.jobs, self.store.room),
             forget_routes(self.forgetting, self.jobs, self.pruner),
             restore_routes(self.restores, self.jobs),
+            adoption_routes(self.adoption),
             status_routes(
                 self.situation,
                 self.catalog,

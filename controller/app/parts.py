@@ -14,6 +14,7 @@ from config.secrets import Secrets
 from controller.app.identity import identity
 from controller.app.reload import Reloader
 from controller.app.startup import CATALOG, checked, config_folder, env_files
+from controller.backup.adoption import Adoption
 from controller.backup.anomaly import HISTORY
 from controller.backup.executor import Executor
 from controller.backup.jobs import Job, Jobs
@@ -233,6 +234,20 @@ class Parts:
         allowed = self.loaded.settings.policy.create_containers
         return Drills(self.driller, self.catalog, self.store, self.events, allowed=allowed)
 
+    @cached_property
+    def adoption(self) -> Adoption:
+        return Adoption(
+            self.store,
+            self.catalog,
+            self.engine,
+            self.strategies,
+            self.surveyor,
+            self.target,
+            self.secrets,
+            self.go_on,
+            self.clock,
+        )
+
     # --- upkeep -------------------------------------------------------------------------------------------------------
 
     @cached_property
@@ -319,5 +334,9 @@ class Parts:
         """Wait while a run needs the disk; raises `Stopping`."""
         while self.jobs.active() and not self.jobs.stopping:
             time.sleep(0.2)
+        self.go_on()
+
+    def go_on(self) -> None:
+        """Raises `Stopping` when that is no use any more."""
         if self.jobs.stopping:
-            raise Stopping("the sidecar is shutting down")
+            raise Stopping("the sidecar is shutting down", hint="Try again when it is back.")

@@ -42,6 +42,7 @@ COMMANDS = {
     "artifacts": "runs",
     "restore": "restore",
     "restores": "restore",
+    "adopt": "adopt",
     "prune": "prune",
     "delete": "prune",
     "undelete": "prune",

@@ -63,6 +63,8 @@ def proof(key: TargetKey, run: RunId = None, as_json: AsJson = False) -> int:
     out.print(Text(f"dumped    {chain['dumped']['started']} to {chain['dumped']['finished']} by {source['strategy']}"))
     out.print(Text(f"from      {source['container']}, image {source['image']} ({source['image_id'][:19]})"))
     out.print(Text(f"          by backup-sidecar {source['sidecar']}, engine {source['engine']}"))
+    if chain["origin"]:
+        out.print(Text(f"adopted   from {chain['origin']}: all of this is what came along, but for the digests"))
     out.print(Text(f"proved    {chain['proof']}: {chain['meaning']}"))
     for artifact in chain["artifacts"]:
         out.print(Text(f"stored    {artifact['name']}  {amount(artifact['size'])}  SHA-256 {artifact['sha256']}"))

@@ -107,6 +107,8 @@ def write_to_file(target: Key, run: str | None, at: datetime | None, folder: Pat
         show_json({"run": manifest.run, "folder": str(path), "how": plain.how(manifest)})
         return program.OK
     out.print(Text(f"{path}\n"))
+    if origin := marks.report(store, manifest).origin:
+        err.print(Text(f"warning: these lines came along from {origin}: read them before you run them", style="yellow"))
     for line in plain.how(manifest):
         out.print(Text(f"{line}\n"))
     return program.OK

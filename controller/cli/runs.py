@@ -93,13 +93,17 @@ def artifacts(key: OptionalKey = None, as_json: AsJson = False) -> int:
 
 
 def why(report: dict[str, Any]) -> str:
-    """In a word, why a run is no good one, and when and why it went; or why it stays."""
+    """In a word, why a run is no good one, and when and why it went; or why it stays, and
+    where it comes from.
+    """
     words = []
     if report["pruned"]:
         again = ", `undelete` brings it back" if report["artifacts"] else ""
         words.append(f"{report['pruned']} {report['cause']}{again}")
     if report["pinned"]:
         words.append(f"pinned: {report['note']}" if report["note"] else "pinned")
+    if report["origin"]:
+        words.append(f"adopted from {report['origin']}")
     if report["damaged"]:
         words.append("damaged, forgotten" if report["forgotten"] else "damaged")
     elif report["suspicious"] and not report["accepted"]:

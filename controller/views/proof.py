@@ -14,6 +14,7 @@ from controller.views.schemas import DrillView, View
 MEANING: Mapping[Proof, str] = {
     "full": "the stream arrived whole (seal), and its format was read to its own end",
     "sealed": "the stream arrived whole (seal); its format is the command's own",
+    "adopted": "its format was read to its own end when it was adopted; nobody saw it being dumped",
     "framed": "its format was read to its own end; the target has no shell for a seal",
 }
 
@@ -51,6 +52,8 @@ class ProofView(View):
     run: str
     dumped: Dumped
     from_: Origin
+    origin: str
+    """Where it was adopted from; then all of this is what came along, but for the digests, which were compared."""
     proof: Proof
     meaning: str
     warnings: tuple[str, ...]
@@ -61,12 +64,13 @@ class ProofView(View):
     """The last restore of this run that has ended."""
 
 
-def chain(manifest: Manifest, drill: Drill | None, restored: Restoration | None) -> ProofView:
+def chain(manifest: Manifest, drill: Drill | None, restored: Restoration | None, *, origin: str) -> ProofView:
     return ProofView(
         key=str(manifest.target),
         run=manifest.run,
         dumped=Dumped.of(manifest),
         from_=Origin.of(manifest),
+        origin=origin,
         proof=manifest.proof,
         meaning=MEANING[manifest.proof],
         warnings=manifest.warnings,

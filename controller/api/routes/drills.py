@@ -65,7 +65,7 @@ def drill_routes(
     def show_proof(key: TargetKey, run: RunId = "") -> ProofView:
         manifest = store.manifest(key, run or newest(key))
         drill, restored = catalog.last_of(Drill, manifest.run), catalog.last_of(Restoration, manifest.run)
-        proof = chain(manifest, drill, restored)
+        proof = chain(manifest, drill, restored, origin=catalog.get(manifest.run).origin)
         return redacted(proof, redact)
 
     def newest(key: Key) -> str:
