@@ -23,8 +23,9 @@ from controller.storage import marks
 from controller.storage.adopt import Arrival, arrivals, kept_marks, manifest_of, verify
 from controller.storage.catalog import Catalog
 from controller.storage.codecs import opened
+from controller.storage.draft import MANIFEST
 from controller.storage.staging import Staging, staging
-from controller.storage.store import MANIFEST, Store
+from controller.storage.store import Store
 from controller.targets.runnable import RunnableTarget
 from controller.targets.session import Session
 from controller.targets.survey import Survey, Surveyor

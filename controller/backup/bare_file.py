@@ -16,8 +16,8 @@ from controller.storage import capture
 from controller.storage.adopt import Arrival, faults
 from controller.storage.bundle import file_name
 from controller.storage.codecs import SUFFIX, blocks, codec_of, plain_chunks
+from controller.storage.draft import MANIFEST
 from controller.storage.staging import Staging
-from controller.storage.store import MANIFEST
 from controller.targets.runnable import RunnableTarget
 from controller.targets.session import Session
 from controller.targets.survey import Survey

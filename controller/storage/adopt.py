@@ -22,11 +22,12 @@ from controller.core.manifest import SCHEMA, Manifest, weakest
 from controller.core.run import CLOCK_TOLERANCE, RUN_ID, SAFETY
 from controller.storage import marks
 from controller.storage.codecs import SUFFIX
+from controller.storage.draft import MANIFEST
 from controller.storage.files import PARTIAL
 from controller.storage.marks import succeeded
 from controller.storage.source import Source
 from controller.storage.staging import Staging
-from controller.storage.store import DELETED, MANIFEST, PURGED
+from controller.storage.store import DELETED, PURGED
 from strategies.checks import Member, contents
 from strategies.plan import Check, Incomplete
 

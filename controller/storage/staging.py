@@ -13,8 +13,9 @@ from secrets import token_hex
 from controller.core.errors import StoreFull
 from controller.core.manifest import Manifest
 from controller.storage import disk, journal, marks
+from controller.storage.draft import MANIFEST
 from controller.storage.files import MAKE_ROOM, store_error, sync_folder
-from controller.storage.store import MANIFEST, Store
+from controller.storage.store import Store
 
 FOLDER = ".adopt"
 """Beneath the store's root; no part of a key begins with a dot there."""

@@ -12,6 +12,7 @@ from tests.kit.stage import App, Json, Sidecar, docker, execute, said, within
 
 pytestmark = pytest.mark.e2e
 OLD = "old-shop/files"
+TMP = "/var/lib/sidecar/tmp"
 
 
 def adopt(sidecar: Sidecar, *arguments: str, data: bytes = b"", code: int = 0) -> Any:
@@ -64,14 +65,15 @@ def test_another_projects_backup_is_taken_in_and_restored_here(sidecar: Sidecar,
     with tarfile.open(fileobj=io.BytesIO(of_old_shop(archive, second))) as tar:
         tar.extractall(tmp_path / "store", filter="data")
     tmp_path.joinpath("store").chmod(0o700)
-    docker("cp", "-q", tmp_path / "store", f"{sidecar.container}:/tmp/old-store")
-    (other,) = adopt(sidecar, "/tmp/old-store")
+    within(sidecar.container, f"rm -rf {TMP}/old-store")
+    docker("cp", "-q", tmp_path / "store", f"{sidecar.container}:{TMP}/old-store")
+    (other,) = adopt(sidecar, f"{TMP}/old-store")
     known = adopt(sidecar, "-", data=of_old_shop(archive, run))
 
     assert (adopted["outcome"], other["outcome"], known[0]["outcome"]) == ("adopted", "adopted", "known")
     assert shown(sidecar, run)["origin"] == "standard input"
-    assert shown(sidecar, second)["origin"] == "/tmp/old-store"
-    assert "adopted from /tmp/old-store" in sidecar.cli("runs", OLD).stdout
+    assert shown(sidecar, second)["origin"] == f"{TMP}/old-store"
+    assert f"adopted from {TMP}/old-store" in sidecar.cli("runs", OLD).stdout
     done = sidecar.cli("restore", OLD, "--to", key, "--into", "/srv/adopted", "--run", run)
     assert done.returncode == 0, done.stderr
     assert within(files, "cat /srv/adopted/data/one") == "one"
@@ -99,7 +101,14 @@ def test_a_bare_file_is_checked_as_a_backup_of_its_target(sidecar: Sidecar, file
 
 def test_a_dump_of_postgresql_is_read_by_its_own_client(sidecar: Sidecar, postgres: str) -> None:
     key = sidecar.key("postgres")
-    dump = ("docker", "exec", postgres, "sh", "-c", 'pg_dump -Fc -U "$POSTGRES_USER" "$POSTGRES_DB"')
+    dump = (
+        "docker",
+        "exec",
+        postgres,
+        "sh",
+        "-c",
+        'PGPASSWORD=$(cat "$POSTGRES_PASSWORD_FILE") pg_dump -Fc -U "$POSTGRES_USER" "$POSTGRES_DB"',
+    )
     whole = execute(*dump)
     assert whole.returncode == 0, whole.stderr
     database = said("docker", "exec", postgres, "printenv", "POSTGRES_DB").stdout.strip()
