@@ -256,7 +256,9 @@ def test_more_files_than_any_store_holds_are_refused(world: World, monkeypatch: 
         adopt(world, tar_of({str(number): b"" for number in range(3)}))
 
 
-@pytest.mark.parametrize("archive", [b"", b"no tar", bytes(1024), gzip.compress(b"x")[:-9]], ids=repr)
+@pytest.mark.parametrize(
+    "archive", [b"", b"no tar", bytes(1024), gzip.compress(b"x")[:-9]], ids=["empty", "text", "zeros", "cut"]
+)
 def test_what_is_no_archive_of_runs_is_refused(world: World, archive: bytes) -> None:
     with pytest.raises(NotAdopted):
         adopt(world, archive)
