@@ -88,7 +88,8 @@ class Limited:
         self._app, self._redact = app, redact
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["server"][1] is None and BACKUP.fullmatch(scope["path"]):
+        is_local = (scope.get("server") or ("", 0))[1] is None
+        if is_local and BACKUP.fullmatch(scope["path"]):
             await self._app(scope, receive, send)
             return
         announced = Headers(scope=scope).get("content-length", "0")

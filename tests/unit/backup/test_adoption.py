@@ -192,7 +192,7 @@ def test_a_mark_that_is_none_of_ours_does_no_harm(world: World, mark: bytes) -> 
 def test_a_run_of_another_key_is_no_backup_of_a_target_here(world: World) -> None:
     adopt(world, tar_of(run_of(manifest()) | run_of(manifest(LATER, DB))))
     assert [report.id for report in world.catalog.good(DB, limit=9)] == [LATER]
-    (own,) = world.expectations.status().targets
+    (own,) = world.expectations.all()
     assert (str(own.key), own.good and own.good.id) == ("shop/db", LATER)
 
 
