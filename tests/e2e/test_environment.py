@@ -64,18 +64,18 @@ def test_postgres(sidecar: Sidecar, app: App, tmp_path: Path) -> None:
     container = app.target(
         "bent-pg", {"strategy": "postgres"}, *options, of="POSTGRES", command=("postgres", "-c", "fsync=off")
     )
-    psql = "env -i PATH=$PATH PGPASSWORD=secret psql --no-psqlrc --username=postgres --tuples-only --no-align --command"
+    psql = "env -i PATH=$PATH PGPASSWORD=secret psql -X --host=127.0.0.1 --username=postgres -tAc"
     eventually(lambda: within(container, f"{psql} 'select 1' || true") == "1", seconds=60, what="PostgreSQL is ready")
     within(container, "printf '\\\\set QUIET off\\n\\\\pset format html\\n' >/root/.psqlrc")
-    values = "select '2020-02-01 10:00Z'::timestamptz as at, n from generate_series(1, 2000) n"
-    within(container, f'{psql} "create table ñandú as {values}"')
-    seen = f"{psql} 'select count(*), min(at), max(n) from ñandú'"
+    values = "select '2020-02-01 10:00Z'::timestamptz as at, 'ñandú' as name, n from generate_series(1, 2000) n"
+    within(container, f'{psql} "create table bird as {values}"')
+    seen = f"{psql} 'select count(*), min(at), max(n), max(name) from bird'"
     before = within(container, seen)
 
     _, artifacts = whole(sidecar, "bent-pg", tmp_path)
 
-    assert 2000 in [artifact["counts"].get("rows of public.ñandú") for artifact in artifacts]
-    within(container, f"{psql} 'drop table ñandú'")
+    assert 2000 in [artifact["counts"].get("rows of public.bird") for artifact in artifacts]
+    within(container, f"{psql} 'drop table bird'")
     told = sidecar.cli("restore", sidecar.key("bent-pg"), "--replace")
     assert told.returncode == 0, told.stderr
     assert within(container, seen) == before
