@@ -30,10 +30,10 @@ DUMP = timedelta(seconds=400)
 class Hasty(World):
     """Exports wait for a second; the clock stands where a test puts it, and targets stop when one says so."""
 
-    def __init__(self, folder: Path, services: dict[str, dict[str, str]] | None = None) -> None:
+    def __init__(self, folder: Path, services: dict[str, dict[str, str]] | None = None, *, config: str = HASTY) -> None:
         self.now: datetime | None = None
         self.stopped: set[str] = set()
-        super().__init__(folder, config=HASTY, services=services)
+        super().__init__(folder, config=config, services=services)
 
     def clock(self) -> datetime:
         return self.now or utc_now()
@@ -197,6 +197,18 @@ def test_a_run_that_is_only_suspicious_is_given_and_said_to_be(world: Hasty, htt
     answer = http.post("/backup/export")
 
     assert (answer.headers["X-Backup-Run"], answer.headers["X-Backup-Suspicious"]) == (run, "it has shrunk")
+
+
+def test_an_orchestrator_that_only_fetches_what_it_may_claim_has_come(tmp_path: Path) -> None:
+    orchestrator = "orchestrator: {url: 'http://orchestrator:5550', key: {secret: ORCHESTRATOR_KEY}}"
+    world = Hasty(tmp_path, config=f"{HASTY}\n{orchestrator}\n")
+    with asking(world) as http:
+        told_to_come_back(world, http)
+        world.now = utc_now() + timedelta(hours=27)
+        assert not world.attendance.is_awaited
+
+        exported(http)
+        assert world.attendance.is_awaited
 
 
 def test_a_claims_file_that_is_none_keeps_nothing_from_starting(tmp_path: Path) -> None:
