@@ -330,6 +330,13 @@ def test_bytes_that_are_not_what_the_manifest_says_are_refused(world: World, tol
     assert stored(world) == []
 
 
+def test_a_few_bytes_that_become_many_are_read_no_further_than_they_should(world: World) -> None:
+    told, data = DAMAGED["bomb"]
+    assert "more than the 1000 plain bytes" in why(
+        adopt(world, tar_of(run_of(manifest(artifacts=(told,)), **{"files.tar.zst": data})))
+    )
+
+
 def test_a_run_that_is_there_with_another_content_stays_and_so_does_one_of_another_key(world: World) -> None:
     adopt(world, tar_of(run_of(manifest())))
     before = stored(world)
