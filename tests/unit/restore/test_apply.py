@@ -50,7 +50,7 @@ class PlayedEngine:
     def exists(self, container: str, path: str) -> bool:
         return path == "/there"
 
-    def kill(self, context: ExecContext) -> tuple[str, ...]:
+    def kill(self, context: ExecContext, age: float) -> tuple[str, ...]:
         self.done.append("end")
         return ()
 
