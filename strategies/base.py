@@ -26,6 +26,10 @@ class Unsuitable(Exception):
         super().__init__(message)
 
 
+class NotReady(Unsuitable):
+    """The server starts or stops: a passing state."""
+
+
 class NeedsHelper(Unsuitable):
     """The target lacks what reads its data, but a helper container would do, if the operator allows one.
 
@@ -102,6 +106,9 @@ class Strategy(ABC, Generic[OptionsType]):
     """Whether the data is behind a program of the target, which a drill has to start before it can restore."""
     passwords: ClassVar[tuple[str, ...]] = ()
     """Variables of the images, for each `NAME` a `NAME_FILE` too, whose password a fresh server may have otherwise."""
+    gone: ClassVar[str] = ""
+    """What the tools print where the server closed their connection, or takes none at the moment: a regular expression.
+    A run that fails so is tried again."""
 
     @abstractmethod
     def probes(self, options: OptionsType) -> Mapping[str, Argv]:

@@ -121,6 +121,7 @@ class Mysql(Strategy[MysqlOptions]):
 
     names = ("mysql", "mariadb")
     options = MysqlOptions
+    gone = "Lost connection to|server has gone away|Can't connect to|Server shutdown in progress"
     passwords = ("MARIADB_ROOT_PASSWORD", "MYSQL_ROOT_PASSWORD", "MARIADB_PASSWORD", "MYSQL_PASSWORD")
 
     def probes(self, options: MysqlOptions) -> Mapping[str, Argv]:

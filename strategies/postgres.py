@@ -51,6 +51,12 @@ SERVER = """select json_build_object(
     'databases', array(select datname from pg_catalog.pg_database
                        where datallowconn and not datistemplate and datconnlimit <> -2))"""
 
+GONE = (
+    "server closed the connection|connection has been closed unexpectedly|terminating connection due to"
+    "|the database system is (starting up|shutting down|in recovery mode|not yet accepting connections)"
+    "|could not connect to server|connection to server .*failed: (Connection refused|No such file or directory)"
+)
+
 # A role that exists already (the superuser always does) must not stop the restore of all the others.
 IF_NOT_EXISTS = r"s/^CREATE ROLE .*;$/DO $x$BEGIN & EXCEPTION WHEN duplicate_object THEN NULL; END$x$;/"
 
@@ -125,6 +131,7 @@ class Postgres(Strategy[PostgresOptions]):
     names = ("postgres", "postgresql")
     options = PostgresOptions
     passwords = ("POSTGRES_PASSWORD", "POSTGRESQL_PASSWORD")
+    gone = GONE
 
     def probes(self, options: PostgresOptions) -> Mapping[str, Argv]:
         return {
@@ -287,7 +294,7 @@ def _server(container: Container, facts: Facts) -> Any:
         raise not_ready()
     if not server.ok:
         hint = "Check POSTGRES_USER and POSTGRES_PASSWORD of the container, or set backup.postgres.user."
-        raise refused(server.complaint, hint)
+        raise refused(server.complaint, hint, GONE)
     settings = json.loads(server.stdout)
     if settings["version"] // 10000 > _major(client):
         hint = "Use an image whose client is as new as its server."

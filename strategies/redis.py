@@ -104,6 +104,7 @@ class Redis(Strategy[RedisOptions]):
     names = ("redis", "valkey")
     options = RedisOptions
     passwords = ("REDIS_PASSWORD", "VALKEY_PASSWORD")
+    gone = "Server closed the connection|Connection (refused|reset by peer)|I/O error|LOADING Redis|SYNC failed"
 
     def probes(self, options: RedisOptions) -> Mapping[str, Argv]:
         return {

@@ -1,9 +1,10 @@
 """What the strategies of database servers share: which databases are meant, and why there can be no dump of them."""
 
+import re
 from collections.abc import Sequence
 from urllib.parse import unquote
 
-from strategies.base import Container, Unsuitable, shortened
+from strategies.base import Container, NotReady, Unsuitable, shortened
 from strategies.plan import RestoreRequest
 
 
@@ -30,12 +31,14 @@ def no_client(container: Container, lacking: str) -> Unsuitable:
     return Unsuitable(f"{container.image} lacks {lacking}", hint, "no-client")
 
 
-def not_ready() -> Unsuitable:
+def not_ready() -> NotReady:
     """The server starts or stops."""
     hint = "It is asked again; see its log if it stays so."
-    return Unsuitable("the server does not accept connections yet", hint, "not-ready")
+    return NotReady("the server does not accept connections yet", hint, "not-ready")
 
 
-def refused(complaint: str, hint: str) -> Unsuitable:
-    """The server knows its account otherwise."""
+def refused(complaint: str, hint: str, gone: str = "") -> Unsuitable:
+    """The server knows its account otherwise, unless the complaint is what is printed where it is `gone`."""
+    if gone and re.search(gone, complaint):
+        return not_ready()
     return Unsuitable(f"the server refused: {complaint}", hint, "refused")

@@ -8,8 +8,11 @@ from loguru import logger
 from config.problems import ConfigurationError
 from controller.app import folders, log, privileges
 from controller.app.sidecar import Sidecar
-from controller.app.startup import CONFIGURATION, OK, configuration_at_start, with_token
+from controller.app.startup import CONFIGURATION, FAILED, OK, configuration_at_start, with_token
 from controller.core.errors import SidecarError
+
+LOOK_SECONDS = 1.0
+"""Between two looks whether every part of the program lives."""
 
 
 def serve(stop: threading.Event) -> int:
@@ -43,7 +46,16 @@ def serve(stop: threading.Event) -> int:
         logger.bind(code=error.code).error("{}", error)
         return CONFIGURATION
     logger.bind(id=sidecar.identity, version=sidecar.version, port=loaded.settings.api.port).info("sidecar is serving")
-    stop.wait()
+    code = until_over(sidecar, stop)
     sidecar.close()
     logger.info("sidecar has stopped")
+    return code
+
+
+def until_over(sidecar: Sidecar, stop: threading.Event) -> int:
+    """Wait for `stop`, or for a part of the program to end by itself, which only a new process mends; the exit code."""
+    while not stop.wait(LOOK_SECONDS):
+        if ended := sidecar.services.ended:
+            logger.critical("{} has ended by itself: the sidecar ends too, to be started again", ", ".join(ended))
+            return FAILED
     return OK

@@ -39,7 +39,12 @@ class Services:
 
     @property
     def alive(self) -> bool:
-        return all(service.alive for service in self._services)
+        return not self.ended
+
+    @property
+    def ended(self) -> tuple[str, ...]:
+        """Names of those that have ended by themselves, which only a new process mends."""
+        return tuple(name_of(service) for service in self._services if not service.alive)
 
     @property
     def dead(self) -> tuple[str, ...]:

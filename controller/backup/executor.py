@@ -3,7 +3,7 @@
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -15,7 +15,18 @@ from controller.backup.jobs import Job
 from controller.backup.orphans import Orphans
 from controller.backup.quiesce import Quiescing
 from controller.backup.target_run import TargetRun
-from controller.core.errors import CommandFailed, IncompleteDump, SidecarError, StreamError, TargetPaused, TimedOut
+from controller.core.errors import (
+    CommandFailed,
+    IncompleteDump,
+    SidecarError,
+    StreamError,
+    TargetDied,
+    TargetGone,
+    TargetNotReady,
+    TargetPaused,
+    TimedOut,
+    UnknownTarget,
+)
 from controller.core.failure import Failure
 from controller.core.key import Key
 from controller.core.manifest import Manifest
@@ -30,6 +41,8 @@ BACK_OFF_SECONDS = (5.0, 20.0, 60.0)
 """Before the second attempt, the third, and each after that; give or take a fifth."""
 HINDRANCE_CHECK_SECONDS = 1.0
 """Between two looks at a target that is paused or restarting."""
+AWAY = (TargetDied, TargetGone, TargetNotReady, TargetPaused, UnknownTarget)
+"""What passes by itself once an attempt has failed in passing: then the next one waits for the target."""
 AT_THE_CONTAINER = (StreamError, TimedOut, CommandFailed, IncompleteDump)
 """What can be looked into only at the container, so that the report names it."""
 
@@ -96,7 +109,10 @@ class Executor:
             return Succeeded(manifest, tuple(map(redact, warnings)))
         except SidecarError as error:
             where = f"container {container}" if container and isinstance(error, AT_THE_CONTAINER) else ""
-            return Failed(Failure.of(error, redact, where), tuple(map(redact, warnings)))
+            failure = Failure.of(error, redact, where)
+            if container and isinstance(error, TargetGone):  # In the middle, so that it may well come back.
+                failure = failure.model_copy(update={"transient": True})
+            return Failed(failure, tuple(map(redact, warnings)))
         except Exception as error:  # noqa: BLE001  # The boundary: exactly one report, whatever happens.
             return Failed(Failure.defect("run", error, redact), tuple(map(redact, warnings)))
 
@@ -113,32 +129,39 @@ class Executor:
     @contextmanager
     def _entered(self, job: Job) -> Iterator[TargetRun]:
         """The run's turn, once commands can run in its target, which is asked anew: it may have changed."""
+        passing = AWAY if job.report.retried else TargetPaused
         while True:
-            self._until_able(job)
-            with job.turn(), ExitStack() as stack:
-                target_run: TargetRun | None = None
-                with suppress(TargetPaused):  # While the run waited for its turn.
+            with ExitStack() as stack:
+                try:
+                    self._demand_able(job)
+                    stack.enter_context(job.turn())
                     target_run = self._enter(job, stack)
-                if target_run:
+                except passing as error:
+                    hindrance = error
+                else:
                     yield target_run
                     return
-            job.wait(HINDRANCE_CHECK_SECONDS, "paused")
+            self._wait_for_target(job, hindrance)
 
-    def _until_able(self, job: Job) -> None:
-        """Wait, without a slot, while the target is held up; raises `TargetPaused` at the run's deadline."""
-        while True:
-            target = self.target(job.key).runnable()
-            job.retries = target.settings.retries
-            job.update(strategy=target.strategy)
-            container = self.engine.inspect(target.container.id)
-            held_up = hindrance(container, target.settings)
-            if held_up is None:
-                return
-            left = job.begin(target.settings.timeout.total_seconds()) - time.monotonic()
-            if left <= 0:
-                hint = f"Let it run again (`docker unpause {container.name}`), or raise backup.timeout."
-                raise TargetPaused(f"container {container.name} was {held_up} until the run's deadline", hint=hint)
-            job.wait(min(HINDRANCE_CHECK_SECONDS, left), held_up)
+    def _demand_able(self, job: Job) -> None:
+        """Raises `TargetPaused` while the target is held up; the run's time begins then."""
+        target = self.target(job.key).runnable()
+        job.retries = target.settings.retries
+        job.update(strategy=target.strategy)
+        container = self.engine.inspect(target.container.id)
+        if state := hindrance(container, target.settings):
+            job.begin(target.settings.timeout.total_seconds())
+            hint = f"Let it run again (`docker unpause {container.name}`), or raise backup.timeout."
+            message = f"container {container.name} was {state} until the run's deadline"
+            raise TargetPaused(message, hint=hint, state=state)
+
+    def _wait_for_target(self, job: Job, hindrance: SidecarError) -> None:
+        """Wait a little, without a slot; raises what stands against going on once the run's time is over."""
+        left = (job.deadline or 0.0) - time.monotonic()
+        if left <= 0:
+            raise hindrance
+        reason = hindrance.state if isinstance(hindrance, TargetPaused) else "away"
+        job.wait(min(HINDRANCE_CHECK_SECONDS, left), reason)
 
     def _enter(self, job: Job, stack: ExitStack) -> TargetRun:
         target = self.target(job.key).runnable()

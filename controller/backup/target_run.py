@@ -1,5 +1,6 @@
 """One run's hands in its target: it decides which user, folder, environment, deadline and marker each exec gets."""
 
+import re
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -7,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from config.secrets import Secrets
 from controller.backup.jobs import Job
 from controller.core.cancelling import Cancellable
-from controller.core.errors import SidecarError, TargetDied, TargetGone, TargetReplaced
+from controller.core.errors import CommandFailed, ServerGone, SidecarError, TargetDied, TargetGone, TargetReplaced
 from controller.engine.archive import ArchiveStream
 from controller.engine.client import Engine
 from controller.engine.context import ExecContext
@@ -138,7 +139,9 @@ class TargetRun:
         return self.engine.inspect(self.survey.context.container).oom
 
     def explained(self, error: SidecarError) -> SidecarError:
-        """The error, or the cause behind it: another container has the target's place."""
+        """The error, or the cause behind it: another container has the target's place, or the server is gone."""
+        if isinstance(error, CommandFailed) and self.survey.gone and re.search(self.survey.gone, error.stderr):
+            return ServerGone(error.message, exit_code=error.exit_code, stderr=error.stderr)
         if isinstance(error, (TargetDied, TargetGone)) and (name := self._successor()):
             hint = "It was re-created meanwhile; the next attempt, or run, uses the new container."
             return TargetReplaced(f"{self.job.key} is now container {name}", hint=hint)

@@ -4,11 +4,13 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
+from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
 from controller.core.cancelling import Cancellable
 from controller.core.drill import Drill
 from controller.core.errors import Cancelled
+from controller.core.failure import Failure
 from controller.core.restoration import Restoration
 from controller.core.run import Report
 
@@ -95,6 +97,10 @@ class Activities(Generic[Some, Kind]):
         def body() -> None:
             try:
                 work(activity)
+            except Exception as error:  # noqa: BLE001  # Its slot must not be taken for ever.
+                failure = Failure.defect(NAMES[type(activity.report)], error, str)
+                changes = {"state": "failed", "failure": failure, "finished": datetime.now(UTC)}
+                self.finish(activity, activity.report.model_copy(update=changes))
             finally:
                 self._threads.discard(threading.current_thread())
 
@@ -123,11 +129,12 @@ class Activities(Generic[Some, Kind]):
         return [active.get(report.id, report) for report in reports]
 
     def finish(self, activity: Some, report: Kind) -> None:
-        """Give its slot back, then show its final report."""
+        """Give its slot back, then show its final report, unless there is one."""
         with self._lock:
             self._active = {slot: other for slot, other in self._active.items() if other is not activity}
-        activity.update(**dict(report))
-        activity.future.set_result(report)
+        if not activity.future.done():
+            activity.update(**dict(report))
+            activity.future.set_result(report)
 
     def stop(self) -> None:
         """Cancel all and wait for their end, a little longer than they may take to clear up."""

@@ -75,7 +75,7 @@ class TargetGone(TargetError):
 class TargetDied(TargetError):
     """The container stopped while it was being read."""
 
-    code = "target-died"
+    code, transient = "target-died", True
     remedy = "Look at the container's log, and start it again."
 
 
@@ -90,6 +90,10 @@ class TargetPaused(TargetError):
 
     code = "target-paused"
     remedy = "Let it run again, or wait until it does."
+
+    def __init__(self, message: str, *, hint: str = "", state: str = "paused") -> None:
+        super().__init__(message, hint=hint)
+        self.state = state
 
 
 class TargetResumed(TargetError):
@@ -110,6 +114,12 @@ class TargetUnsuitable(TargetError):
     def __init__(self, message: str, *, hint: str, code: str) -> None:
         super().__init__(message, hint=hint)
         self.code = code  # type: ignore[misc]  # the strategy names it
+
+
+class TargetNotReady(TargetError):
+    """The server in the container does not accept connections yet, or not any more."""
+
+    code, transient = "not-ready", True
 
 
 class StreamError(SidecarError):
@@ -144,6 +154,13 @@ class CommandFailed(SidecarError):
     def __init__(self, message: str, *, hint: str = "", exit_code: int | None = None, stderr: str = "") -> None:
         super().__init__(message, hint=hint)
         self.exit_code, self.stderr = exit_code, stderr
+
+
+class ServerGone(CommandFailed):
+    """A command in the target failed since the server there closed its connection, or takes none at the moment."""
+
+    code, transient = "server-gone", True
+    remedy = "Look at the server's log."
 
 
 class TimedOut(SidecarError):

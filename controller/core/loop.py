@@ -55,21 +55,29 @@ class Loop:
         return self._thread.is_alive()
 
     def _run(self) -> None:
-        while not self._stopping.is_set():
-            self._woken.clear()
-            seconds = self._stepped()
-            if not self._stopping.is_set():
-                self._woken.wait(seconds)
+        try:
+            while not self._stopping.is_set():
+                self._woken.clear()
+                seconds = self._stepped()
+                if not self._stopping.is_set():
+                    self._woken.wait(seconds)
+        except BaseException as error:  # noqa: BLE001  # The thread is over: somebody has to be able to say why.
+            self.defect = described(error)
+            logger.opt(exception=error).critical("{}: ended by {}", self.name, self.defect)
 
     def _stepped(self) -> float:
         """Take a step; gives the seconds until the next."""
         try:
             seconds = self._step()
         except Exception as error:  # noqa: BLE001  # The next night must not be lost by this one.
-            defect = f"{type(error).__name__}: {error}"
+            defect = described(error)
             if defect != self.defect:  # Once, not at every step.
                 logger.opt(exception=error).error("{}: a step ended by a defect of this program", self.name)
             self.defect = defect
             return self._seconds
         self.defect = ""
         return self._seconds if seconds is None else seconds
+
+
+def described(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"

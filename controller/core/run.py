@@ -45,7 +45,8 @@ class Report(Record):
     created: Time
     strategy: str = ""
     reason: str = ""
-    """Why it is queued: `slot`, `paused`, `restarting`, or `retry` between two attempts."""
+    """Why it is queued: `slot`, `paused`, `restarting`, `retry` between two attempts, or `away` while the next one
+    waits for its target."""
     started: Time | None = None
     finished: Time | None = None
     seconds: float | None = None

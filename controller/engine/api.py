@@ -8,14 +8,15 @@ import json
 import re
 import socket
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import docker
 
-from controller.core.errors import TargetGone
+from controller.core.errors import EngineError, TargetGone
 from controller.engine import transport
 from controller.engine.address import Address
 from controller.engine.context import ExecContext
@@ -114,6 +115,18 @@ class Api:
         client = self.client
         with translated("inspecting the container", container_id):
             return Inspected.from_json(client.inspect_container(container_id))
+
+    def demand_done(self, container_id: str, what: str, is_done: Callable[[Inspected], bool], seconds: float) -> None:
+        """Wait so long until it is to be seen that the engine did what it says.
+
+        Raises `EngineError` where it is not, `TargetGone`.
+        """
+        limit = time.monotonic() + seconds
+        while not is_done(now := self.inspect(container_id)):
+            if time.monotonic() > limit:
+                message = f"the engine says that it did {what} container {now.name}, which is {now.status} all the same"
+                raise EngineError(message, hint=f"Look at the engine's log; then `docker {what} {now.name}`.")
+            time.sleep(0.05)
 
     def own_container_id(self, mountinfo: Path = Path("/proc/self/mountinfo")) -> str | None:
         """From the files that the engine mounts into each container, else by the host name, which it sets to the id."""

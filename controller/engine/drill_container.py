@@ -23,6 +23,9 @@ OWNER = "backup-sidecar.owner"
 PROCESS_LIMIT = 4096
 """Processes and threads that it may have at a time."""
 LOG_SIZE = "1m"
+CONFLICT = 409
+REMOVAL_SECONDS = 10.0
+"""That the engine may take until a container that it says it removed is gone."""
 TAKEN_OVER = ("Entrypoint", "Cmd", "User", "WorkingDir", "StopSignal")
 """What a container may have otherwise than its image."""
 UNPROTECTED = ("unconfined", "disable", "systempaths")
@@ -76,7 +79,12 @@ def remove(api: Api, container_id: str) -> None:
             labels = client.inspect_container(container_id)["Config"].get("Labels") or {}
             if OWNER not in labels:
                 raise EngineError(f"{container_id} is no throw-away container, so it is not removed")
-            client.remove_container(container_id, force=True, v=True)
+            try:
+                client.remove_container(container_id, force=True, v=True)
+            except docker.errors.APIError as error:
+                if error.status_code != CONFLICT:  # Else it is being removed already.
+                    raise
+        api.demand_done(container_id, "remove", lambda _: False, REMOVAL_SECONDS)
     except TargetGone:
         return
 

@@ -73,7 +73,7 @@ class Listed:
             networks=_networks(row),
             created=value(row, "Created", int),
             mounts=_mounts(row),
-            network_mode=(row.get("HostConfig") or {}).get("NetworkMode") or "",
+            network_mode=text(value(row, "HostConfig", dict), "NetworkMode"),
         )
 
 

@@ -1,14 +1,18 @@
-"""Holds a container still and lets it go again: pause and unpause, stop and start."""
+"""Holds a container still and lets it go again: pause and unpause, stop and start; and looks whether that is so."""
 
 import http.client
 import time
+from functools import partial
 from typing import Literal
 
 from controller.engine.api import Api
 from controller.engine.errors import message_of, refusal, translated
+from controller.engine.models import Inspected
 from controller.engine.transport import REQUEST_SECONDS
 
 Transition = Literal["pause", "unpause", "stop", "start"]
+SETTLING_SECONDS = 5.0
+"""That the engine may take until what it says that it did is to be seen."""
 
 
 def transition(api: Api, container_id: str, what: Transition, *, deadline: float | None = None) -> None:
@@ -16,11 +20,20 @@ def transition(api: Api, container_id: str, what: Transition, *, deadline: float
     timeout = REQUEST_SECONDS
     if what == "stop" and deadline is not None:
         timeout = max(1.0, deadline - time.monotonic())
+    before = api.inspect(container_id)
     doing = f"asking for POST /containers/{{id}}/{what}, which backup.quiesce needs"
     with translated(doing, container_id):
         status, text = _post(api, f"/containers/{container_id}/{what}", timeout)
         if status not in (204, 304):
             raise refusal(status, text, doing, container_id)
+    api.demand_done(container_id, what, partial(is_done, what, before), SETTLING_SECONDS)
+
+
+def is_done(what: Transition, before: Inspected, now: Inspected) -> bool:
+    """One that was started may have ended since."""
+    if what in ("pause", "unpause"):
+        return now.paused is (what == "pause")
+    return not now.running if what == "stop" else now.running or now.started_at != before.started_at
 
 
 def _post(api: Api, path: str, timeout: float) -> tuple[int, str]:

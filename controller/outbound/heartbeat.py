@@ -79,11 +79,10 @@ class Heartbeat:
     def _loop(self) -> None:
         while not self._stopping.is_set():
             try:
-                delay = self._beat(TIMEOUT_SECONDS)
+                self._wait(self._beat(TIMEOUT_SECONDS))
             except Exception as error:  # noqa: BLE001  # The lease must not end by one bad beat.
                 logger.opt(exception=error).error("heartbeat ended by a defect of this program")
-                delay = MAX_BACKOFF_SECONDS
-            self._wait(delay)
+                self._stopping.wait(MAX_BACKOFF_SECONDS)
 
     def _wait(self, delay: float) -> None:
         """Until the next beat: sooner when a run ended or a target changed, unless the orchestrator is in trouble."""

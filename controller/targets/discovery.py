@@ -15,12 +15,10 @@ from config.target import TargetSettings
 from config.validation import problems_from
 from controller.core.key import Key
 from controller.engine.models import Listed
-from controller.targets.origin import COMPOSE_NAMES, origin
+from controller.targets.origin import COMPOSE_NAMES, is_one_off, origin
 from controller.targets.scope import Scope
 from controller.targets.target import LIVE, Target, TargetState
 from strategies.base import Strategy
-
-ONEOFF = "com.docker.compose.oneoff"
 
 LAST = 1_000_000
 """The place of a container without a number, behind all those that have one."""
@@ -56,7 +54,7 @@ def in_scope(container: Listed, scope: Scope, prefix: str) -> bool:
 
 def is_labelled(container: Listed, prefix: str) -> bool:
     """Whether its labels say something of backups, and it is none that only passes by."""
-    return any(label.startswith(prefix) for label in container.labels) and container.labels.get(ONEOFF) != "True"
+    return any(label.startswith(prefix) for label in container.labels) and not is_one_off(container)
 
 
 def unseen(

@@ -13,6 +13,7 @@ from controller.engine.models import Listed
 PROJECT = "com.docker.compose.project"
 SERVICE = "com.docker.compose.service"
 NUMBER = "com.docker.compose.container-number"
+ONEOFF = "com.docker.compose.oneoff"
 STACK = "com.docker.stack.namespace"
 SWARM_TASK = "com.docker.swarm.task.id"
 SWARM_TASK_NAME = "com.docker.swarm.task.name"
@@ -64,6 +65,11 @@ def of_task(container: Listed) -> Origin:
     forged = next((label for label, is_so in written.items() if not is_so), None)
     instance = task.rpartition(".")[0]
     return Origin(stack, own, instance, counted(instance.rpartition(".")[2]), forged)
+
+
+def is_one_off(container: Listed) -> bool:
+    """Whether `docker compose run` has started it: it has its service's labels, and another command."""
+    return container.labels.get(ONEOFF, "False") != "False"
 
 
 def is_task(container: Listed) -> bool:

@@ -1,14 +1,16 @@
 """Where the sidecar looks for targets: its networks, and its Compose project or its stack."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from config.loading import Loaded
 from config.problems import Problem
 from controller.engine.models import Listed, NetworkInfo
-from controller.targets.origin import STACK, is_task, origin
+from controller.targets.origin import STACK, is_one_off, is_task, origin
 
 NETWORK = "com.docker.compose.network"
+TITLE = "org.opencontainers.image.title"
+"""Label of the sidecar's own image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ class Scope:
 
 def find_scope(loaded: Loaded, own_id: str | None, listed: Iterable[Listed], networks: Iterable[NetworkInfo]) -> Scope:
     """The sidecar's own place in the engine; says what it lacks there."""
-    settings, networks = loaded.settings.scope, tuple(networks)
+    settings, listed, networks = loaded.settings.scope, tuple(listed), tuple(networks)
     own = next((container for container in listed if container.id == own_id), None)
     if own is None and settings.project == "own":
         hint = "Run it as a service of the application's Compose project, or set scope.project to any."
@@ -69,7 +71,22 @@ def find_scope(loaded: Loaded, own_id: str | None, listed: Iterable[Listed], net
         message = f"is not on {settings.external}, so no orchestrator can reach it"
         problems.append(Problem("not-on-network", "sidecar", message, hint, severity="warning"))
     home, in_swarm = (origin(own).project, is_task(own)) if own else (None, False)
-    return Scope(frozenset(joined), project, own_id, address, tuple(problems), home, in_swarm)
+    scope = Scope(frozenset(joined), project, own_id, address, home=home, in_swarm=in_swarm)
+    problems += [another(container) for container in listed if scope.reaches(container) and is_sidecar(container)]
+    return replace(scope, problems=tuple(problems))
+
+
+def is_sidecar(container: Listed) -> bool:
+    """Whether it serves now; what `docker compose run` starts is another command of the image, such as `check`."""
+    is_ours = container.labels.get(TITLE) == "backup-sidecar"
+    return is_ours and container.state == "running" and not is_one_off(container)
+
+
+def another(container: Listed) -> Problem:
+    """One sidecar too many: both back up everything, and neither knows of the other's runs and pauses."""
+    hint = "Stop one of them and remove it; `backup-sidecar adopt` takes up the runs in its store."
+    message = "is a sidecar of these containers too, so that everything is backed up, paused and restored by two"
+    return Problem("two-sidecars", f"container {container.name}", message, hint)
 
 
 def called(name: str, networks: Iterable[NetworkInfo]) -> set[str]:

@@ -10,7 +10,7 @@ from typing import Any
 from config.problems import Problem
 from config.secrets import Secrets
 from config.target import TargetSettings
-from controller.core.errors import TargetPaused, TargetUnsuitable
+from controller.core.errors import TargetNotReady, TargetPaused, TargetUnsuitable
 from controller.core.redaction import sensitive
 from controller.engine.client import Engine
 from controller.engine.context import ExecContext
@@ -19,7 +19,7 @@ from controller.targets.helper_containers import Helpers
 from controller.targets.origin import SWARM_TASK
 from controller.targets.runnable import RunnableTarget
 from controller.targets.session import Session
-from strategies.base import Answer, Container, Facts, NeedsHelper, Strategy, Unsuitable
+from strategies.base import Answer, Container, Facts, NeedsHelper, NotReady, Strategy, Unsuitable
 from strategies.environment import neutral
 from strategies.plan import Command, Plan
 
@@ -52,6 +52,8 @@ class Survey:
     """Of a container in which the plan runs in the target's stead, as long as `Surveyor.surveyed` is open."""
     problems: tuple[Problem, ...] = ()
     """What keeps a restore or a drill, but no run."""
+    gone: str = ""
+    """As `Strategy.gone`."""
 
     @property
     def context(self) -> ExecContext:
@@ -66,7 +68,7 @@ class Surveyor:
         self._engine, self._strategies, self._helpers = engine, strategies, helpers
 
     def survey(self, target: RunnableTarget) -> Survey:
-        """Inspect, probe, plan. Raises `TargetUnsuitable`, `TargetPaused` and the engine's errors."""
+        """Inspect, probe, plan. Raises `TargetUnsuitable`, `TargetNotReady`, `TargetPaused` and the engine's errors."""
         with self.surveyed(target) as survey:
             return survey
 
@@ -85,7 +87,7 @@ class Surveyor:
                     helper = stack.enter_context(self._helper(target, refusal))
                     answers = self._engine.ask_all(helper, strategy.probes(options))
                     plan = strategy.plan(probed.container, Facts(helper.shell, answers, helper=True), options)
-            survey = Survey(probed, plan, helper)
+            survey = Survey(probed, plan, helper, gone=strategy.gone)
             yield replace(survey, problems=tuple(unrunnable(target, survey)))
 
     def probe(self, target: RunnableTarget, container_id: str) -> Probed:
@@ -132,9 +134,11 @@ def restoring(
 
 @contextmanager
 def suitable() -> Iterator[None]:
-    """Turn a strategy's refusal into `TargetUnsuitable`."""
+    """Turn a strategy's refusal into `TargetUnsuitable`, or `TargetNotReady`."""
     try:
         yield
+    except NotReady as error:
+        raise TargetNotReady(error.message, hint=error.hint) from error
     except Unsuitable as error:
         raise TargetUnsuitable(error.message, hint=error.hint, code=error.code) from error
 

@@ -49,7 +49,7 @@ class Watch:
         """`looked` is called whenever the list was made anew, so that the engine must be there."""
         self._engine, self._resolution, self._inventory, self._surveys = engine, resolution, inventory, surveys
         self._loaded, self._looked = loaded, looked
-        self._own_id = engine.own_container_id()
+        self._own_id: str | None = None
         self._dirty, self._stopping = threading.Event(), threading.Event()
         self._stream: EventStream | None = None
         self._streaming = self._listed = False
@@ -112,6 +112,7 @@ class Watch:
         is_done = False
         self._dirty.clear()
         try:
+            self._own_id = self._own_id or self._engine.own_container_id()
             loaded, listed = self._loaded(), self._engine.containers()
             scope = self._resolution.scope(loaded, self._own_id, listed, self._engine.networks())
             log_new(scope, self._inventory.scope)

@@ -9,7 +9,7 @@ import pytest
 
 from tests.faults.conftest import Behind
 from tests.kit.fault_proxy import EVENTS, EVERYTHING, Fault
-from tests.kit.stage import docker, eventually
+from tests.kit.stage import Sidecar, docker, eventually, within
 
 pytestmark = pytest.mark.e2e
 
@@ -145,6 +145,42 @@ def test_an_engine_whose_list_answers_500_is_not_ready_though_its_events_flow(be
 
     eventually_watched_again(behind)
     eventually(lambda: known_once(behind, comes), what="the one that started")
+
+
+@pytest.mark.parametrize("body", [b"null", b'[{"Id": 7}]', b"[" * 100_000], ids=["null", "a number", "too deep"])
+def test_an_engine_whose_list_is_none_is_watched_again_once_it_is_one(behind: Behind, comes: str, body: bytes) -> None:
+    behind.proxy.change(Fault(match="/containers/json", status=200, body=body))
+    behind.app.target(comes, NOTE)
+    eventually(lambda: not behind.ready, what="not ready")
+    assert behind.sidecar.http.get("/healthz").is_success
+
+    behind.proxy.change(Fault())
+
+    eventually_watched_again(behind)
+    eventually(lambda: known_once(behind, comes), what="the one that started")
+    assert "by a defect of this program" not in behind.sidecar.log()
+
+
+def test_an_event_without_an_end_takes_no_memory_and_hides_nothing(
+    behind: Behind, comes: str, record_property: Told
+) -> None:
+    before = peak(behind.sidecar)
+    behind.proxy.change(Fault(match=EVENTS, endless=True))
+    behind.proxy.cut(EVENTS)
+    eventually(lambda: "has more than 1 MiB" in behind.sidecar.log(), what="the event is refused")
+    behind.app.target(comes, NOTE)
+
+    behind.proxy.change(Fault())
+
+    eventually(lambda: known_once(behind, comes), what="the one that started")
+    grown = peak(behind.sidecar) - before
+    assert grown < 32 * 1024
+    record_property("seen", f"memory grew by {max(0, grown) // 1024} MiB")
+
+
+def peak(sidecar: Sidecar) -> int:
+    """KiB that the sidecar has had at most."""
+    return int(within(sidecar.container, "grep VmHWM /proc/1/status").split()[1])
 
 
 def test_a_slow_engine_is_followed_all_the_same(behind: Behind, comes: str) -> None:

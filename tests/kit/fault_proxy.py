@@ -36,6 +36,10 @@ class Fault:
     """After how many bytes nothing more is taken from the engine, until the client goes away."""
     status: int = 0
     """Answered instead of asking the engine."""
+    body: bytes = b""
+    """Answered with it."""
+    endless: bool = False
+    """The engine's head is followed by an event without an end, until the client goes away."""
 
 
 class FaultProxy:
@@ -120,7 +124,7 @@ class FaultProxy:
             self._flowing.wait()
             spoilt = re.search(self.fault.match, request) is not None
             if spoilt and self.fault.status:
-                client.sendall(_refusal(self.fault.status))
+                client.sendall(_answer(self.fault.status, self.fault.body or b'{"message":"this engine is not well"}'))
                 return
             engine.connect(self._engine)
             engine.sendall(first)
@@ -138,6 +142,10 @@ class FaultProxy:
 
     def _spoil(self, engine: socket.socket, client: socket.socket) -> None:
         fault = self.fault
+        if fault.endless:
+            client.sendall(b'HTTP/1.1 200 OK\r\n\r\n{"Type":"')
+            while True:
+                client.sendall(b"x" * (1 << 20))
         if fault.cut is not None:
             client.sendall(_cut(engine, client, fault.cut))
             return
@@ -183,9 +191,8 @@ def _cut(engine: socket.socket, client: socket.socket, cut: int) -> bytes:
     return bytes(rest[: cut if cut < 0 else cut - len(head)])
 
 
-def _refusal(status: int) -> bytes:
-    body = b'{"message":"this engine is not well"}'
-    head = f"HTTP/1.1 {status} No\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+def _answer(status: int, body: bytes) -> bytes:
+    head = f"HTTP/1.1 {status} Some\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
     return f"{head}Connection: close\r\n\r\n".encode() + body
 
 

@@ -44,7 +44,7 @@ Script = Callable[[str], Bytes]
 def answer(body: object, status: int = 200, *headers: str) -> bytes:
     """A whole answer; what is no bytes becomes JSON."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    lines = (f"HTTP/1.1 {status} Some", "Content-Type: application/json", f"Content-Length: {len(content)}", *headers)
+    lines = (f"HTTP/1.1 {status} Some", "Connection: close", f"Content-Length: {len(content)}", *headers)
     return "\r\n".join((*lines, "", "")).encode() + content
 
 

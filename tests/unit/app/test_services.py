@@ -59,3 +59,4 @@ def test_all_live_until_one_has_ended_by_itself() -> None:
     second.alive = False
 
     assert not services.alive
+    assert services.ended == ("played",)

@@ -1,5 +1,6 @@
 """The thread beneath schedule and prune."""
 
+import sys
 import threading
 import time
 
@@ -51,3 +52,11 @@ def test_stop_waits_for_the_step_under_way() -> None:
     begun.wait(5)
     loop.stop()
     assert ended.is_set()
+
+
+def test_a_loop_that_ends_all_the_same_is_dead_and_says_why() -> None:
+    loop = Loop("test", lambda: sys.exit("enough"), seconds=60)
+    loop.start()
+    loop._thread.join(5)
+    assert not loop.alive
+    assert loop.defect == "SystemExit: enough"

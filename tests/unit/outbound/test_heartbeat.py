@@ -356,3 +356,14 @@ def test_ulids_sort_by_their_time() -> None:
     first = new_ulid()
     time.sleep(0.002)
     assert first < new_ulid()
+
+
+def test_a_defect_between_two_beats_does_not_end_the_lease(tmp_path: Path, ear: Ear, logged: list[str]) -> None:
+    with beating(tmp_path, ear.server_port) as (_, heart):
+        ear.wait(lambda told: told)
+        heart._announcer.fingerprint = lambda: 1 // 0
+        until = time.monotonic() + 15
+        while not any("heartbeat ended by a defect" in line for line in logged):
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        assert heart.alive

@@ -10,9 +10,9 @@ from config.loading import Loaded, load
 from controller.core.errors import TargetGone, TargetUnsuitable
 from controller.core.key import Key
 from controller.engine.models import Listed, NetworkEndpoint, NetworkInfo
-from controller.targets.discovery import ONEOFF, find, nearest
+from controller.targets.discovery import find, nearest
 from controller.targets.inventory import carry_over
-from controller.targets.origin import NUMBER, PROJECT, SERVICE
+from controller.targets.origin import NUMBER, ONEOFF, PROJECT, SERVICE
 from controller.targets.resolution import Resolution
 from controller.targets.scope import NETWORK, find_scope
 from controller.targets.target import Target
@@ -306,3 +306,33 @@ def test_in_a_scope_of_any_project_only_the_own_ones_are_named(tmp_path: Path) -
     loaded = configured(tmp_path, "scope: {project: any}")
     found = missed(loaded, container("db-1", networks=()), container("db-2", networks=(), project="stranger"))
     assert [place for place, _ in found] == ["container db-1"]
+
+
+# --- another sidecar
+
+TITLE = {"org.opencontainers.image.title": "backup-sidecar"}
+SECOND = container("sidecar-2", labels=TITLE)
+
+
+def scope_codes(loaded: Loaded, *listed: Listed) -> list[tuple[str, str]]:
+    scope = find_scope(loaded, SIDECAR.id, (SIDECAR, *listed), (INTERNAL, EXTERNAL))
+    return [(problem.code, problem.severity) for problem in scope.problems]
+
+
+def test_a_second_sidecar_of_the_same_containers_is_a_problem(loaded: Loaded) -> None:
+    assert scope_codes(loaded, SECOND) == [("two-sidecars", "error")]
+
+
+@pytest.mark.parametrize(
+    "harmless",
+    [
+        replace(SECOND, state="exited"),
+        replace(SECOND, labels=SECOND.labels | {ONEOFF: "True"}),
+        replace(SECOND, labels=SECOND.labels | {PROJECT: "blog"}),
+        replace(SECOND, networks={}),
+        replace(SECOND, labels={key: value for key, value in SECOND.labels.items() if key not in TITLE}),
+    ],
+    ids=["stopped", "another command", "another project", "not on the network", "another image"],
+)
+def test_what_backs_up_nothing_here_is_no_second_sidecar(loaded: Loaded, harmless: Listed) -> None:
+    assert scope_codes(loaded, harmless) == []
