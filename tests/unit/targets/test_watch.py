@@ -71,7 +71,7 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
 @pytest.fixture(scope="module")
 def watch(played: PlayedEngine, loaded: Loaded) -> Iterator[Watch]:
     """Its steps are taken by the test, one after the other: a defect in one of them fails it."""
-    engine, inventory = Engine(played.address), Inventory(lambda _: False, Bus())
+    engine, inventory = Engine(played.address), Inventory(lambda _: False, lambda _: False, Bus())
     surveys = Surveys(Surveyor(engine, discover(), Helpers(engine, "", allowed=False)), inventory)
     watch = Watch(engine, Resolution(discover()), inventory, surveys, loaded=lambda: loaded, looked=lambda: None)
     yield watch
