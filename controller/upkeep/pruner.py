@@ -25,7 +25,7 @@ from controller.storage.store import Store
 from controller.targets.target import Target
 from controller.upkeep.clock_watch import ClockWatch
 from controller.upkeep.retention import BESIDE_FUTURE, FUTURE, UNTRUSTED, Verdict, decide, spare
-from controller.upkeep.stored_runs import StoredRuns
+from controller.upkeep.stored_runs import StoredRuns, demand_stored
 
 SWEEP_INTERVAL = timedelta(days=1)
 """How often every target is looked at, whether it has had a run or not."""
@@ -138,8 +138,9 @@ class Pruner:
             if report.pinned:
                 hint = f"`backup-sidecar keep {report.id} --release` leaves it to the rules again."
                 raise Pinned(f"run {report.id} is pinned{f': {report.note}' if report.note else ''}", hint=hint)
-            good = self._catalog.last_good(report.target)
-            if good and good.id == report.id and not force:
+            # A safety backup is good, but no restore takes it by itself.
+            last = self._catalog.last_good(report.target), self._catalog.last_begun(report.target)
+            if report.id in (good.id for good in last if good) and not force:
                 hint = "Make a new backup first, or force it: then there is none."
                 raise LastGood(f"run {report.id} is the last good one of {report.target}", hint=hint)
             return self._runs.purge(report, BY_HAND) if purge else self._delete(report, BY_HAND)
@@ -226,17 +227,6 @@ class Pruner:
             logger.bind(run=report.id, code=error.code).error("cannot purge run {}: {}", report.id, error)
             return False
         return True
-
-
-def demand_stored(report: Report) -> Report:
-    """The same; raises `UnknownRun` where it is no backup."""
-    if report.recoverable:
-        hint = f"`backup-sidecar undelete {report.id}` undoes that; `delete {report.id} --purge` frees its room now."
-        raise UnknownRun(f"run {report.id} is deleted already", hint=hint)
-    if not report.stored:
-        state = "purged" if report.pruned else report.state
-        raise UnknownRun(f"run {report.id} has no artifacts: it is {state}", hint="`backup-sidecar runs` lists them.")
-    return report
 
 
 def warn(key: Key, verdicts: Sequence[Verdict]) -> None:

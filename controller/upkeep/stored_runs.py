@@ -79,3 +79,14 @@ class StoredRuns:
         """Leave a run to the rules again."""
         marks.remove(self._store, report.target, report.id, "pinned")
         return self._catalog.amend(report.id, pinned=None, note="")
+
+
+def demand_stored(report: Report) -> Report:
+    """The same; raises `UnknownRun` where it is no backup."""
+    if report.recoverable:
+        hint = f"`backup-sidecar undelete {report.id}` undoes that; `delete {report.id} --purge` frees its room now."
+        raise UnknownRun(f"run {report.id} is deleted", hint=hint)
+    if not report.stored:
+        state = "purged" if report.pruned else report.state
+        raise UnknownRun(f"run {report.id} has no artifacts: it is {state}", hint="`backup-sidecar runs` lists them.")
+    return report

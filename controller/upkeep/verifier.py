@@ -21,6 +21,7 @@ from controller.storage.catalog import Catalog
 from controller.storage.leases import Leases
 from controller.storage.source import Source
 from controller.storage.store import Store
+from controller.upkeep.stored_runs import demand_stored
 
 FILE = "scrub.json"
 REMEDY = (
@@ -64,9 +65,7 @@ class Verifier:
         """
         with self._leases.held(report.id):
             self._store.demand_present()
-            known = self._catalog.get(report.id)
-            if not known.stored:
-                raise UnknownRun(f"run {known.id} has no artifacts", hint="`backup-sidecar artifacts` lists them.")
+            known = demand_stored(self._catalog.get(report.id))
             damage = "; ".join(self._damage(known, give_way))
             return self._damaged(known, damage) if damage else self._proved(known)
 

@@ -276,6 +276,14 @@ def test_the_last_good_run_is_deleted_by_force_only(history: History) -> None:
     assert last.id == history.runs[1].id
 
 
+def test_the_last_good_run_before_what_a_restore_replaced_is_deleted_by_force_only(history: History) -> None:
+    history.past(NOW + timedelta(minutes=1), trigger="restore")
+    history.now = NOW + timedelta(minutes=2)
+    with pytest.raises(LastGood):
+        history.pruner.delete(history.runs[0])
+    assert history.runs[0].id in history.on_disk
+
+
 def test_a_suspicious_run_is_not_the_last_good_one(history: History) -> None:
     strange = history.past(NOW + timedelta(minutes=1), suspicious=("small",))
     history.pruner.delete(strange, force=False)

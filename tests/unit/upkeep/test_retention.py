@@ -166,6 +166,13 @@ def test_where_there_is_no_good_run_the_newest_of_the_others_stays() -> None:
     assert staying(policy(max_age="10d"), old) == ["01-01 03:00"]
 
 
+@pytest.mark.parametrize("trigger", ["schedule", "restore"])
+def test_what_is_pinned_stays_beyond_max_age_and_a_safety_backups_time(trigger: str) -> None:
+    pinned = at("2025-01-01 03:00", pinned=NOW, trigger=trigger)
+    found = decided(policy(keep_yearly=9, max_age="10d"), [*nightly(1), pinned])
+    assert "pinned" in found[-1].rules
+
+
 # --- what does not count
 
 

@@ -120,6 +120,28 @@ def test_pinned_runs_safety_backups_and_what_a_person_deleted_are_never_given_up
     assert history.store.free() == 0
 
 
+def test_a_safety_backup_that_only_keep_within_keeps_is_not_given_up_either(history: History, small: Disk) -> None:
+    history.configure("policy: {safety: 1s}")
+    history.past(NIGHT)
+    made(history, *range(1, 9), trigger="restore")
+    small.leave(0)
+    with pytest.raises(StoreFull):
+        made(history, 9)
+    assert len(history.on_disk) == 9
+
+
+def test_no_run_that_is_stored_goes_while_one_that_a_rule_had_deleted_is_there(history: History, small: Disk) -> None:
+    twice(history, 60), twice(history, 90)
+    history.past(NIGHT)
+    today = made(history, 1, 2, 3, 4, 5, 6)
+    history.pruner.prune(history.targets()[0])
+    assert len(history.deleted) == 2
+    small.leave(0)
+    made(history, 7)
+    assert history.deleted == []
+    assert set(ids(*today)) < set(history.on_disk)
+
+
 def test_no_run_of_another_target_is_given_up(history: History, small: Disk) -> None:
     history.services["web"] = POSTGRES
     history.past(NIGHT)

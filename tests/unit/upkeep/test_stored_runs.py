@@ -1,7 +1,11 @@
 """A deleted run is no backup and can be brought back, a pinned one stays; on a real store and a real catalog."""
 
-from contextlib import closing
+import os
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from datetime import timedelta
+from functools import partial
+from itertools import count
 from pathlib import Path
 from shutil import rmtree
 
@@ -65,7 +69,7 @@ def test_what_a_person_has_deleted_comes_back_as_it_was(history: History) -> Non
 def test_a_person_can_free_the_room_at_once(history: History) -> None:
     history.pruner.delete(history.runs[2], purge=True)
     history.pruner.delete(history.runs[3])
-    with pytest.raises(UnknownRun, match="deleted already"):
+    with pytest.raises(UnknownRun, match="is deleted"):
         history.pruner.delete(history.runs[3], force=True)
     history.pruner.delete(history.runs[3], purge=True)
     assert history.deleted == []
@@ -110,6 +114,63 @@ def test_a_start_believes_the_store_about_what_is_deleted(history: History, *, t
     assert history.catalog.get(back.id) == back
     assert history.catalog.get(deleted.id).cause == "by hand"
     assert history.pruner.undelete(deleted) == deleted
+
+
+class Crash(BaseException):
+    """The process dies."""
+
+
+@contextmanager
+def dying(patch: pytest.MonkeyPatch, calls: int) -> Iterator[None]:
+    """Die at the call of that number that changes the disk."""
+    left = count(calls, -1)
+
+    def mortal(call: Callable[..., object]) -> Callable[..., object]:
+        def called(*arguments: object, **named: object) -> object:
+            if next(left) == 0:
+                raise Crash
+            return call(*arguments, **named)
+
+        return called
+
+    with patch.context() as inner:
+        for name in ("fsync", "unlink", "rmdir", "mkdir", "rename"):
+            inner.setattr(os, name, mortal(getattr(os, name)))
+        yield
+
+
+@pytest.mark.parametrize("act", ["delete", "undelete", "purge"])
+def test_whenever_the_process_dies_a_run_is_a_backup_or_deleted_as_a_whole_or_gone(
+    act: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deaths = 0
+    for calls in count():
+        (tmp_path / str(calls)).mkdir()
+        history = History(tmp_path / str(calls))
+        run, died = history.runs[3], False
+        if act != "delete":
+            history.pruner.delete(run)
+        acts = {"delete": history.pruner.delete, "undelete": history.pruner.undelete}
+        try:
+            with dying(monkeypatch, calls):
+                acts.get(act, partial(history.pruner.delete, purge=True))(run)
+        except Crash:
+            died, deaths = True, deaths + 1
+        history.store.sweep()
+        enter_manifests(history)
+        assert history.on_disk == history.listed
+        live, deleted = run.id in history.listed, run.id in history.deleted
+        assert not (live and deleted)
+        if act == "purge":
+            assert not live
+            assert history.artifact(run.id).exists() == deleted
+        else:
+            assert live or deleted
+            assert history.artifact(run.id).read_bytes() == next(iter(history.content.values()))
+        history.catalog.close()
+        if not died:
+            break
+    assert deaths >= 3
 
 
 def test_a_start_sweeps_no_deleted_run_away_and_knows_one_that_is_gone(history: History) -> None:
