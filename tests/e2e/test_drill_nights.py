@@ -80,7 +80,7 @@ def test_a_drill_comes_by_its_schedule_and_is_told_everywhere(stand: tuple[Sidec
     assert beside == {name: value for name, value in drill.items() if name != "key"}
     (status,) = [row for row in json.loads(sidecar.cli("status", "--json").stdout)["targets"] if row["key"] == key]
     assert status["last_good_drill"]["finished"] == drill["finished"]
-    assert drill["finished"] in sidecar.cli("status").stdout
+    assert drill["finished"] in sidecar.cli("status", "--utc").stdout
     metric = f'backup_last_drill_timestamp_seconds{{target="{key}"}} '
     (line,) = [one for one in sidecar.http.get("/metrics").text.splitlines() if one.startswith(metric)]
     assert float(line.removeprefix(metric)) == pytest.approx(
