@@ -25,6 +25,7 @@ from controller.cli.times import spoken
 from controller.core.run import RUN_ID
 
 Which = Annotated[str, typer.Argument(metavar="KEY|RUN", help="A target, for all its stored runs, or one run's id.")]
+HEADS = ("TARGET", "STATE", "LAST GOOD", "NEXT", "SIZE", "LAST DRILL")
 InUtc = Annotated[bool, typer.Option("--utc", help="Print exact times, in UTC.")]
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="The id of a run.")]
 
@@ -53,9 +54,6 @@ def status(as_json: AsJson = False, utc: InUtc = False) -> int:
     show_problems([problem for problem in answer["problems"] if problem["severity"] != "error"])
     out.print(Text(answer["verdict"], style="green" if answer["safe"] else "red"))
     return program.OK if answer["safe"] else program.SOME
-
-
-HEADS = ("TARGET", "STATE", "LAST GOOD", "NEXT", "SIZE", "LAST DRILL")
 
 
 def cells(target: Any, wrong: dict[str | None, str], told: Callable[[str, str | None], str]) -> tuple[str, ...]:
