@@ -77,7 +77,7 @@ def test_options_cannot_be_changed_afterwards(strategy):
         setattr(options, next(iter(strategy.options.model_fields)), ())
 
 
-HELPERS = {"base", "checks", "plan", "servers", "mysql_dump", "sqlite_reader"}
+HELPERS = {"base", "checks", "environment", "plan", "servers", "mysql_dump", "sqlite_reader"}
 HOSTILE = (
     "[" * 10_000,
     "{" * 10_000,

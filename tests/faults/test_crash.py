@@ -17,7 +17,7 @@ import pytest
 
 from controller.storage import marks
 from controller.storage.draft import MANIFEST
-from controller.storage.store import LOCK
+from controller.storage.lock import LOCK
 from tests.faults.process import Process, process
 from tests.faults.trace import Call, seen, traced
 from tests.kit.stage import App, said, within
