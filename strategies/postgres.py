@@ -222,7 +222,8 @@ def _load_steps(artifact: str, name: str, aside: str, options: PostgresOptions) 
 
 
 def _load_globals(options: PostgresOptions) -> Argv:
-    load = f'sed {shlex.quote(IF_NOT_EXISTS)} | "$@" >/dev/null'
+    # The trap lets the shell outlive its children, of which the server, as first process, would take ill care.
+    load = f"trap 'exit 143' TERM; sed {shlex.quote(IF_NOT_EXISTS)} | \"$@\" >/dev/null"
     return (*CONNECTED, "sh", "-c", load, "sh", *_query(options, "postgres"))
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from controller.core.errors import CommandFailed, TargetUnsuitable
 from controller.engine.api import Api
 from controller.engine.context import ExecContext
-from controller.engine.seal import UNFOOLED
+from controller.engine.seal import REAPING, UNFOOLED
 from controller.engine.stream import ExecStream
 from strategies.base import Answer, Shell
 
@@ -56,7 +56,7 @@ def ask_all(
     if context.shell is None or len(questions) < 2:
         return {name: ask(api, context, argv, timeout=timeout, limit=limit) for name, argv in questions.items()}
     mark = secrets.token_hex(16)
-    script = "\n".join(
+    script = REAPING + "\n".join(
         f"(exec {shlex.join(argv)}) </dev/null; printf '%s%03d' {mark} $?; echo {mark} >&2"
         for argv in questions.values()
     )

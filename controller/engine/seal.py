@@ -19,7 +19,10 @@ target's `sh`, which behaves alike in dash, BusyBox and bash:
    processor time for each GiB, a thirtieth of what the whole way to the disk takes.
 6. A child that the kernel kills for memory under a shell, or in a pipe, leaves exit code 0 behind. So the cgroup's
    count of such kills is compared, where the container shows it; when it has grown the command has failed with 137.
-7. The seal and three digits of exit code end the stream. Until our newline comes the wrapper lives, so that the
+7. Nothing of ours is left to the container's first process unless it has ended well: PostgreSQL, where it is that one,
+   takes a child that it does not know and that a signal has ended for one of its own, and throws every client out. So
+   the wrapper's shells outlive what they wait for (a trap runs after the wait), and what is killed is waited for.
+8. The seal and three digits of exit code end the stream. Until our newline comes the wrapper lives, so that the
    engine's timer does not start; then it ends what the command left behind in its group.
 
 A lasting command, which `pre` and `post` are, may leave behind what it likes: nobody reads its output, waits for its
@@ -36,7 +39,12 @@ set +aefuxC
 """Begins each script of ours: what the target's environment brings along for the shell is forgotten (functions and
 `SHELLOPTS`, which bash takes from there). The special builtins cannot be replaced in a `sh` (POSIX, 2.9.1).
 """
+REAPING = """
+trap 'exit 143' TERM
+"""
+"""Lets a shell of ours outlive what it waits for; what it runs knows nothing of it."""
 _BEGIN = r"""
+trap 'exit 143' TERM
 exec 3<&0 4>&1 </dev/null
 read -r BACKUP_SEAL <&3 || exit 125
 printf '%s:' "$BACKUP_SEAL"
@@ -44,11 +52,13 @@ others() {
   for BACKUP_PROCESS in /proc/[0-9]*; do
     read -r BACKUP_STAT <"$BACKUP_PROCESS/stat" || continue
     set -- ${BACKUP_STAT##*) }
-    [ "$3" = "$$" ] && [ "$1" != Z ] && [ "$BACKUP_PROCESS" != "/proc/$BACKUP_SELF" ] && return
+    [ "$3" = "$$" ] && [ "$1" != Z ] || continue
+    [ "$BACKUP_PROCESS" = "/proc/$BACKUP_SELF" ] || [ "$BACKUP_PROCESS" = "/proc/$$" ] || return 0
   done
   return 1
 }
 (
+  trap 'exit 0' TERM
   read -r BACKUP_SEAL <&3 && exit
   trap '' TERM
   kill -TERM 0
@@ -58,7 +68,8 @@ others() {
     sleep 1
     BACKUP_PATIENCE=$((BACKUP_PATIENCE - 1))
   done
-  kill -KILL 0
+  [ "$BACKUP_PATIENCE" != 0 ] || kill -KILL 0
+  exit 0
 ) >/dev/null 2>&1 4>&- &
 BACKUP_SWITCH=$!
 kills() {
@@ -74,14 +85,18 @@ BACKUP_BEFORE=$BACKUP_KILLS
 """
 _WHOLE = r"""
 {
+  trap 'exit 143' TERM
   {
+    trap 'exit 143' TERM
     (unset BACKUP_SEAL BACKUP_SWITCH; exec "$@" 3<&- 4>&- 5>&-)
     echo "code $?" >&5
   } 4>&- | {
+    trap 'exit 143' TERM
     (read -r BACKUP_SELF BACKUP_STAT </proc/self/stat; echo "reader $BACKUP_SELF" >&5; exec cat >&4 3<&- 5>&-)
     echo "end $?" >&5
   }
 } 5>&1 | {
+  trap 'exit 143' TERM
   BACKUP_READER= BACKUP_CODE= BACKUP_TIMER=
   while read -r BACKUP_NAME BACKUP_COUNT; do
     case $BACKUP_NAME in
@@ -90,11 +105,17 @@ _WHOLE = r"""
       end) break ;;
     esac
     if [ -n "$BACKUP_READER" ] && [ -n "$BACKUP_CODE" ] && [ -z "$BACKUP_TIMER" ]; then
-      (sleep 10; kill -KILL "$BACKUP_READER") >/dev/null 2>&1 3<&- 4>&- &
+      (
+        BACKUP_EARLIER=$!
+        trap '[ "$!" = "$BACKUP_EARLIER" ] || { kill "$!"; wait "$!"; }; exit 0' TERM
+        sleep 10 &
+        wait "$!"
+        kill -KILL "$BACKUP_READER"
+      ) >/dev/null 2>&1 3<&- 4>&- &
       BACKUP_TIMER=$!
     fi
   done
-  [ -z "$BACKUP_TIMER" ] || kill "$BACKUP_TIMER"
+  [ -z "$BACKUP_TIMER" ] || { kill "$BACKUP_TIMER"; wait "$BACKUP_TIMER"; } 2>/dev/null
   [ -n "$BACKUP_CODE" ] || BACKUP_COUNT=
   if [ "$BACKUP_COUNT" = 137 ]; then
     echo 'the command ended, but a process that it left in the background still holds its output' >&2
@@ -105,6 +126,7 @@ _WHOLE = r"""
 """
 _LASTING = r"""
 true | {
+  trap 'exit 143' TERM
   (unset BACKUP_SEAL BACKUP_SWITCH; exec "$@" >/dev/null 3<&- 4>&-)
   BACKUP_CODE=$?
 """

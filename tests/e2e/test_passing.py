@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.kit.stage import App, Sidecar, docker, eventually, within
+from tests.kit.stage import App, Sidecar, docker, eventually, said, within
 
 pytestmark = pytest.mark.e2e
 
@@ -58,3 +58,5 @@ def test_a_server_that_closes_the_connection_is_asked_again(sidecar: Sidecar, ap
 
     assert (report["state"], report["attempts"]) == ("succeeded", 2), report
     assert [failure["code"] for failure in report["retried"]] == ["server-gone"]
+    logs = said("docker", "logs", container)
+    assert "was terminated by signal" not in logs.stdout + logs.stderr, "no probe or dump makes the server start anew"

@@ -3,6 +3,7 @@
 import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,9 @@ from controller.engine.client import Engine
 from controller.engine.context import ExecContext
 from controller.engine.models import ExecResult
 from strategies.base import Shell
-from tests.e2e.engine_fixtures import DISTROLESS, container, docker, shell_container
+from tests.e2e.engine_fixtures import DISTROLESS, PYTHON, container, docker, shell_container
 from tests.kit.fault_proxy import Fault, FaultProxy
+from tests.kit.stage import eventually
 
 pytestmark = pytest.mark.e2e
 
@@ -117,7 +119,7 @@ def test_a_background_child_with_other_output_is_ended(engine: Engine, target: s
 def test_a_background_child_that_keeps_the_output_fails_the_command(
     engine: Engine, target: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(seal, "WHOLE", seal.WHOLE.replace("sleep 10;", "sleep 2;"))
+    monkeypatch.setattr(seal, "WHOLE", seal.WHOLE.replace("sleep 10 &", "sleep 2 &"))
     output, result = run(engine, target, "sh", "-c", "sleep 4322 & echo started")
     assert (output, result.code) == (b"started\n", 125)
     assert "still holds its output" in result.stderr
@@ -224,6 +226,41 @@ def test_closing_the_stream_ends_the_whole_group(engine: Engine, target: str) ->
     began = time.monotonic()
     assert engine.kill(ExecContext(target, run="r")) == ()
     assert time.monotonic() - began < 4, "the switch goes with those that it has ended"
+
+
+REAP = """
+import os, time
+while True:
+    try:
+        print("a child ended with", os.waitstatus_to_exitcode(os.wait()[1]), flush=True)
+    except ChildProcessError:
+        time.sleep(0.02)
+"""
+
+
+@pytest.mark.parametrize("kind", ["dash", "bash"])
+def test_the_first_process_is_left_no_child_that_ended_badly(engine: Engine, kind: str) -> None:
+    """PostgreSQL, where it is the first process, would take one for a crash of its own and start all over."""
+    with container(PYTHON, "python3", "-c", REAP, options=()) as target:
+        docker("exec", target, "ln", "-sf", kind, "/bin/sh")
+        context = ExecContext(target, "sh", run="tidy")
+        run(engine, target, "echo", "hello")
+        run(engine, target, "sh", "-c", "exit 3")
+        engine.ask_all(context, {"one": ("echo", "1"), "two": ("false",)})
+        for _ in range(3):
+            with pytest.raises(Stalled), engine.exec(replace(context, stall=0.3), ("sleep", "4351")) as stream:
+                list(stream)
+            with pytest.raises(SidecarError):
+                engine.ask_all(context, {"one": ("sleep", "4352"), "two": ("sleep", "4353")}, timeout=0.5)
+        with engine.exec(context, ("sleep", "4354")) as stream:
+            assert engine.kill(context) == ()
+            with pytest.raises(SidecarError):
+                list(stream)
+        eventually(lambda: not sleepers(target) & {"4351", "4352", "4353", "4354"}, what="all have ended")
+        docker("exec", "--detach", target, "sh", "-c", "(sleep 0.1; exit 0) & exit")
+        eventually(lambda: "a child ended with 0" in docker("logs", target), what="the last child is seen")
+
+        assert set(docker("logs", target).splitlines()) == {"a child ended with 0"}
 
 
 def test_end_reaches_what_left_the_group_and_ignores_term(engine: Engine, target: str) -> None:
