@@ -179,9 +179,10 @@ def test_a_shell_that_prints_at_its_start_is_named(engine: Engine) -> None:
     assert "what sh is" in failed.value.hint
 
 
-@pytest.mark.parametrize("limit", [4, 6, 8, 10])
+@pytest.mark.parametrize("limit", [4, 8])
 def test_a_small_limit_of_processes_is_named_or_does_no_harm(engine: Engine, shell: str, limit: int) -> None:
-    with shell_container(shell, f"--pids-limit={limit}") as target:
+    with shell_container(shell) as target:
+        docker("update", f"--pids-limit={limit}", target)
         reason = ""
         try:
             engine.find_shell(ExecContext(target))
