@@ -1,7 +1,7 @@
 """What a strategy answers with: what a run or a restore will do, as data that can be printed, compared and tested."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO
 from urllib.parse import quote
@@ -32,6 +32,9 @@ class Archive:
 
     path: str
 
+
+Rewrite = Callable[[Iterator[bytes]], Iterator[bytes]]
+"""Makes another stream of one, chunk by chunk; raises `Unsafe` for what it cannot read."""
 
 Check = Callable[[BinaryIO, Mapping[str, str]], Sequence[str]]
 """Reads the plain stream once and to its end; the mapping holds the standard output of each of the dump's witnesses.
@@ -126,6 +129,10 @@ class RestoreRequest:
     """Files go where they came from, not into a new folder."""
     into: str | None = None
     """Absolute path of the folder for files."""
+    with_passwords: bool = False
+    """Roles and accounts that exist get the run's passwords, too; else they keep theirs."""
+    restore: str = ""
+    """Id of the restore: a good part of a name for what goes again at its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +142,8 @@ class Run:
     argv: Argv
     undo: Argv | None = None
     """Makes good what this step did, when it, a later one or the comparison fails; also runs when it did nothing."""
+    tells: bool = False
+    """Each line that it prints is a warning of the report."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +155,8 @@ class Feed:
     argv: Argv
     undo: Argv | None = None
     """As `Run.undo`."""
+    rewrite: Rewrite | None = None
+    """What the command reads is not the artifact's stream, but what this makes of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,9 +188,14 @@ class Restore:
     counts: Mapping[str, Count] = field(default_factory=dict)
     """By artifact: asked after the steps and compared with what was counted at the dump. `Count.source` is of the
     place that was restored to."""
+    swap: tuple[Step, ...] = ()
+    """Steps after the comparison, which put what was loaded in the place of what was there."""
     finish: tuple[Argv, ...] = ()
-    """Commands that clear up once everything has been compared; nothing can be undone after them."""
+    """Commands that clear up once everything is in place; nothing can be undone after them, and one that fails is told
+    as a warning."""
     warnings: tuple[str, ...] = ()
+    notices: tuple[Argv, ...] = ()
+    """Questions before anything is done, whose answer is a line for each thing that somebody ought to know."""
 
 
 def file_name(text: str, suffix: str) -> str:

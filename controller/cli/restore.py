@@ -41,6 +41,9 @@ To = Annotated[str | None, typer.Option(metavar="PLACE", help="Another target's 
 Into = Annotated[str | None, typer.Option(metavar="PATH", help="Folder for files; a new one without.")]
 Replace = Annotated[bool, typer.Option("--replace", help="What is there may go, after a backup of it.")]
 InPlace = Annotated[bool, typer.Option("--in-place", help="Files go where they came from.")]
+WithPasswords = Annotated[
+    bool, typer.Option("--with-passwords", help="Accounts that exist get the run's passwords, too.")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only print what would be done.")]
 ToFile = Annotated[Path | None, typer.Option(metavar="FOLDER", help="Write the plain dumps there, and do no more.")]
 
@@ -54,6 +57,7 @@ def restore(
     into: Into = None,
     replace: Replace = False,
     in_place: InPlace = False,
+    with_passwords: WithPasswords = False,
     dry_run: DryRun = False,
     to_file: ToFile = None,
     as_json: AsJson = False,
@@ -63,7 +67,7 @@ def restore(
     if to_file:
         return write_to_file(as_key(key), run, moment, to_file, as_json)
     texts = {"run": run, "at": moment and moment.isoformat(), "to": to, "into": into}
-    flags = {"replace": replace, "in_place": in_place, "dry_run": dry_run}
+    flags = {"replace": replace, "in_place": in_place, "with_passwords": with_passwords, "dry_run": dry_run}
     query = {name: text for name, text in texts.items() if text}
     query |= {name: "true" for name, flag in flags.items() if flag}
     with client() as connection:
@@ -144,16 +148,22 @@ def show_plan(plan: dict[str, Any]) -> None:
     for name in plan["in_the_way"]:
         out.print(Text(f"in the way: {name}", style="yellow"))
     for step in plan["steps"]:
-        does = f"put into {step['put']}" if "put" in step else shlex.join(step["argv"])
-        out.print(Text(f"\n{step.get('artifact', 'run')}:\n  {does}"))
-        if "undo" in step:
-            out.print(Text(f"  undo: {shlex.join(step['undo'])}"))
+        show_step(step)
     for name, source in plan["compares"].items():
         reads = shlex.join(source["argv"]) if "argv" in source else f"archive of {source['archive']}"
         out.print(Text(f"\ncompare {name}:\n  {reads}"))
+    for step in plan["swap"]:
+        show_step(step)
     for argv in plan["finish"]:
         out.print(Text(f"\nfinish:\n  {shlex.join(argv)}"))
     show_warnings(plan)
+
+
+def show_step(step: dict[str, Any]) -> None:
+    does = f"put into {step['put']}" if "put" in step else shlex.join(step["argv"])
+    out.print(Text(f"\n{step.get('artifact', 'run')}:\n  {does}"))
+    if "undo" in step:
+        out.print(Text(f"  undo: {shlex.join(step['undo'])}"))
 
 
 def show_restore(report: dict[str, Any]) -> None:

@@ -236,7 +236,7 @@ class DrillAttempt:
         self.redact = session.redact
         sources = sources_of(manifest, self.parts.store.folder(manifest.target, manifest.run))
         stored = tuple(source.stored for source in sources.values())
-        request = RestoreRequest(manifest.run, stored, replace=rehearsal.strategy.serves)
+        request = RestoreRequest(manifest.run, stored, replace=rehearsal.strategy.serves, restore=self.drill.id)
         with suitable():
             facts = replace(probed.facts, helper=rehearsal.by_helper)
             restore = rehearsal.strategy.restore(probed.container, facts, target.options, request)

@@ -4,13 +4,13 @@ A drill applies the same plan to a throw-away container.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from controller.backup import counts
-from controller.core.errors import CountsDiffer, Damaged, SidecarError, UnsafeArtifact
+from controller.core.errors import CommandFailed, CountsDiffer, Damaged, SidecarError, UnsafeArtifact
 from controller.core.manifest import Artifact
 from controller.storage import capture
 from controller.storage.source import Source
@@ -19,6 +19,7 @@ from strategies.plan import Argv, Feed, Put, Restore, Run, Step, Unsafe
 
 UNDOING = "undoing"
 """The step in which what has failed is made good; nothing cancels it."""
+NOT_CLEARED = "not-cleared-up: "
 MOST_NAMED = 20
 """Differences that a message names."""
 
@@ -65,25 +66,42 @@ class Applying:
     def run(self) -> None:
         """Apply, compare, clear up; raises `SidecarError` after what can be undone has been."""
         try:
-            for step in self.restore.steps:
-                self.check()
-                self._begun.append(step)
-                self._owe(*(step.undo for step in reversed(self._begun) if isinstance(step, Run | Feed) and step.undo))
-                self._apply(step)
+            self._take(self.restore.steps)
             self._compare()
+            self._take(self.restore.swap)
         except BaseException:
             self._undo()
             raise
         self.whole = True
         self._owe(*self.restore.finish)
-        for argv in self.restore.finish:
-            self.session.ask(argv)
-        self._owe()
+        self._finish()
 
     @property
     def kept(self) -> tuple[str, ...]:
         """The steps that were begun and that nothing undoes, as messages call them."""
         return tuple(called(step) for step in self._begun if not (isinstance(step, Run | Feed) and step.undo))
+
+    def _take(self, steps: Iterable[Step]) -> None:
+        for step in steps:
+            self.check()
+            self._begun.append(step)
+            self._owe(*(step.undo for step in reversed(self._begun) if isinstance(step, Run | Feed) and step.undo))
+            self._apply(step)
+
+    def _finish(self) -> None:
+        """Clear up. What the container refuses is told; what could not be asked of it is still owed."""
+        self.on_step("clearing up")
+        owed: list[Argv] = []
+        for argv in self.restore.finish:
+            try:
+                self.session.ask(argv)
+            except CommandFailed as error:
+                self.warnings.append(f"{NOT_CLEARED}{error.message}")
+            except SidecarError as error:
+                owed.append(argv)
+                self.warnings.append(f"{NOT_CLEARED}{error.message}")
+        with suppress(SidecarError):  # Then it is done once more, which does no harm.
+            self._owe(*owed)
 
     def _owe(self, *commands: Argv) -> None:
         self.owed = commands
@@ -102,7 +120,8 @@ class Applying:
     def _apply(self, step: Step) -> None:
         if isinstance(step, Run):
             self.on_step(f"running {tool(step.argv)}")
-            self.session.ask(step.argv)
+            printed = self.session.ask(step.argv)
+            self.warnings += printed.splitlines() if step.tells else ()
             return
         self.on_step(f"applying {step.artifact}")
         with self.sources[step.artifact].open_plain() as stream:
@@ -110,7 +129,15 @@ class Applying:
             if isinstance(step, Put):
                 self.session.put(step.folder, chunks)
             else:
-                self.session.feed(step.argv, chunks)
+                self.session.feed(step.argv, self._rewritten(step, chunks))
+
+    def _rewritten(self, step: Feed, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        """Raises `UnsafeArtifact` where it cannot be rewritten."""
+        try:
+            yield from step.rewrite(chunks) if step.rewrite else chunks
+        except Unsafe as error:
+            hint = "Write it to a file with --to-file, and follow the line `restore` of its manifest."
+            raise UnsafeArtifact(f"{step.artifact}: {error}", hint=hint) from error
 
     def _chunks(self, stream: BinaryIO, artifact: Artifact) -> Iterator[bytes]:
         """The plain stream, again with its digest, since the file may be another than that which was verified."""

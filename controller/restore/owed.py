@@ -21,6 +21,7 @@ from controller.targets.session import Session
 GIVE_UP_SECONDS = 3600.0
 """Seconds after which a container that runs, but refuses, is given up."""
 NOT_UNDONE = "not-undone: "
+NOT_CLEARED = "not-cleared-up: "
 UNREACHABLE = (EngineError, TargetDied, TargetGone, TargetPaused)
 """What says that nothing can be run there now, for however long."""
 PROVISIONAL = (NOT_UNDONE, "left-running: ", "to-be-undone: ")
@@ -92,6 +93,8 @@ class OwedUndos:
             return None
         except SidecarError as error:
             since = self._refused.setdefault(owed.restore, time.monotonic())
+            if owed.whole:  # What does not go away keeps nobody from being backed up.
+                return (f"{NOT_CLEARED}{error.message}",)
             return (f"{NOT_UNDONE}{error.message}",) if time.monotonic() - since > GIVE_UP_SECONDS else None
         return left
 

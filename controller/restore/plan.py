@@ -1,13 +1,14 @@
 """Decides a restore: which run goes into which container, as a plan that can be shown before anything is done."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from config.secrets import Secrets
-from controller.core.errors import TargetGone, TargetUnsuitable, UnknownRun
+from controller.core.errors import CommandFailed, TargetGone, TargetUnsuitable, UnknownRun
 from controller.core.key import Key, runs_of
 from controller.core.manifest import Manifest
 from controller.core.run import SAFETY, Report
@@ -39,6 +40,8 @@ class RestoreOrder:
     replace: bool = False
     in_place: bool = False
     into: str = ""
+    with_passwords: bool = False
+    """Roles and accounts that exist get the run's passwords."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,8 @@ class RestorePlanner:
             artifacts=tuple(source.stored for source in sources.values()),
             in_place=order.in_place,
             into=order.into or None,
+            with_passwords=order.with_passwords,
+            restore=name,
         )
         about = (probed.container, probed.facts, destination.target.options)
         with suitable():
@@ -101,7 +106,8 @@ class RestorePlanner:
             in_the_way = tuple(line for question in restore.occupied for line in session.in_the_way(question))
             if in_the_way and order.replace:
                 restore = strategy.restore(*about, replace(request, replace=True))
-        restore = replace(restore, warnings=(*self._passed_over(order, manifest.run), *restore.warnings))
+        warnings = (*self._passed_over(order, manifest.run), *restore.warnings, *_notices(restore, session))
+        restore = replace(restore, warnings=warnings)
         elsewhere = "--to or --into" if strategy.into_folders else "--to"
         return PreparedRestore(order, manifest, destination, session, restore, sources, in_the_way, elsewhere)
 
@@ -152,3 +158,10 @@ class RestorePlanner:
             for run in younger
             if order.at is None or began(run) <= order.at
         )
+
+
+def _notices(restore: Restore, session: Session) -> Iterator[str]:
+    """What the place has to say; a server that cannot answer a question has nothing to say to it."""
+    for question in restore.notices:
+        with suppress(CommandFailed):
+            yield from session.ask(question, timeout=60).splitlines()

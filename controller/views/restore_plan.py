@@ -48,6 +48,8 @@ class RestorePlan(View):
     """What is there, and would be replaced."""
     steps: tuple[StepView, ...]
     compares: dict[str, SourceView]
+    swap: tuple[StepView, ...]
+    """Steps after the comparison."""
     finish: tuple[tuple[str, ...], ...]
     warnings: tuple[str, ...]
 
@@ -68,6 +70,7 @@ class RestorePlan(View):
             in_the_way=shown.in_the_way,
             steps=tuple(map(StepView.of, restore.steps)),
             compares={name: SourceView.of(count.source) for name, count in restore.counts.items()},
+            swap=tuple(map(StepView.of, restore.swap)),
             finish=restore.finish,
             warnings=restore.warnings,
         )

@@ -27,6 +27,9 @@ class RestoreQuery(BaseModel):
     into: Annotated[str, Query(max_length=4096, description="Folder for files.")] = ""
     replace: Annotated[bool, Query(description="What is there may go, after a backup of it.")] = False
     in_place: Annotated[bool, Query(description="Files go where they came from.")] = False
+    with_passwords: Annotated[
+        bool, Query(description="Roles and accounts that exist get the run's passwords, too.")
+    ] = False
     dry_run: Annotated[bool, Query(description="Only answer with the plan.")] = False
 
     def order(self, key: Key, run: str) -> RestoreOrder:
@@ -35,7 +38,7 @@ class RestoreQuery(BaseModel):
             raise Refused(422, "bad-value", "`into` and `in_place` exclude each other.", hint="Give one of them.")
         if run and self.at:
             raise Refused(422, "bad-value", "`run` and `at` exclude each other.", hint="Give one of them.")
-        return RestoreOrder(key, run, self.at, self.to, self.replace, self.in_place, self.into)
+        return RestoreOrder(key, run, self.at, self.to, self.replace, self.in_place, self.into, self.with_passwords)
 
 
 class TargetRestoreQuery(RestoreQuery):
