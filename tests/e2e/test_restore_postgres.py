@@ -238,6 +238,8 @@ def test_who_is_connected_is_sent_away_and_sees_the_old_database_or_the_new_one(
     waits = "select count(*) from pg_stat_activity where datname = 'shop' and query like '%pg_sleep(99)%'"
     eventually(lambda: sql(server, waits) == "1")
 
+    passwords = "select rolname, rolpassword from pg_authid where rolname in ('app', 'postgres')"
+    before = sql(server, passwords)
     applying = run.applying(engine, server, run.plan())
     applying.run()
     over.set()
@@ -251,6 +253,16 @@ def test_who_is_connected_is_sent_away_and_sees_the_old_database_or_the_new_one(
         for line in applying.warnings
     )
     assert sql(server, "select count(*) from pg_database where datname ~ '^(before|restore)-'") == "0"
-    assert sql(server, "select subname, subenabled from pg_subscription") == "s1|f\ns1|f"
+    assert sql(server, "select subname, subenabled from pg_subscription") == "s1|f"
+    assert sql(server, passwords) == before
     assert "CREATE DATABASE shop; DATABASE x" in state(server)
     assert execute("docker", "exec", server, "test", "-e", "/tmp/evil").returncode == 1
+
+
+def test_with_passwords_those_of_the_run_come_back(engine: Engine, server: str, run: Stored) -> None:
+    sql(server, "alter role app password 'newer'")
+    newer = sql(server, "select rolpassword from pg_authid where rolname = 'app'")
+    run.applying(engine, server, run.plan(with_passwords=True)).run()
+    again = sql(server, "select rolpassword from pg_authid where rolname = 'app'")
+    assert again != newer
+    assert again in run.artifacts["globals.sql"].path.read_text()

@@ -177,6 +177,41 @@ def test_an_undo_that_fails_is_told_and_the_others_go_on(tmp_path: Path) -> None
     assert not one.undone
 
 
+def test_what_swaps_comes_after_the_comparison_and_is_undone_like_any_step(tmp_path: Path) -> None:
+    engine = PlayedEngine("swap", counts=b"3\trows of item\n")
+    swap = (Run(("away",), undo=("open",)), Run(("swap",), undo=("swap back",)))
+    restore = Restore("x", steps=STEPS, counts=BY_ARCHIVE, swap=swap, finish=(("tidy",),))
+    one = applying(engine, restore, stored(tmp_path, counts={"rows of item": 3}))
+    with pytest.raises(CommandFailed):
+        one.run()
+    assert engine.done == ["aside", "load", "away", "swap", "end", "swap back", "open", "drop", "back"]
+    assert (one.compared, one.undone) == (1, True)
+
+
+def test_what_does_not_clear_up_is_a_warning_and_nothing_is_owed(tmp_path: Path) -> None:
+    engine = PlayedEngine("tidy")
+    one = applying(engine, Restore("x", steps=STEPS, finish=(("tidy",), ("rest",))), stored(tmp_path))
+    one.run()
+    assert engine.done[-2:] == ["tidy", "rest"]
+    assert [warning.partition(":")[0] for warning in one.warnings] == ["not-cleared-up"]
+    assert (one.whole, one.owed) == (True, ())
+
+
+def test_what_a_step_tells_is_a_warning(tmp_path: Path) -> None:
+    engine = PlayedEngine()
+    engine.ask = lambda *_, **__: Answer(0, "sessions-ended: 2\n")  # type: ignore[method-assign]
+    one = applying(engine, Restore("x", steps=(Run(("away",), tells=True), Run(("quiet",)))))
+    one.run()
+    assert one.warnings == ["sessions-ended: 2"]
+
+
+def test_a_command_may_read_another_stream_than_the_artifacts(tmp_path: Path) -> None:
+    engine = PlayedEngine()
+    fed = Feed("shop.sql", ("load",), rewrite=lambda chunks: (chunk.upper() for chunk in chunks))
+    applying(engine, Restore("x", steps=(fed,)), stored(tmp_path)).run()
+    assert engine.fed["load"] == PLAIN.upper()
+
+
 def test_what_cannot_be_undone_is_named(tmp_path: Path) -> None:
     one = applying(PlayedEngine("load"), Restore("x", steps=(Run(("clear",)), *STEPS)), stored(tmp_path))
     with pytest.raises(CommandFailed):

@@ -23,7 +23,8 @@ from strategies.checks import count_tar, safe_tar, safe_tar_without_holes
 from strategies.filesystem import OCCUPIED, Filesystem, FilesystemOptions
 from strategies.mysql import Mysql, MysqlOptions
 from strategies.plan import Archive, Exec, Feed, Put, RestoreRequest, Run, StoredDump, Unsafe
-from strategies.postgres import Postgres, PostgresOptions, identifier, literal
+from strategies.postgres import Postgres, PostgresOptions
+from strategies.postgres_sql import identifier, literal
 
 RUN = "20260301T030000Z-1a2b3c4d"
 BOX = Container("1f", "shop-app-1", "shop:1")
@@ -219,14 +220,18 @@ def test_roles_come_before_the_databases_whose_owners_they_are():
     assert fed == ["globals.sql", "shop.pgdump"]
 
 
-def test_a_database_is_set_aside_before_and_dropped_after_and_comes_back_otherwise():
-    restore = of_postgres(StoredDump("shop.pgdump", "pg_custom", "shop"))
-    aside, fed = restore.steps
-    assert any(f'rename to "before-{RUN}-0"' in word for word in aside.argv)
-    assert any('rename to "shop"' in word for word in aside.undo)
-    assert 'drop database if exists "shop"' in " ".join(fed.undo)
-    assert not any('drop database if exists "shop"' in word for argv in restore.finish for word in argv)
-    assert f'--command=drop database if exists "before-{RUN}-0"' in restore.finish[0]
+def test_a_database_is_loaded_under_another_name_and_takes_its_own_at_the_end():
+    restore = of_postgres(StoredDump("shop.pgdump", "pg_custom", "shop"), restore="20260302T030000Z-aaaaaaaa")
+    (fed,) = restore.steps
+    sent_away, swapped = restore.swap
+    loaded, aside = "restore-20260302T030000Z-aaaaaaaa-0", "before-20260302T030000Z-aaaaaaaa-0"
+    assert f'drop database if exists "{loaded}"' in " ".join(fed.undo)
+    assert f"dbname='{loaded}'" in " ".join(restore.counts["shop.pgdump"].source.argv)
+    assert "allow_connections false" in " ".join(sent_away.argv)
+    assert "allow_connections true" in " ".join(sent_away.undo)
+    assert f'alter database "{loaded}" rename to "shop"' in " ".join(swapped.argv)
+    assert f'alter database "{aside}" rename to "shop"' in " ".join(swapped.undo)
+    assert f'drop database if exists "{aside}"' in " ".join(restore.finish[-1])
 
 
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1))

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from strategies.base import Answer, Container, Facts, Unsuitable
 from strategies.plan import Exec, ExecCheck, Incomplete
-from strategies.postgres import IF_NOT_EXISTS, Postgres, PostgresOptions, _database, whole_globals
+from strategies.postgres import Postgres, PostgresOptions, whole_globals
+from strategies.postgres_client import dbname
+from strategies.postgres_sql import afterwards, beforehand, renamed_in, statements
 
 CONTAINER = Container("1f", "shop-db-1", "postgres:17")
 SERVER = {"version": 170012, "name": "17.12", "user": "app", "roles": True, "databases": ["postgres", "shop"]}
@@ -131,7 +133,7 @@ def test_user_and_port_come_from_the_options(ask):
 
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1))
 def test_any_name_is_one_value_of_the_connection_string(name):
-    match = re.fullmatch(r"--dbname=dbname='((?:[^'\\]|\\.)*)'", _database(name), re.DOTALL)
+    match = re.fullmatch(r"--dbname=dbname='((?:[^'\\]|\\.)*)'", dbname(name), re.DOTALL)
     assert match
     assert re.sub(r"\\(.)", r"\1", match[1], flags=re.DOTALL) == name
 
@@ -152,12 +154,55 @@ def test_the_trailer_of_a_single_database_is_not_that_of_the_cluster():
         whole_globals(io.BytesIO(other), {})
 
 
-def test_a_role_that_exists_does_not_stop_the_restore_of_globals():
-    done = subprocess.run(["sed", IF_NOT_EXISTS], input=GLOBALS, capture_output=True, check=True).stdout.decode()
-    creating = [line for line in done.splitlines() if "CREATE ROLE" in line]
-    assert creating
-    for line in creating:
-        assert re.fullmatch(r"DO \$x\$BEGIN CREATE ROLE .+; EXCEPTION WHEN duplicate_object THEN NULL; END\$x\$;", line)
+EVIL = rb"""
+\restrict token
+SET standard_conforming_strings = on;
+CREATE ROLE app;
+ALTER ROLE app WITH NOSUPERUSER LOGIN PASSWORD 'SCRAM;x' VALID UNTIL 'infinity';
+ALTER ROLE app SET work_mem TO '6MB';
+COMMENT ON ROLE app IS E'a line\
+CREATE ROLE evil;
+ALTER ROLE app WITH PASSWORD \'\';
+\! rm';
+CREATE TABLESPACE fast OWNER app LOCATION '/fast';
+"""
+
+
+def rewritten(rewrite, sql=EVIL):
+    return b"".join(rewrite(iter([sql[:40], sql[40:]]))).decode()
+
+
+def test_globals_are_read_by_statement_whatever_a_text_in_them_looks_like():
+    heads = [b" ".join(words[:3]).decode() for words in statements(EVIL)]
+    assert heads == [
+        "SET standard_conforming_strings =",
+        *("CREATE ROLE app", "ALTER ROLE app", "ALTER ROLE app", "COMMENT ON ROLE", "CREATE TABLESPACE fast"),
+    ]
+
+
+def test_roles_that_exist_keep_their_passwords_unless_the_runs_are_wanted():
+    kept = rewritten(afterwards(["alter x"], "marker", passwords=False))
+    assert kept.startswith("begin;\nalter x;\n")
+    assert kept.endswith("commit;\n")
+    assert "ALTER ROLE app WITH NOSUPERUSER LOGIN VALID UNTIL 'infinity';" in kept
+    assert "SCRAM" not in kept
+    assert "CREATE ROLE app" not in kept
+    assert "PASSWORD 'SCRAM;x'" in rewritten(afterwards([], "marker", passwords=True))
+
+
+def test_beforehand_only_what_is_missing_is_made_and_marked():
+    made = rewritten(beforehand("marker"))
+    assert "rolname =  E''app''" in made
+    assert made.count("CREATE ROLE app") == 1
+    assert "restrict" not in made
+    assert "COMMENT ON ROLE" not in made
+
+
+def test_a_database_is_renamed_in_its_statements_and_nowhere_else():
+    sql = b"ALTER ROLE x IN DATABASE a SET p TO 'DATABASE', DATABASE;\nCOMMENT ON DATABASE \"o d\" IS 'DATABASE a';"
+    assert renamed_in(sql, b"n") == (
+        b"ALTER ROLE x IN DATABASE n SET p TO 'DATABASE', DATABASE;\nCOMMENT ON DATABASE n IS 'DATABASE a';"
+    )
 
 
 def test_the_restore_names_the_user_who_made_the_dump():
