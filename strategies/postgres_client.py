@@ -23,6 +23,9 @@ exec "$@"
 """
 CONNECTED = ("sh", "-c", CONNECT, "sh")
 
+OUTLIVES = "trap 'exit 143' TERM;"
+"""Lets a shell outlive its children, of which the server, as first process, would take ill care."""
+
 QUERY_FLAGS = (
     *("--no-psqlrc", "--no-password", "--quiet", "--set=ON_ERROR_STOP=1"),
     *("--tuples-only", "--no-align", "--field-separator=\t"),
@@ -56,15 +59,8 @@ def query(options: PostgresOptions, database: str, /, *statements: str, **settin
 
 def script(options: PostgresOptions, text: str) -> Argv:
     """What psql reads is this text, in which its own commands may stand."""
-    return (
-        *CONNECTED,
-        "sh",
-        "-c",
-        'text=$1; shift; printf %s "$text" | "$@"',
-        "sh",
-        text,
-        *query(options, "template1"),
-    )
+    reads = f'{OUTLIVES} text=$1; shift; printf %s "$text" | "$@"'
+    return (*CONNECTED, "sh", "-c", reads, "sh", text, *query(options, "template1"))
 
 
 def connected(tool: str, options: PostgresOptions, *arguments: str) -> Argv:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from strategies.plan import Argv, Feed, Restore, RestoreRequest, Run, Step
 from strategies.postgres_archive import renamed
-from strategies.postgres_client import CONNECTED, PostgresOptions, connected, dbname, psql, query, script
+from strategies.postgres_client import CONNECTED, OUTLIVES, PostgresOptions, connected, dbname, psql, query, script
 from strategies.postgres_counts import count_database, count_roles, occupied
 from strategies.postgres_sql import afterwards, beforehand, forget, identifier, literal, unmark
 from strategies.servers import databases_in
@@ -23,9 +23,9 @@ WRITABLE = "-c default_transaction_read_only=off"
 """A database may be read-only by a setting of its own, which its load would meet, too."""
 
 # `$1` asks whether there is the database; `$2` rids it of its subscriptions, else it cannot be dropped; `$3` drops it.
-DROP = """
+DROP = f"""{OUTLIVES}
 found=$(eval "$1") || exit
-[ -z "$found" ] || { eval "$2" >/dev/null 2>&1; eval "$3"; }
+[ -z "$found" ] || {{ eval "$2" >/dev/null 2>&1; eval "$3"; }}
 """
 
 # A subscription whose slot is named elsewhere would otherwise be asked to drop it there.
@@ -144,7 +144,7 @@ def _drop(name: str, options: PostgresOptions) -> Argv:
 
 def _quietly(options: PostgresOptions) -> Argv:
     """psql, which reads statements from its standard input."""
-    return (*CONNECTED, "sh", "-c", '"$@" >/dev/null', "sh", *query(options, "template1"))
+    return (*CONNECTED, "sh", "-c", 'exec "$@" >/dev/null', "sh", *query(options, "template1"))
 
 
 def _where(database: str, statement: str) -> str:
