@@ -37,6 +37,7 @@ def compared(artifact: Artifact, restored: Mapping[str, int]) -> Compared:
         if what not in restored:
             differences.append(f"{what}: none, {number} were counted")
         elif restored[what] != number:
-            difference = f"{what}: {restored[what]}, {number} were counted"
+            more = "; something wrote meanwhile" if restored[what] > number else ""
+            difference = f"{what}: {restored[what]}, {number} were counted{more}"
             (warnings if what in artifact.approximate else differences).append(difference)
     return Compared(tuple(differences), tuple(warnings))

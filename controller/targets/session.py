@@ -2,6 +2,7 @@
 
 import io
 import math
+import re
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +21,9 @@ from strategies.plan import Archive, Argv, Count, Exec, Incomplete
 
 ANSWER_LIMIT_BYTES = 64 << 20
 """Of an answer: a list of all objects of a server."""
+ERROR = re.compile(r"\b(ERROR|FATAL|PANIC)\b")
+"""What the servers' tools begin the line with that says why."""
+OBJECT = re.compile(r"from TOC entry|while PROCESSING TOC")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +99,22 @@ class Session:
         """Raises `CommandFailed` unless the exit code is 0."""
         if result.code != 0:
             stderr = self.redact(result.stderr).strip()
-            last = "; ".join(stderr.splitlines()[-3:]) or "it printed nothing on standard error"
-            message = f"{called} failed with exit code {result.code}: {last[-1000:]}"
+            message = f"{called} failed with exit code {result.code}: {reason(stderr)}"
             raise CommandFailed(message, exit_code=result.code, stderr=stderr)
+
+
+def reason(stderr: str) -> str:
+    """Why a command failed, as far as it said so: from the line that names the object to those after the error, where
+    there is such a line; else the last ones.
+    """
+    lines = stderr.splitlines()
+    errors = [number for number, line in enumerate(lines) if ERROR.search(line)]
+    about = [number for number, line in enumerate(lines) if OBJECT.search(line)]
+    if not errors:
+        return "; ".join(lines[-3:])[-1000:] or "it printed nothing on standard error"
+    first = errors[0]
+    object_ = [lines[number] for number in about if first - 2 <= number < first]
+    return "; ".join((*object_, *lines[first : first + 3]))[:1000]
 
 
 def tool(argv: Sequence[str]) -> str:

@@ -138,16 +138,23 @@ class StatusView(View):
     """Everything that is wrong; empty when `safe`."""
 
 
+NAMES = {"container", "format", "id", "image", "key", "name", "project", "run", "service", "strategy", "target"}
+"""Fields that say which thing is meant: a password may be `postgres`, and the strategy is called so all the same."""
+
+
 def redacted(value: Value, redact: Redact) -> Value:
-    """The same with every text in it redacted, names included; a word of our own vocabulary is no secret."""
+    """The same with every text in it redacted, but for names, keys, and the words of our own vocabulary."""
     shown: Any = value
     if isinstance(value, str):
         shown = redact(value)
     elif isinstance(value, BaseModel):
         texts = {name: item for name, item in value if not is_vocabulary(type(value).model_fields[name].annotation)}
-        shown = value.model_copy(update={name: redacted(item, redact) for name, item in texts.items()})
+        shown = value.model_copy(update=redacted(texts, redact))
     elif isinstance(value, Mapping):
-        shown = {redact(name): redacted(item, redact) for name, item in value.items()}
+        shown = {
+            name: item if name in NAMES and isinstance(item, str) else redacted(item, redact)
+            for name, item in value.items()
+        }
     elif isinstance(value, list | tuple):
         shown = type(value)(redacted(item, redact) for item in value)
     result: Value = shown

@@ -303,7 +303,7 @@ def test_the_same_numbers_and_something_new_are_no_difference():
 def test_what_is_missing_or_differs_is_named_and_an_approximate_number_only_warned_of():
     found = compared(COUNTED, {"rows of item": 2, "rows of audit": 6})
     assert found.differences == ("rows of item: 2, 3 were counted", "views: none, 0 were counted")
-    assert found.warnings == ("rows of audit: 6, 5 were counted",)
+    assert found.warnings == ("rows of audit: 6, 5 were counted; something wrote meanwhile",)
     assert "rows of audit: none, 5 were counted" in compared(COUNTED, {}).differences
 
 
