@@ -66,9 +66,9 @@ class ExportPlanner:
 
     def _newest(self, key: Key, claim: Claim) -> Report | None:
         """The newest good run that a claim covers; where there is none, one that is only suspicious, which is told."""
-        good = self._catalog.last_good(key)
-        if good and claim.covers(good):
-            return good
+        for good in self._catalog.good(key, limit=1):
+            if claim.covers(good):
+                return good
         doubtful = (run for run in self._catalog.stored(key) if run.time <= self._clock() and not run.damaged)
         return next(filter(claim.covers, doubtful), None)
 

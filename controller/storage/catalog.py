@@ -171,8 +171,9 @@ class Catalog:
             return sorted(key for (key,) in connection.execute(query))
 
     def last_good(self, key: Key) -> Report | None:
-        """The newest run that counts as a backup."""
-        return next(iter(self.good(key, limit=1)), None)
+        """The newest run that counts as a backup, and is no safety backup: a restore takes none by itself."""
+        clause = f"target = ? AND good AND id < ? AND json_extract(report, '$.trigger') != '{SAFETY}'"
+        return next(self._select(Report, clause, str(key), newest_id(self._clock()), limit=1), None)
 
     def last_begun(self, key: Key, by: datetime | None = None) -> Report | None:
         """The good run that began last, but not after `by`, and is no safety backup."""

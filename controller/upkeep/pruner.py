@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import chain
 from typing import Self
 from zoneinfo import ZoneInfo
 
@@ -138,9 +139,8 @@ class Pruner:
             if report.pinned:
                 hint = f"`backup-sidecar keep {report.id} --release` leaves it to the rules again."
                 raise Pinned(f"run {report.id} is pinned{f': {report.note}' if report.note else ''}", hint=hint)
-            # A safety backup is good, but no restore takes it by itself.
-            last = self._catalog.last_good(report.target), self._catalog.last_begun(report.target)
-            if report.id in (good.id for good in last if good) and not force:
+            newest = self._catalog.good(report.target, limit=1), [self._catalog.last_begun(report.target)]
+            if report.id in (good.id for good in chain(*newest) if good) and not force:
                 hint = "Make a new backup first, or force it: then there is none."
                 raise LastGood(f"run {report.id} is the last good one of {report.target}", hint=hint)
             return self._runs.purge(report, BY_HAND) if purge else self._delete(report, BY_HAND)

@@ -102,6 +102,17 @@ def test_the_last_good_run_is_neither_suspicious_nor_damaged(
     assert catalog.good(KEY, limit=9) == ([second, first] if good else [first])
 
 
+def test_a_safety_backup_is_good_and_not_the_last_good_run_since_no_restore_takes_it_by_itself(
+    catalog: Catalog,
+) -> None:
+    night, safety = report(0), report(1, trigger="restore")
+    catalog.put(night)
+    catalog.put(safety)
+
+    assert (catalog.last_good(KEY), catalog.last_begun(KEY)) == (night, night)
+    assert catalog.good(KEY, limit=9) == [safety, night]
+
+
 def test_a_mark_set_later_changes_what_is_the_last_good_run(catalog: Catalog) -> None:
     first, second = report(0), report(1)
     catalog.put(first)

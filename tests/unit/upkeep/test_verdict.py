@@ -183,6 +183,8 @@ def test_a_run_by_hand_that_failed_is_seen_and_a_cancelled_one_a_safety_backup_o
     assert seen(world) == ["failed"]
 
     world.failure = None
+    world.start(KEY, "restore").future.result(timeout=20)
+    assert seen(world) == ["failed"], "what a restore was about to replace is no night made good"
     world.start(KEY, "cli").future.result(timeout=20)
     assert seen(world) == []
 
