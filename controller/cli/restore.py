@@ -128,11 +128,12 @@ def chosen(store: Store, target: Key, at: datetime | None) -> Manifest:
         raise Failed(f"{target} has no run in {store.root}", hint)
     reports = {manifest.run: marks.report(store, manifest) for manifest in fitting}
     usual = [manifest for manifest in fitting if reports[manifest.run].trigger != SAFETY]
-    good = [manifest for manifest in usual if reports[manifest.run].good]
-    newest = max(good or usual or fitting, key=lambda manifest: manifest.started)
+    future = {manifest.run for manifest in fitting if reports[manifest.run].is_future(datetime.now(UTC))}
+    good = [manifest for manifest in usual if reports[manifest.run].good and manifest.run not in future]
+    newest = max(good or usual or fitting, key=lambda manifest: (manifest.run not in future, manifest.started))
     for manifest in usual:
         if manifest.started > newest.started:
-            state = "damaged" if reports[manifest.run].damaged else "suspicious"
+            state = "of the future" if manifest.run in future else reports[manifest.run].doubt
             err.print(Text(f"warning: run {manifest.run} is younger and {state}; --run takes it", style="yellow"))
     return newest
 

@@ -109,6 +109,13 @@ class Report(Record):
         return self.state in FINAL
 
     @property
+    def doubt(self) -> str:
+        """What its artifacts are said to be; empty for those of a good run."""
+        if self.damaged:
+            return "damaged"
+        return "suspicious" if self.suspicious and not self.accepted else ""
+
+    @property
     def good(self) -> bool:
         """Whether it counts as a backup: for retention, freshness and estimates."""
-        return self.stored and not self.damaged and (self.accepted or not self.suspicious)
+        return self.stored and not self.doubt

@@ -147,16 +147,17 @@ class RestorePlanner:
         raise UnknownRun(message, hint=hint)
 
     def _passed_over(self, order: RestoreOrder, chosen: str) -> tuple[str, ...]:
-        """Younger runs that nobody has named, and that are no good ones, in words."""
+        """Younger runs that nobody has named, and that count as no backup, in words."""
         if order.run:
             return ()
         since = began(self._catalog.get(chosen))
-        stored = self._catalog.stored(order.key)
-        younger = [run for run in stored if not run.good and run.trigger != SAFETY and since < began(run)]
+        future = {run.id for run in self._catalog.future(order.key)}
+        younger = (run for run in self._catalog.stored(order.key) if run.trigger != SAFETY and since < began(run))
+        doubts = ((run, "of the future" if run.id in future else run.doubt) for run in younger)
         return tuple(
-            f"passed-over: run {run.id} is younger and {'damaged' if run.damaged else 'suspicious'}; --run restores it"
-            for run in younger
-            if order.at is None or began(run) <= order.at
+            f"passed-over: run {run.id} is younger and {doubt}; --run restores it"
+            for run, doubt in doubts
+            if doubt and (order.at is None or began(run) <= order.at)
         )
 
 

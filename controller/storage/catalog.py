@@ -187,9 +187,10 @@ class Catalog:
         return next(self._select(Report, clause, str(key), newest_id(self._clock()), limit=1), None)
 
     def begun_by(self, triggers: Collection[str], since: datetime) -> Iterator[Report]:
-        """The runs with one of these triggers that began later, newest first."""
-        clause = f"id > ? AND json_extract(report, '$.trigger') IN ({','.join('?' * len(triggers))})"
-        return self._select(Report, clause, f"{since.astimezone(UTC):%Y%m%dT%H%M%SZ}", *triggers)
+        """The runs with one of these triggers that began later, and are not of the future, newest first."""
+        clause = f"id > ? AND id < ? AND json_extract(report, '$.trigger') IN ({','.join('?' * len(triggers))})"
+        bounds = f"{since.astimezone(UTC):%Y%m%dT%H%M%SZ}", newest_id(self._clock())
+        return self._select(Report, clause, *bounds, *triggers)
 
     def first(self, key: Key) -> Report | None:
         """The oldest run of a target that succeeded."""

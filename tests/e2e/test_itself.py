@@ -75,4 +75,4 @@ def test_a_part_that_is_dead_ends_the_process_with_its_reason_and_it_is_started_
     eventually(lambda: docker(*restarts) == "1", seconds=60, what="it is started again")
     assert "reload: ended by SystemExit: enough" in sidecar.log()
     assert "reload has ended by itself: the sidecar ends too" in sidecar.log()
-    eventually(lambda: sidecar.cli("targets").returncode == 0, seconds=60, what="it serves again")
+    eventually(lambda: sidecar.cli("runs").returncode == 0, seconds=60, what="it serves again")

@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 
 from controller.cli import main
 from controller.core.key import Key
-from controller.core.run import SAFETY, Report
+from controller.core.run import SAFETY, Report, new_run_id
 from controller.storage import marks
 from tests.kit.world import POSTGRES, TOKEN, World, serving
 from tests.unit.api.test_restore_api import UNDER_WAY
@@ -90,6 +91,22 @@ def test_plain_files_are_those_of_the_last_good_run_and_younger_ones_are_named(
     accepted, printed = restored()
     assert accepted == odd.id
     assert "younger" not in printed
+    ahead = of_the_future(world)
+    accepted, printed = restored()
+    assert accepted == odd.id
+    assert f"run {ahead} is younger and of the future" in printed
+
+
+def of_the_future(world: World) -> str:
+    """A run that was made while the clock was a day ahead; gives its id."""
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    report = Report(id=new_run_id(tomorrow), target=DB, state="succeeded", trigger="api", created=tomorrow)
+    with world.store.draft(DB, report.id) as draft:
+        for name, data in world.content.items():
+            with draft.open(name) as file:
+                file.write(data)
+        draft.publish(world.manifest(report).model_copy(update={"started": tomorrow}))
+    return report.id
 
 
 @pytest.mark.parametrize("command", ["run", "drill"])

@@ -106,6 +106,10 @@ def test_the_newest_good_run_is_the_newest_that_is_not_of_the_future(world: Cloc
     assert world.good(KEY) == [newest, older]
     assert world.catalog.last_begun(KEY) == newest
     assert world.planner._run(RestoreOrder(KEY)) == newest
+    assert world.planner._passed_over(RestoreOrder(KEY), newest.id) == (
+        f"passed-over: run {ahead.id} is younger and of the future; --run restores it",
+    )
+    assert list(world.catalog.begun_by(["api"], NOW - MONTH)) == [newest, older]
     assert world.drills._newest(KEY) == newest.id
     assert world.expectations.all()[0].good == newest
     assert world.catalog.future() == [ahead]
