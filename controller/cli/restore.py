@@ -129,8 +129,9 @@ def chosen(store: Store, target: Key, at: datetime | None) -> Manifest:
     reports = {manifest.run: marks.report(store, manifest) for manifest in fitting}
     usual = [manifest for manifest in fitting if reports[manifest.run].trigger != SAFETY]
     future = {manifest.run for manifest in fitting if reports[manifest.run].is_future(datetime.now(UTC))}
-    good = [manifest for manifest in usual if reports[manifest.run].good and manifest.run not in future]
-    newest = max(good or usual or fitting, key=lambda manifest: (manifest.run not in future, manifest.started))
+    past = [manifest for manifest in usual if manifest.run not in future]
+    good = [manifest for manifest in past if reports[manifest.run].good]
+    newest = max(good or past or usual or fitting, key=lambda manifest: manifest.started)
     for manifest in usual:
         if manifest.started > newest.started:
             state = "of the future" if manifest.run in future else reports[manifest.run].doubt

@@ -98,6 +98,17 @@ class Connection(http.client.HTTPConnection):
         self.sock: socket.socket = connection
         answer: Any = partial(Answer, seconds=seconds, patience=patience)
         self.response_class = answer
+        self._answer: http.client.HTTPResponse | None = None
+
+    def getresponse(self) -> http.client.HTTPResponse:
+        self._answer = answer = super().getresponse()
+        return answer
+
+    def close(self) -> None:
+        """With the answer, which has the socket to itself where the engine says that it will close it."""
+        super().close()
+        if self._answer is not None:
+            self._answer.close()
 
 
 class PooledConnection(urllib3.connection.HTTPConnection):

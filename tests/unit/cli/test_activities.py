@@ -105,7 +105,7 @@ def of_the_future(world: World) -> str:
         for name, data in world.content.items():
             with draft.open(name) as file:
                 file.write(data)
-        draft.publish(world.manifest(report).model_copy(update={"started": tomorrow}))
+        draft.publish(world.manifest(report).model_copy(update={"started": tomorrow, "suspicious": ()}))
     return report.id
 
 
