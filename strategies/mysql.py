@@ -5,42 +5,17 @@ Every client runs under `CONNECT`, which takes user and password from the target
 
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from config.fields import CommaList
 from strategies.base import Answer, Container, Facts, Options, Strategy, Unsuitable, shortened
-from strategies.checks import read_counts
+from strategies.mysql_client import ACCOUNT, DUMP, DUMP_FLAGS, LOAD, Client, identifier, query
+from strategies.mysql_counts import COUNT_USERS, USERS, count_database, count_users, occupied
 from strategies.mysql_dump import rows, whole_dump, whole_users
-from strategies.plan import Argv, Check, Count, Dump, Exec, Feed, Plan, Restore, RestoreRequest, Run, Step, file_name
+from strategies.mysql_statements import code, grants, tables
+from strategies.mysql_swap import Swap
+from strategies.plan import Argv, Check, Dump, Exec, Feed, Plan, Restore, RestoreRequest, Step, file_name
 from strategies.servers import choose, databases_in, no_client, not_ready, refused
-
-# The variables of the official images; `password` is the name of the one that was found.
-ACCOUNT = r"""
-pick() {
-    eval "value=\${$2:-} file=\${$2_FILE:-}"
-    [ -n "$value$file" ] && user=$1 MYSQL_PWD=${value:-$(cat "$file")} password=$2${file:+_FILE}
-}
-user=root password= MYSQL_PWD=
-pick root MARIADB_ROOT_PASSWORD || pick root MYSQL_ROOT_PASSWORD ||
-    [ -n "${MARIADB_ALLOW_EMPTY_ROOT_PASSWORD:-}${MYSQL_ALLOW_EMPTY_PASSWORD:-}" ] ||
-    pick "${MARIADB_USER:-}" MARIADB_PASSWORD || pick "${MYSQL_USER:-}" MYSQL_PASSWORD
-"""
-# `--no-defaults` keeps a my.cnf of the target from changing the dump, but with it the socket's place is lost.
-CONNECT = f"""{ACCOUNT}
-export MYSQL_PWD
-for socket in /run/mysqld/mysqld.sock /var/lib/mysql/mysql.sock /tmp/mysql.sock /opt/bitnami/*/tmp/mysql.sock; do
-    if [ -S "$socket" ]; then export MYSQL_UNIX_PORT="${{MYSQL_UNIX_PORT:-$socket}}"; fi
-done
-"""
-DUMP = f'{CONNECT}exec "$0" --no-defaults --user="$user" "$@"'
-CLIENT = """"$(command -v mariadb || command -v mysql)" --no-defaults --user="$user" \
---default-character-set=utf8mb4 --max-allowed-packet=1G --batch --skip-column-names"""
-QUERY = f"""{CONNECT}exec {CLIENT} --execute="$1" --database="$0" """
-# The first answer is statements, too long for an argument, which then run on one connection.
-QUERIES = f"""{CONNECT}statements=$({CLIENT} --raw --execute="$1" --database="$0") || exit
-printf %s "$statements" | {CLIENT} --database="$0" """
-LOAD = f"{CONNECT}exec {CLIENT} --binary-mode >/dev/null"
 
 # Without both privileges the server hides triggers or routines from dump and list alike, and nothing fails.
 # Names are grouped and compared as bytes, since those that differ only in case are two databases on most servers.
@@ -64,46 +39,18 @@ select 'TRIGGER', trigger_name, '' from information_schema.triggers where trigge
 union all
 select 'EVENT', event_name, '' from information_schema.events where event_schema = cast(database() as binary)"""
 
-# Rows of each table by a real count, all in one snapshot; of the rest, how many there are.
-COUNTS = """
-select '/*M!100101 set max_statement_time=50*/; start transaction with consistent snapshot;' union all
-select concat('select count(*), ', quote(concat('rows of ', table_name)), ' from `', replace(table_name, '`', '``'),
-    '`;') from information_schema.tables where table_schema = cast(database() as binary) and table_type = 'BASE TABLE'
-union all select concat('select count(*), ', quote(what), ' from information_schema.', what, ' where ', place,
-    ' = cast(database() as binary);') from (
-    select 'views' as what, 'table_schema' as place union all select 'routines', 'routine_schema'
-    union all select 'triggers', 'trigger_schema' union all select 'events', 'event_schema') as kinds"""
-
-USERS = "select user, host from mysql.user where is_role = 'N'"
-COUNT_USERS = f"select 1, concat('user ', user, '@', host) from ({USERS}) as users"  # noqa: S608  # All of it is ours.
-
-OCCUPIED = """
-select table_name from information_schema.tables where table_schema = cast({0} as binary) union all
-select routine_name from information_schema.routines where routine_schema = cast({0} as binary) union all
-select event_name from information_schema.events where event_schema = cast({0} as binary) limit 20"""
+# Else nothing can be loaded aside, nor a limit of the server be raised for it.
+ASIDE = """
+select count(distinct privilege_type) from information_schema.user_privileges
+where privilege_type in ('CREATE', 'DROP', 'SUPER')
+    and grantee = concat('''', replace(current_user(), '@', '''@'''), '''')"""
 
 # Who is there already keeps the password, which the container's own environment may tell.
 KEEP_PASSWORDS = (
     r"/^GRANT /s/ IDENTIFIED BY PASSWORD '[^']*'//; /^GRANT /s/ IDENTIFIED VIA [a-z0-9_]*\( USING '[^']*'\)\{0,1\}"
     r"\( OR [a-z0-9_]*\( USING '[^']*'\)\{0,1\}\)*//"
 )
-LOAD_USERS = f"{CONNECT}sed {shlex.quote(KEEP_PASSWORDS)} | {CLIENT} --binary-mode >/dev/null"
 USERS_FORMAT = "mysql_users"
-
-DUMP_FLAGS = (
-    "--single-transaction",
-    "--routines",
-    "--events",
-    "--triggers",
-    "--add-drop-trigger",
-    "--hex-blob",
-    "--no-tablespaces",
-    "--comments",
-    "--max-allowed-packet=1G",
-    "--default-character-set=utf8mb4",
-)
-"""`--comments` writes the trailer; `--add-drop-trigger` names each trigger in the server's quoting, for the check;
-a row may be as large as the server allows, not only 16 MiB; `--no-tablespaces` spares the PROCESS privilege."""
 
 NOT_READY_ERRORS = {"1040", "1053", "2002", "2003", "2006", "2013"}
 """Too many connections, shutting down, cannot connect, gone, lost (both clients' error numbers)."""
@@ -129,9 +76,10 @@ class Mysql(Strategy[MysqlOptions]):
             "mariadb-dump": ("mariadb-dump", "--version"),
             "mysqldump": ("mysqldump", "--version"),
             "system": ("mariadb-dump", "--no-defaults", "--system=users", "--version"),
-            "users": _query(COUNT_USERS, "information_schema"),
+            "users": query(COUNT_USERS),
             "account": ("sh", "-c", f'{ACCOUNT}printf "%s\\n%s\\n" "$user" "$password"'),
-            "databases": _query(DATABASES, "information_schema"),
+            "databases": query(DATABASES),
+            "aside": query(ASIDE),
         }
 
     def plan(self, container: Container, facts: Facts, options: MysqlOptions) -> Plan:
@@ -148,72 +96,55 @@ class Mysql(Strategy[MysqlOptions]):
         return {"mysql": whole_dump, USERS_FORMAT: whole_users}
 
     def restore(self, container: Container, facts: Facts, options: MysqlOptions, request: RestoreRequest) -> Restore:
-        """Each database from nothing, then the users.
-
-        A database that fails is left empty, as it was, unless it was replaced: DDL knows no transaction here, and a
-        database cannot be renamed. So what was replaced is in the safety backup only.
-        """
-        _client(container, facts)
+        """Aside, and swapped at the end; an account that may not do that only fills databases in which nothing is."""
+        client = _client(container, facts)
         if not facts.answers["databases"].ok:
             raise _refused(facts.answers["databases"])
         databases = databases_in(request, "mysql", ".sql")
         users = [stored.name for stored in request.artifacts if stored.format == USERS_FORMAT]
-        steps = [step for artifact, name in databases.items() for step in _load_steps(artifact, name, request)]
-        return Restore(
-            where=f"databases {', '.join(databases.values())}",
-            occupied=tuple(map(_occupied, databases.values())),
-            steps=(*steps, *(Feed(artifact, ("sh", "-c", LOAD_USERS)) for artifact in users)),
-            counts={artifact: _count(name) for artifact, name in databases.items()}
-            | {artifact: _count_users() for artifact in users},
-        )
-
-
-class Client(NamedTuple):
-    """The target's own tools."""
-
-    dump: str
-    shell: str
-    flags: tuple[str, ...]
+        counted_users = {artifact: count_users() for artifact in users}
+        where, in_the_way = f"databases {', '.join(databases.values())}", tuple(map(occupied, databases.values()))
+        user = facts.answers["account"].stdout.split("\n")[0]
+        if facts.answers["aside"].stdout.strip() == "3":
+            swap = Swap(request, databases, client.flags, user)
+            return Restore(
+                where=where,
+                occupied=in_the_way,
+                steps=tuple(swap.steps(users)),
+                counts=swap.counts() | counted_users,
+                swap=tuple(swap.swap(users)),
+                finish=(swap.clear(),),
+            )
+        if request.replace:
+            hint = "Have MARIADB_ROOT_PASSWORD (or MYSQL_ROOT_PASSWORD) in the container, or empty the databases."
+            message = f"the account {user} may not make databases, so that what is there cannot be set aside"
+            raise Unsuitable(message, hint, "lacks-privilege")
+        counts = {artifact: count_database(name) for artifact, name in databases.items()}
+        return Restore(where, occupied=in_the_way, steps=tuple(_loads(databases, users)), counts=counts | counted_users)
 
 
 def _dump(name: str, client: Client, restore: str) -> Dump:
     argv = ("sh", "-c", DUMP, client.dump, *DUMP_FLAGS, *client.flags, "--databases", "--", name)
-    objects = {"objects": _query(OBJECTS, name)}
+    objects = {"objects": query(OBJECTS, name)}
     kind = ("mysql", Exec(argv), restore, whole_dump)
-    return Dump(file_name(name, ".sql"), *kind, witnesses=objects, subject=name, count=_count(name))
+    return Dump(file_name(name, ".sql"), *kind, witnesses=objects, subject=name, count=count_database(name))
 
 
 def _users(client: Client, restore: str) -> Dump:
     """Users, roles and grants as SQL; its name ends as no database's does."""
     argv = ("sh", "-c", DUMP, client.dump, "--system=users", "--insert-ignore", "--comments")
     kind = (USERS_FORMAT, Exec(argv), f"sed {shlex.quote(KEEP_PASSWORDS)} | {restore}", whole_users)
-    return Dump("users.grants", *kind, witnesses={"users": _query(USERS, "information_schema")}, count=_count_users())
+    return Dump("users.grants", *kind, witnesses={"users": query(USERS)}, count=count_users())
 
 
-def _count(name: str) -> Count:
-    return Count(Exec(("sh", "-c", QUERIES, name, COUNTS)), read_counts)
-
-
-def _count_users() -> Count:
-    return Count(Exec(_query(COUNT_USERS, "information_schema")), read_counts)
-
-
-def _occupied(name: str) -> Exec:
-    """The name in hexadecimal, since a backslash in quotes may or may not escape."""
-    return Exec(_query(OCCUPIED.format(f"x'{name.encode().hex()}'"), "information_schema"))
-
-
-def _load_steps(artifact: str, name: str, request: RestoreRequest) -> Iterator[Step]:
-    quoted = "`" + name.replace("`", "``") + "`"
-    drop = f"drop database if exists {quoted}"
-    if request.replace:
-        yield Run(_query(drop, "information_schema"))
-    undo = None if request.replace else _query(f"{drop}; create database {quoted}", "information_schema")
-    yield Feed(artifact, ("sh", "-c", LOAD), undo)
-
-
-def _query(sql: str, database: str) -> Argv:
-    return ("sh", "-c", QUERY, database, sql)
+def _loads(databases: Mapping[str, str], users: Sequence[str]) -> Iterator[Step]:
+    """Into databases in which nothing is; what looks into another one comes last."""
+    for rewrite in (tables, code):
+        for artifact, name in databases.items():
+            drop = f"drop database if exists {identifier(name)}; create database {identifier(name)}"
+            yield Feed(artifact, ("sh", "-c", LOAD), undo=query(drop), rewrite=rewrite)
+    for artifact in users:
+        yield Feed(artifact, ("sh", "-c", LOAD), rewrite=grants(passwords=False))
 
 
 def _client(container: Container, facts: Facts) -> Client:

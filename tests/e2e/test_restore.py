@@ -461,11 +461,11 @@ def test_a_destroyed_mariadb_comes_back_with_users_and_grants_and_every_twin_is_
     stored.replace("shop.sql.zst", whole.replace(b"INSERT INTO `item`", b"INSERT INTO `itme`", 1))
     broken = failed(sidecar, "maria", "command-failed", "--run", run["id"])
     assert "itme" in broken["failure"]["message"]
-    assert query(fresh, "SHOW TABLES IN shop", PASSWORD) == ""
+    assert query(fresh, "SHOW DATABASES LIKE 'shop'", PASSWORD) == ""
     stored.replace("shop.sql.zst", partly)
     missing = failed(sidecar, "maria", "counts-differ", "--run", run["id"])
     assert "shop.sql.zst: rows of audit: none, 3 were counted" in missing["failure"]["message"]
-    assert query(fresh, "SHOW TABLES IN shop", PASSWORD) == ""
+    assert query(fresh, "SHOW DATABASES LIKE 'shop'", PASSWORD) == ""
 
 
 # --- commands, the lock, the end --------------------------------------------------------------------------------------

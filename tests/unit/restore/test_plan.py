@@ -244,23 +244,28 @@ def test_any_name_is_one_identifier_and_one_literal(name):
     assert text[1].replace("''", "'").replace("\\\\", "\\") == name
 
 
-def of_mysql(*artifacts, **wanted):
-    facts = Facts("sh", {"mariadb-dump": Answer(0), "mysqldump": Answer(127), "databases": Answer(0, "")})
-    return Mysql().restore(BOX, facts, MysqlOptions(), RestoreRequest(RUN, artifacts, **wanted))
+def of_mysql(*artifacts, aside="3", **wanted):
+    answers = {"mariadb-dump": Answer(0), "mysqldump": Answer(127), "databases": Answer(0, "")}
+    answers |= {"account": Answer(0, "root\n\n"), "aside": Answer(0, f"{aside}\n")}
+    return Mysql().restore(BOX, Facts("sh", answers), MysqlOptions(), RestoreRequest(RUN, artifacts, **wanted))
 
 
-def test_mariadbs_users_come_after_its_databases_into_a_server_that_may_have_none():
-    restore = of_mysql(StoredDump("users.grants", "mysql_users", ""), StoredDump("a%60b.sql", "mysql", "a`b"))
-    assert [step.artifact for step in restore.steps] == ["a%60b.sql", "users.grants"]
+DUMPED = (StoredDump("a%60b.sql", "mysql", "a`b"), StoredDump("users.grants", "mysql_users", ""))
+
+
+def test_mariadbs_accounts_come_before_the_swap_and_their_grants_after_it():
+    restore = of_mysql(*DUMPED)
+    assert [getattr(step, "artifact", "") for step in restore.steps] == ["", "a%60b.sql", "users.grants"]
+    assert [getattr(step, "artifact", "") for step in restore.swap] == ["", "users.grants"]
+    assert all(step.undo for step in (*restore.steps, *restore.swap))
+
+
+def test_an_account_of_mariadb_that_may_not_make_databases_fills_empty_ones_only():
+    restore = of_mysql(*DUMPED, aside="1")
+    assert [step.artifact for step in restore.steps] == ["a%60b.sql", "a%60b.sql", "users.grants"]
     assert restore.steps[0].undo[-1] == "drop database if exists `a``b`; create database `a``b`"
-
-
-def test_a_database_of_mariadb_is_dropped_first_only_when_it_may_be_replaced():
-    shop = StoredDump("shop.sql", "mysql", "shop")
-    assert [type(step) for step in of_mysql(shop).steps] == [Feed]
-    dropped, fed = of_mysql(shop, replace=True).steps
-    assert dropped.argv[-1] == "drop database if exists `shop`"
-    assert fed.undo is None
+    with pytest.raises(Unsuitable, match="root may not make databases"):
+        of_mysql(*DUMPED, aside="1", replace=True)
 
 
 def test_a_run_of_an_older_release_tells_its_database_by_the_artifacts_name():

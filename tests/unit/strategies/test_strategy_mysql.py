@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from strategies.base import Answer, Container, Facts, Unsuitable
 from strategies.checks import CHUNK
-from strategies.mysql import ACCOUNT, DATABASES, DUMP, KEEP_PASSWORDS, QUERY, Mysql, MysqlOptions
+from strategies.mysql import DATABASES, KEEP_PASSWORDS, Mysql, MysqlOptions
+from strategies.mysql_client import ACCOUNT, DUMP, QUERY
 from strategies.mysql_dump import rows, whole_dump, whole_users
 from strategies.plan import Exec, Incomplete
 
@@ -39,6 +40,7 @@ def plan(
         "system": mariadb,
         "users": users,
         "account": Answer(0, account),
+        "aside": Answer(0, "3\n"),
         "databases": databases or Answer(0, "shop\t1\na\\tb\t1\n"),
     }
     return Mysql().plan(CONTAINER, Facts(shell, answers), MysqlOptions(databases=named))

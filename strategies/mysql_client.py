@@ -1,0 +1,70 @@
+"""How the target's own client of MariaDB or MySQL is called.
+
+Every client runs under `CONNECT`, which takes user and password from the target's own environment, so they stay there.
+"""
+
+from typing import NamedTuple
+
+from strategies.plan import Argv
+
+# The variables of the official images; `password` is the name of the one that was found.
+ACCOUNT = r"""
+pick() {
+    eval "value=\${$2:-} file=\${$2_FILE:-}"
+    [ -n "$value$file" ] && user=$1 MYSQL_PWD=${value:-$(cat "$file")} password=$2${file:+_FILE}
+}
+user=root password= MYSQL_PWD=
+pick root MARIADB_ROOT_PASSWORD || pick root MYSQL_ROOT_PASSWORD ||
+    [ -n "${MARIADB_ALLOW_EMPTY_ROOT_PASSWORD:-}${MYSQL_ALLOW_EMPTY_PASSWORD:-}" ] ||
+    pick "${MARIADB_USER:-}" MARIADB_PASSWORD || pick "${MYSQL_USER:-}" MYSQL_PASSWORD
+"""
+# `--no-defaults` keeps a my.cnf of the target from changing the dump, but with it the socket's place is lost.
+CONNECT = f"""{ACCOUNT}
+export MYSQL_PWD
+for socket in /run/mysqld/mysqld.sock /var/lib/mysql/mysql.sock /tmp/mysql.sock /opt/bitnami/*/tmp/mysql.sock; do
+    if [ -S "$socket" ]; then export MYSQL_UNIX_PORT="${{MYSQL_UNIX_PORT:-$socket}}"; fi
+done
+"""
+DUMP = f'{CONNECT}exec "$0" --no-defaults --user="$user" "$@"'
+CLIENT = """"$(command -v mariadb || command -v mysql)" --no-defaults --user="$user" \
+--default-character-set=utf8mb4 --max-allowed-packet=1G --batch --skip-column-names"""
+QUERY = f"""{CONNECT}exec {CLIENT} --execute="$1" --database="$0" """
+# The first answer is statements, too long for an argument, which then run on one connection.
+QUERIES = f"""{CONNECT}statements=$({CLIENT} --raw --execute="$1" --database="$0") || exit
+printf %s "$statements" | {CLIENT} --database="$0" """
+LOAD = f"{CONNECT}exec {CLIENT} --binary-mode >/dev/null"
+
+DUMP_FLAGS = (
+    "--single-transaction",
+    "--routines",
+    "--events",
+    "--triggers",
+    "--add-drop-trigger",
+    "--hex-blob",
+    "--no-tablespaces",
+    "--skip-add-locks",
+    "--comments",
+    "--max-allowed-packet=1G",
+    "--default-character-set=utf8mb4",
+)
+"""`--comments` writes the trailer; `--add-drop-trigger` names each trigger in the server's quoting, for the check;
+a row may be as large as the server allows, not only 16 MiB; `--no-tablespaces` spares the PROCESS privilege;
+a locked table cannot take its values from a sequence, so that a load would fail, and nobody else is there then."""
+
+
+class Client(NamedTuple):
+    """The target's own tools."""
+
+    dump: str
+    shell: str
+    flags: tuple[str, ...]
+
+
+def query(sql: str, database: str = "information_schema") -> Argv:
+    """Statements, whose answer is a row a line."""
+    return ("sh", "-c", QUERY, database, sql)
+
+
+def identifier(name: str) -> str:
+    """A name as SQL writes it."""
+    return "`" + name.replace("`", "``") + "`"

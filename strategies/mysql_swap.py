@@ -1,0 +1,213 @@
+"""Restores MariaDB or MySQL so that nobody sees half a database, and what fails leaves everything as it was.
+
+Tables are loaded into databases that nobody knows. Once all was compared, one `RENAME TABLE` puts them in the place of
+the old ones, which are dropped last. Views, routines, triggers and events cannot be renamed: the old ones are kept as
+statements in a database of the restore's own, dropped just before, and made anew if anything fails.
+"""
+
+import re
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from strategies import mysql_sql as sql
+from strategies.mysql_client import CLIENT, CONNECT, DUMP_FLAGS, LOAD
+from strategies.mysql_counts import KINDS, ROWS, count_database, hexadecimal
+from strategies.mysql_statements import Kept, accounts, aside, grants
+from strategies.plan import Argv, Count, Feed, RestoreRequest, Rewrite, Run, Step
+
+LOCK_SECONDS = 20
+"""For which a session that uses a table is waited for."""
+MAX_PACKET = 1 << 30
+"""Bytes, the most that a server takes; `--hex-blob` doubles a value."""
+
+# `ask` answers rows as they are; `tell` runs what it reads, up to the first error; `spoken` runs what it is answered.
+SCRIPT = f"""{CONNECT}
+client() {{ {CLIENT} --init-command="set session lock_wait_timeout={LOCK_SECONDS}, foreign_key_checks=0" "$@"; }}
+ask() {{ client --raw --database=information_schema --execute="set session group_concat_max_len=1073741824; $1"; }}
+tell() {{ client --binary-mode "$@" >/dev/null; }}
+spoken() {{ statements=$(ask "$1") && printf '%s\\n' "$statements" | tell; }}
+applied() {{
+    i=0
+    for name; do
+        statements=$(ask "select text from $work.code where i = $i and era = '$era' order by n") || exit
+        [ -z "$statements" ] || printf '%s\\n' "$statements" | tell --database="$name" || exit
+        i=$((i + 1))
+    done
+}}
+there() {{ [ "$(ask "select count(*) from information_schema.schemata where schema_name in ($1)")" != 0 ]; }}
+"""
+# A dump of views takes their names, which the server quotes for the shell.
+SAVE = r"""
+dump() { "$(command -v mariadb-dump || command -v mysqldump)" --no-defaults --user="$user" "$@"; }
+views() {
+    names=$(ask "select group_concat(concat(char(39), replace(table_name, char(39), concat(char(39), char(92), char(39),
+        char(39))), char(39)) separator ' ') from tables join $work.place on cast(table_schema as binary)
+        = cast(name as binary) where i = $i and table_type = 'VIEW' having count(*) > 0") || return
+    eval "set -- \"\$1\" $names"
+    [ $# = 1 ] || dump $flags --no-data --skip-triggers -- "$@"
+}
+saved() {
+    [ "$(ask "select existed from $work.place where i = $i")" = 1 ] || return 0
+    old=$(dump $flags --no-data --no-create-info -- "$1" && views "$1") || return
+    {
+        printf '%s' "insert into $work.code (i, era, kind, text) values ($i, 'old', '', x'"
+        printf '%s\n' "$old" | od -An -v -tx1 | tr -d ' \n'
+        printf "');"
+    } | tell
+}
+i=0
+for name; do saved "$name" || exit; i=$((i + 1)); done
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Swap:
+    """One restore; every step may be undone more than once."""
+
+    request: RestoreRequest
+    databases: dict[str, str]
+    """Artifacts, with the databases that they are dumps of."""
+    flags: tuple[str, ...]
+    """What the client that dumps needs besides."""
+    user: str
+    """Whom the sidecar connects as: the container's environment tells the password, which therefore stays."""
+
+    @property
+    def work(self) -> str:
+        """The restore's own database."""
+        return "restore_" + re.sub(r"[^a-z0-9]+", "_", (self.request.restore or self.request.run).lower())
+
+    def steps(self, users: Sequence[str]) -> Iterator[Step]:
+        """What is done before the comparison."""
+        yield Run(self._run(self._told(self._prepared(bool(users)))), undo=self.clear(undoing=True))
+        names = {name: self._fresh(i) for i, name in enumerate(self.databases.values())}
+        for i, artifact in enumerate(self.databases):
+            drop = self._run(self._told(f"drop database if exists {self._fresh(i)}"))
+            yield Feed(artifact, ("sh", "-c", LOAD), undo=drop, rewrite=aside(names, self._keep(i)))
+        for artifact in users:
+            yield Feed(artifact, ("sh", "-c", LOAD), undo=self._accounts_back(), rewrite=accounts)
+
+    def counts(self) -> dict[str, Count]:
+        """Rows of what was loaded, and of the rest what is kept for the swap."""
+        return {
+            artifact: count_database(self._fresh(i), ROWS + "".join(self._kept(i, kind) for kind in KINDS))
+            for i, artifact in enumerate(self.databases)
+        }
+
+    def _kept(self, i: int, kind: str) -> str:
+        where = f"from {self.work}.code where era = ', quote('new'), ' and i = {i} and kind = '"
+        return f"union all select concat('select count(*), ', quote('{kind}'), ' {where}, quote('{kind}'), ';') "
+
+    def swap(self, users: Sequence[str]) -> Iterator[Step]:
+        yield Run(self._run(SAVE + self._there()), undo=self._run(self._back()))
+        rewrite: Rewrite = grants(passwords=self.request.with_passwords, but=self.user)
+        for artifact in users:
+            yield Feed(artifact, ("sh", "-c", LOAD), undo=self._accounts_back(), rewrite=rewrite)
+
+    def clear(self, *, undoing: bool = False) -> Argv:
+        """Drop what is the restore's own, and what was set aside; nothing of it while that is still to be put back."""
+        asides = self._schemas("before")
+        hold = f'! there "{asides}" || {{ echo "what was set aside is not back yet" >&2; exit 1; }}'
+        packet = f"select concat('set global max_allowed_packet = ', size, ';') from {self.work}.packet"
+        return self._run(f"""
+{hold if undoing else self._dropped(asides)}
+{self._dropped(self._schemas("restore"))}
+[ "$(ask "select count(*) from tables where table_schema = '{self.work}' and table_name = 'packet'")" = 0 ] ||
+    {self._spoken(packet)}
+{self._dropped(f"'{self.work}'")}
+""")
+
+    def _prepared(self, with_users: bool) -> str:
+        work = self.work
+        there = "select count(*) from information_schema.schemata where cast(schema_name as binary) = "
+        places = ", ".join(
+            f"({i}, convert({name} using utf8mb4), '{self._fresh(i)}', '{self._aside(i)}', ({there}{name}))"
+            for i, name in enumerate(map(hexadecimal, self.databases.values()))
+        )
+        copied = sql.GRANT_TABLES if with_users else ("procs_priv",)
+        names = "name varchar(64), fresh varchar(64), aside varchar(64)"
+        return f"""create database {work} character set utf8mb4 collate utf8mb4_bin; use {work};
+create table packet (size bigint) engine=InnoDB; insert into packet values (@@global.max_allowed_packet);
+set global max_allowed_packet = {MAX_PACKET};
+create table place (i int primary key, {names}, existed int) engine=InnoDB; insert into place values {places};
+create table code (n int auto_increment primary key, i int, era char(3), kind varchar(16), text longblob) engine=InnoDB;
+create table moved (i int, name varbinary(256), loaded int) engine=InnoDB;
+{sql.charsets(work)}
+""" + "".join(f"create table {t} like mysql.{t}; insert into {t} select * from mysql.{t};" for t in copied)
+
+    def _there(self) -> str:
+        work = self.work
+        who = f"""select ifnull(group_concat(concat('session ', id, ' of ', user, '@', host, ', ', lower(command),
+    ' for ', time, ' s') separator '; '), 'nobody any more') from {sql.sessions(work)}"""
+        return f"""
+blocked() {{
+    echo "they are in use by $(ask {shlex.quote(who)}): end that, or stop the app" >&2
+    exit 1
+}}
+complaint=$(spoken {shlex.quote(sql.locked(work))} 2>&1) ||
+    case $complaint in *"ERROR 1205"*) blocked ;; esac
+{self._told(sql.remembered(work))}
+{self._spoken(sql.without_code(work))}
+{self._told("".join(f"create database {self._aside(i)};" for i in range(len(self.databases))))}
+{self._spoken(sql.made(work, "name", "fresh"))}
+spoken {shlex.quote(sql.there(work))} || blocked
+{self._spoken(sql.defaults(work))}
+{self._spoken(sql.references(work))}
+era=new; applied "$@"
+{self._told(sql.routine_grants(work))}
+"""
+
+    def _back(self) -> str:
+        work = self.work
+        unmade = (
+            f"select concat('drop database if exists ', {sql.quoted('name')}, ';') from {work}.place where not existed"
+        )
+        return f"""
+there "'{work}'" || exit 0
+[ "$(ask "select count(*) from {work}.code where i = -1")" != 0 ] || exit 0
+{self._spoken(sql.without_code(work))}
+{self._spoken(sql.back(work))}
+{self._spoken(sql.references(work))}
+era=old; applied "$@"
+{self._spoken(unmade)}
+{self._told(sql.routine_grants(work))}
+{self._dropped(self._schemas("before"))}
+"""
+
+    def _accounts_back(self) -> Argv:
+        return self._run(f"""there "'{self.work}'" || exit 0
+{self._told(sql.accounts_back(self.work))}""")
+
+    def _keep(self, i: int) -> Callable[[Sequence[Kept]], bytes]:
+        def kept(later: Sequence[Kept]) -> bytes:
+            rows = ", ".join(f"({i}, 'new', '{kind}', {hexadecimal(text)})" for kind, text in later)
+            return f"insert into {self.work}.code (i, era, kind, text) values {rows};\n".encode() if later else b""
+
+        return kept
+
+    def _run(self, script: str) -> Argv:
+        flags = shlex.join((*DUMP_FLAGS, *self.flags))
+        return ("sh", "-c", f"{SCRIPT}work={self.work}\nflags='{flags}'\n{script}", "mariadb", *self.databases.values())
+
+    def _schemas(self, prefix: str) -> str:
+        return ", ".join(f"'{prefix}_{self.work.removeprefix('restore_')}_{i}'" for i in range(len(self.databases)))
+
+    def _fresh(self, i: int) -> str:
+        return f"{self.work}_{i}"
+
+    def _aside(self, i: int) -> str:
+        return f"before_{self.work.removeprefix('restore_')}_{i}"
+
+    @classmethod
+    def _dropped(cls, schemas: str) -> str:
+        drop = "select concat('drop database if exists ', schema_name, ';') from schemata where schema_name in"
+        return cls._spoken(f"{drop} ({schemas})")
+
+    @staticmethod
+    def _spoken(question: str) -> str:
+        return f"spoken {shlex.quote(question)} || exit"
+
+    @staticmethod
+    def _told(statements: str) -> str:
+        return f"tell <<'END' || exit\n{statements}\nEND\n"

@@ -1,0 +1,79 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from strategies.mysql_statements import accounts, aside, code, grants, statements, tables
+from strategies.plan import Unsafe
+
+SAMPLES = Path(__file__).parents[2] / "contract/samples"
+SHOP, ACCOUNTS = (SAMPLES / "shop.sql").read_bytes(), (SAMPLES / "users.sql").read_bytes()
+TABLE = b"CREATE TABLE `t` (\n  `a;` int COMMENT 'it\\\\'s; `x`.`y`',\n  `b` int DEFAULT nextval(`x`.`s`)\n);\n"
+LINKED = b"CREATE TABLE `u` (CONSTRAINT `f` FOREIGN KEY (`i`) REFERENCES `y`.`t` (`i`), COMMENT '`y`.`t`');\n"
+BLOCK = b"DELIMITER ;;\nCREATE PROCEDURE `p`()\nselect ';;\n', 'LOCK TABLES `t` WRITE;\n' ;;\nDELIMITER ;\n"
+DROPPED = b"/*!50003 DROP PROCEDURE IF EXISTS `p` */;\n"
+ROWS = b"INSERT INTO `t` VALUES\n(1,'USE `x`;'),\n(2,'\\\\';'),\n(3,'`x`.`s`');\n"
+
+
+def rewritten(rewrite, *parts):
+    return b"".join(rewrite(iter([b"".join(parts)])))
+
+
+def pieces(content, size):
+    return (content[at : at + size] for at in range(0, len(content), size))
+
+
+@given(st.integers(1, 200))
+def test_a_statement_is_the_same_wherever_the_chunks_end(size):
+    whole = b"".join(one.text for one in statements(iter([SHOP])))
+    assert b"".join(one.text for one in statements(pieces(SHOP, size))) == whole
+    parts = [part.strip() for part in (TABLE, BLOCK, DROPPED, LINKED)]
+    assert [one.text.strip() for one in statements(pieces(b"\n-- it's\n".join((b"", *parts)), size))] == parts
+
+
+def test_a_load_aside_names_its_databases_in_statements_and_never_in_values():
+    def kept(later):
+        return b"".join(b"kept %s;" % kind.encode() for kind, _ in later)
+
+    head = b"CREATE DATABASE /*!32312 IF NOT EXISTS*/ `x` /*!40100 DEFAULT CHARACTER SET latin1 */;\n\nUSE `x`;\n"
+    locks = b"LOCK TABLES `t` WRITE;\n", b"UNLOCK TABLES;\n"
+    load = rewritten(
+        aside({"x": "n`0", "y": "n1"}, kept), head, TABLE, LINKED, locks[0], ROWS, locks[1], DROPPED, BLOCK
+    )
+    renamed = head.replace(b"`x`", b"`n``0`"), TABLE.replace(b"(`x`", b"(`n``0`"), LINKED.replace(b"S `y`", b"S `n1`")
+    assert load.split() == b"".join((*renamed, ROWS, b"kept routines;kept ;")).split()
+
+
+def test_tables_and_the_rest_are_the_whole_dump_but_for_locks():
+    dump = TABLE + b"LOCK TABLES `t` WRITE;\n" + ROWS + b"UNLOCK TABLES;\n" + DROPPED + BLOCK
+    assert rewritten(tables, dump).split() == (TABLE + ROWS).split()
+    assert rewritten(code, dump).split() == (DROPPED + BLOCK).split()
+
+
+def test_what_the_server_counts_is_kept_as_that():
+    found = []
+    rewritten(aside({}, lambda later: found.extend(kind for kind, _ in later if kind) or b""), SHOP)
+    assert sorted(found) == ["events", "routines", "routines", "routines", "routines", "triggers", "views"]
+
+
+@pytest.mark.parametrize("cut", [b"CREATE TABLE `t` (`a", b"INSERT INTO `t` VALUES (1", b"DELIMITER ;;\nCREATE x;;\n"])
+def test_a_statement_without_an_end_is_refused(cut):
+    with pytest.raises(Unsafe, match="has no end"):
+        rewritten(tables, cut)
+
+
+def test_only_accounts_are_made_first():
+    made = rewritten(accounts, ACCOUNTS).decode().strip().split("\n")
+    assert len(made) == 6
+    assert all(line.startswith("CREATE USER IF NOT EXISTS") for line in made)
+
+
+def test_grants_change_nobodys_password_unless_they_are_to_and_never_that_of_the_account_in_use():
+    plain = rewritten(grants(passwords=False), ACCOUNTS)
+    wanted = [line for line in plain.split(b"\n") if line.startswith(b"GRANT ")]
+    assert b"GRANT ALL PRIVILEGES ON *.* TO `root`@`%` WITH GRANT OPTION;" in wanted
+    assert b"GRANT USAGE ON *.* TO `u2`@`localhost` REQUIRE SSL WITH MAX_QUERIES_PER_HOUR 9;" in wanted
+    assert not [line for line in wanted if b"IDENTIFIED" in line]
+    told = [line for line in rewritten(grants(passwords=True, but="root"), ACCOUNTS).split(b"\n") if b"GRANT" in line]
+    assert [b"`app`" in line or b"`u2`" in line for line in told if b"IDENTIFIED" in line] == [True, True]
