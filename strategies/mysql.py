@@ -12,7 +12,7 @@ from strategies.base import Answer, Container, Facts, Options, Strategy, Unsuita
 from strategies.mysql_client import ACCOUNT, DUMP, DUMP_FLAGS, LOAD, Client, identifier, query
 from strategies.mysql_counts import COUNT_USERS, USERS, count_database, count_users, occupied
 from strategies.mysql_dump import rows, whole_dump, whole_users
-from strategies.mysql_statements import code, grants, tables
+from strategies.mysql_statements import Grants, code, tables
 from strategies.mysql_swap import Swap
 from strategies.plan import Argv, Check, Dump, Exec, Feed, Plan, Restore, RestoreRequest, Step, file_name
 from strategies.servers import choose, databases_in, no_client, not_ready, refused
@@ -144,7 +144,7 @@ def _loads(databases: Mapping[str, str], users: Sequence[str]) -> Iterator[Step]
             drop = f"drop database if exists {identifier(name)}; create database {identifier(name)}"
             yield Feed(artifact, ("sh", "-c", LOAD), undo=query(drop), rewrite=rewrite)
     for artifact in users:
-        yield Feed(artifact, ("sh", "-c", LOAD), rewrite=grants(passwords=False))
+        yield Feed(artifact, ("sh", "-c", LOAD), rewrite=Grants())
 
 
 def _client(container: Container, facts: Facts) -> Client:

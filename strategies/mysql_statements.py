@@ -5,12 +5,13 @@ since their text names their database. So a restore loads the first, and keeps t
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from strategies.mysql_client import identifier
 from strategies.mysql_dump import OBJECT
-from strategies.plan import Rewrite, Unsafe
+from strategies.plan import Unsafe
 
 LONGEST = 64 << 20
 """Bytes of the longest statement that is no row; rows are of any length."""
@@ -55,14 +56,6 @@ class Statement(NamedTuple):
     def of_tables(self) -> bool:
         """Whether it makes or fills tables or sequences."""
         return self.head.startswith(ROWS) or bool(LOADED.match(self.plain) and not self.head.startswith(VIEW))
-
-
-class Kept(NamedTuple):
-    """A statement for the moment of the swap."""
-
-    kind: str
-    """As what the server counts what it makes: `views`; empty if that is nothing."""
-    text: bytes
 
 
 def statements(chunks: Iterable[bytes]) -> Iterator[Statement]:
@@ -116,15 +109,18 @@ def _end(held: bytearray) -> int:
     return 0
 
 
-def aside(names: Mapping[str, str], kept: Callable[[Sequence[Kept]], bytes]) -> Rewrite:
-    """The load of a dump under the names that `names` gives to databases.
+@dataclass(frozen=True, slots=True)
+class Aside:
+    """The load of a dump under the names that `names` gives to databases; what cannot be there is kept for the swap."""
 
-    What cannot be there is handed to `kept`, whose answer is loaded last.
-    """
-    quoted = {identifier(old).encode(): identifier(new).encode() for old, new in names.items()}
+    names: Mapping[str, str]
+    keep: str
+    """The SQL that keeps statements; its rows, of which `row` is the beginning, end with kind and text."""
+    row: str
 
-    def rewrite(chunks: Iterator[bytes]) -> Iterator[bytes]:
-        later: list[Kept] = []
+    def __call__(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        quoted = {identifier(old).encode(): identifier(new).encode() for old, new in self.names.items()}
+        later: list[str] = []
         for statement in statements(chunks):
             if statement.head.startswith(ROWS):
                 yield statement.text
@@ -132,19 +128,23 @@ def aside(names: Mapping[str, str], kept: Callable[[Sequence[Kept]], bytes]) -> 
                 yield _renamed(statement.text, quoted, qualified=False) + b"\n"
             elif statement.plain.startswith(b"SET "):
                 yield statement.text + b"\n"
-                later.append(Kept("", statement.text))
+                later.append(self._kept(statement.text))
             elif statement.of_tables:
                 yield _renamed(statement.text, quoted) + b"\n"
             elif not statement.plain.startswith(LOCKS):
-                later.append(Kept(_kind(statement.text), statement.text))
-        yield kept(later)
+                later.append(self._kept(statement.text))
+        if later:
+            yield f"{self.keep} {', '.join(later)};\n".encode()
 
-    return rewrite
+    def _kept(self, text: bytes) -> str:
+        return f"({self.row}, '{_kind(text)}', x'{text.hex()}')"
 
 
 def tables(chunks: Iterator[bytes]) -> Iterator[bytes]:
     """Only tables, rows and sequences, in the database of the dump."""
-    return aside({}, lambda later: b"")(chunks)
+    for statement in statements(chunks):
+        if statement.of_tables or statement.plain.startswith((b"CREATE DATABASE ", b"USE ", b"SET ")):
+            yield statement.text + (b"" if statement.head.startswith(ROWS) else b"\n")
 
 
 def code(chunks: Iterator[bytes]) -> Iterator[bytes]:
@@ -161,19 +161,23 @@ def accounts(chunks: Iterator[bytes]) -> Iterator[bytes]:
             yield statement.text + b"\n"
 
 
-def grants(*, passwords: bool, but: str = "") -> Rewrite:
-    """Users and grants; with `passwords` also those of accounts that are there, except those of the user `but`."""
+@dataclass(frozen=True, slots=True)
+class Grants:
+    """Users and grants."""
 
-    def rewrite(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    passwords: bool = False
+    """Those of accounts that are there become the run's."""
+    but: str = ""
+    """The user who keeps it nevertheless."""
+
+    def __call__(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
         for statement in statements(chunks):
             text = statement.text
             grantee = GRANTEE.search(text)
-            own = grantee and grantee[1] == identifier(but).encode()
-            if text.startswith(b"GRANT ") and (own or not passwords):
+            own = grantee and grantee[1] == identifier(self.but).encode()
+            if text.startswith(b"GRANT ") and (own or not self.passwords):
                 text = PASSWORD.sub(_without_password, text)
             yield text + b"\n"
-
-    return rewrite
 
 
 def _without_password(match: re.Match[bytes]) -> bytes:

@@ -7,14 +7,14 @@ statements in a database of the restore's own, dropped just before, and made ane
 
 import re
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from strategies import mysql_sql as sql
 from strategies.mysql_client import CLIENT, CONNECT, DUMP_FLAGS, LOAD
 from strategies.mysql_counts import KINDS, ROWS, count_database, hexadecimal
-from strategies.mysql_statements import Kept, accounts, aside, grants
-from strategies.plan import Argv, Count, Feed, RestoreRequest, Rewrite, Run, Step
+from strategies.mysql_statements import Aside, Grants, accounts
+from strategies.plan import Argv, Count, Feed, RestoreRequest, Run, Step
 
 LOCK_SECONDS = 20
 """For which a session that uses a table is waited for."""
@@ -82,9 +82,10 @@ class Swap:
         """What is done before the comparison."""
         yield Run(self._run(self._told(self._prepared(bool(users)))), undo=self.clear(undoing=True))
         names = {name: self._fresh(i) for i, name in enumerate(self.databases.values())}
+        keep = f"insert into {self.work}.code (i, era, kind, text) values"
         for i, artifact in enumerate(self.databases):
             drop = self._run(self._told(f"drop database if exists {self._fresh(i)}"))
-            yield Feed(artifact, ("sh", "-c", LOAD), undo=drop, rewrite=aside(names, self._keep(i)))
+            yield Feed(artifact, ("sh", "-c", LOAD), undo=drop, rewrite=Aside(names, keep, f"{i}, 'new'"))
         for artifact in users:
             yield Feed(artifact, ("sh", "-c", LOAD), undo=self._accounts_back(), rewrite=accounts)
 
@@ -101,7 +102,7 @@ class Swap:
 
     def swap(self, users: Sequence[str]) -> Iterator[Step]:
         yield Run(self._run(SAVE + self._there()), undo=self._run(self._back()))
-        rewrite: Rewrite = grants(passwords=self.request.with_passwords, but=self.user)
+        rewrite = Grants(self.request.with_passwords, self.user)
         for artifact in users:
             yield Feed(artifact, ("sh", "-c", LOAD), undo=self._accounts_back(), rewrite=rewrite)
 
@@ -178,13 +179,6 @@ era=old; applied "$@"
     def _accounts_back(self) -> Argv:
         return self._run(f"""there "'{self.work}'" || exit 0
 {self._told(sql.accounts_back(self.work))}""")
-
-    def _keep(self, i: int) -> Callable[[Sequence[Kept]], bytes]:
-        def kept(later: Sequence[Kept]) -> bytes:
-            rows = ", ".join(f"({i}, 'new', '{kind}', {hexadecimal(text)})" for kind, text in later)
-            return f"insert into {self.work}.code (i, era, kind, text) values {rows};\n".encode() if later else b""
-
-        return kept
 
     def _run(self, script: str) -> Argv:
         flags = shlex.join((*DUMP_FLAGS, *self.flags))
