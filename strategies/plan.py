@@ -93,6 +93,8 @@ class Dump:
     """What it is a dump of, as its owner calls it: a database's name, a path; a restore needs it again."""
     count: Count | None = None
     """What is counted beside the dump, for the manifest, and compared after a restore. None: nothing can be."""
+    disk: Argv | None = None
+    """A question whose answer is how many bytes the data takes where it lives, so that a restore knows its room."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +198,8 @@ class Restore:
     warnings: tuple[str, ...] = ()
     notices: tuple[Argv, ...] = ()
     """Questions before anything is done, whose answer is a line for each thing that somebody ought to know."""
+    room: Argv | None = None
+    """A question whose answer is that of `df -Pk` for the folder into which the data goes. None: nobody knows it."""
 
 
 def file_name(text: str, suffix: str) -> str:

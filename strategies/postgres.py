@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 from strategies.base import Answer, Container, Facts, Strategy, Unsuitable
 from strategies.checks import begins_with, ends
 from strategies.plan import Argv, Check, Dump, Exec, ExecCheck, Incomplete, Plan, Restore, RestoreRequest, file_name
-from strategies.postgres_client import PostgresOptions, connected, dbname, psql
+from strategies.postgres_client import PostgresOptions, connected, dbname, psql, size_of
 from strategies.postgres_counts import count_database, count_roles
 from strategies.postgres_restore import restore
 from strategies.servers import choose, no_client, not_ready, refused
@@ -68,7 +68,16 @@ def _dump(name: str, user: str, options: PostgresOptions) -> Dump:
     restore = "pg_restore --exit-on-error --clean --if-exists --create --dbname=template1"
     restore, count = f"{restore} --username={shlex.quote(user)}", count_database(name, options)
     whole = ExecCheck(("pg_restore", "--file=/dev/null"), head=HEAD)
-    return Dump(file_name(name, ".pgdump"), "pg_custom", Exec(argv), restore, whole, subject=name, count=count)
+    return Dump(
+        file_name(name, ".pgdump"),
+        "pg_custom",
+        Exec(argv),
+        restore,
+        whole,
+        subject=name,
+        count=count,
+        disk=size_of(name, options),
+    )
 
 
 def _globals(user: str, options: PostgresOptions, *flags: str) -> Dump:

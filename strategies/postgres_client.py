@@ -10,6 +10,7 @@ from pydantic import Field
 from config.fields import CommaList
 from strategies.base import Options
 from strategies.plan import Argv
+from strategies.postgres_sql import literal
 
 # The variables of the official image, then those of Bitnami's. `exec "$@"` leaves only the client's words in its argv.
 CONNECT = """
@@ -61,6 +62,17 @@ def script(options: PostgresOptions, text: str) -> Argv:
     """What psql reads is this text, in which its own commands may stand."""
     reads = f'{OUTLIVES} text=$1; shift; printf %s "$text" | "$@"'
     return (*CONNECTED, "sh", "-c", reads, "sh", text, *query(options, "template1"))
+
+
+def size_of(name: str, options: PostgresOptions) -> Argv:
+    """Bytes of a database on the server's disk."""
+    return psql(options, "template1", f"select pg_catalog.pg_database_size({literal(name)})")
+
+
+def room(options: PostgresOptions) -> Argv:
+    """What `df` says of the folder of the server's data."""
+    asks = f'{OUTLIVES} folder=$("$@") && df -Pk "$folder"'
+    return (*CONNECTED, "sh", "-c", asks, "sh", *query(options, "template1", "show data_directory"))
 
 
 def connected(tool: str, options: PostgresOptions, *arguments: str) -> Argv:

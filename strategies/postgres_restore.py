@@ -11,7 +11,17 @@ from dataclasses import dataclass
 
 from strategies.plan import Argv, Feed, Restore, RestoreRequest, Run, Step
 from strategies.postgres_archive import renamed
-from strategies.postgres_client import CONNECTED, OUTLIVES, PostgresOptions, connected, dbname, psql, query, script
+from strategies.postgres_client import (
+    CONNECTED,
+    OUTLIVES,
+    PostgresOptions,
+    connected,
+    dbname,
+    psql,
+    query,
+    room,
+    script,
+)
 from strategies.postgres_counts import count_database, count_roles, occupied
 from strategies.postgres_sql import afterwards, beforehand, forget, identifier, literal, unmark
 from strategies.servers import databases_in
@@ -64,6 +74,7 @@ def restore(options: PostgresOptions, request: RestoreRequest) -> Restore:
     names = [move.name for move in moves]
     return Restore(
         where=f"databases {', '.join(names)}",
+        room=room(options),
         notices=(psql(options, "template1", _lost_with(names)),),
         occupied=tuple(occupied(name, options) for name in names),
         steps=(*_roles(others, marker, options), *(_load(move, options) for move in moves)),

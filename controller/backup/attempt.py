@@ -148,6 +148,13 @@ class BackupAttempt:
             return self.target_run.ask(dump.count.still)
         return ""
 
+    def disk(self, dump: Dump) -> int:
+        """Bytes that the data takes in the target; 0 where it does not say."""
+        if dump.disk is not None:
+            with suppress(SidecarError, ValueError):
+                return int(self.target_run.ask(dump.disk))
+        return 0
+
     def prove(self, captured: CapturedDump, draft: Draft) -> Artifact:
         """Re-read the partial from the disk and check it in full; raises `Damaged` or `IncompleteDump`."""
         dump, digest, codec = captured.dump, captured.digest, self.settings.compression.codec
@@ -175,6 +182,7 @@ class BackupAttempt:
             subject=dump.subject,
             counts=dict(counted.numbers),
             approximate=counted.approximate,
+            disk=self.disk(dump),
         )
 
     def consumer(self, captured: CapturedDump) -> Callable[[BinaryIO], Sequence[str]] | None:

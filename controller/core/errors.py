@@ -244,6 +244,13 @@ class NotGone(SidecarError):
     code = "not-gone"
 
 
+class NoRoom(SidecarError):
+    """The place that a restore goes to has not the room for what is there and what comes."""
+
+    code = "no-room"
+    remedy = "Free room there, or restore elsewhere with --to."
+
+
 class NotEmpty(SidecarError):
     """Something is where a restore would go."""
 

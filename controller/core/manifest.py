@@ -38,6 +38,8 @@ class Artifact(Record):
     """What it is a dump of, as its owner calls it: a database's name, paths."""
     counts: dict[str, int] = Field(default_factory=dict)
     """What was counted beside the dump: rows of each table, files, bytes; empty where nothing could be."""
+    disk: int = 0
+    """Bytes that the data took where it lived; 0 where nobody asked."""
     approximate: tuple[str, ...] = ()
     """Names in `counts` whose number changed while the dump was made; the others are exact."""
 

@@ -14,6 +14,7 @@ from controller.core.manifest import Manifest
 from controller.core.run import SAFETY, Report
 from controller.engine.client import Engine
 from controller.restore.destination import Destination, Destinations
+from controller.restore.room import Room, look
 from controller.storage.catalog import Catalog, began
 from controller.storage.source import Source, sources_of
 from controller.storage.store import Store
@@ -57,6 +58,8 @@ class PreparedRestore:
     in_the_way: tuple[str, ...]
     elsewhere: str
     """The options that name another place, for a message."""
+    room: Room | None = None
+    """None where nobody knows."""
 
 
 class RestorePlanner:
@@ -106,10 +109,12 @@ class RestorePlanner:
             in_the_way = tuple(line for question in restore.occupied for line in session.in_the_way(question))
             if in_the_way and order.replace:
                 restore = strategy.restore(*about, replace(request, replace=True))
-        warnings = (*self._passed_over(order, manifest.run), *restore.warnings, *_notices(restore, session))
+        room = look(session, restore.room, manifest.artifacts) if restore.room else None
+        known = room.warnings if room else ()
+        warnings = (*self._passed_over(order, manifest.run), *restore.warnings, *_notices(restore, session), *known)
         restore = replace(restore, warnings=warnings)
         elsewhere = "--to or --into" if strategy.into_folders else "--to"
-        return PreparedRestore(order, manifest, destination, session, restore, sources, in_the_way, elsewhere)
+        return PreparedRestore(order, manifest, destination, session, restore, sources, in_the_way, elsewhere, room)
 
     def again(self, order: RestoreOrder, strategy: str, name: str, container_id: str) -> Session | None:
         """The place of a restore that is over; None once the container is no more, or another one has its place.

@@ -59,6 +59,8 @@ class Restores:
                 message = f"in {destination.container.name} there is already: {shortened(prepared.in_the_way)}"
                 hint = f"Give --replace, which backs that up first, or restore elsewhere with {prepared.elsewhere}."
                 raise NotEmpty(message, hint=hint)
+            if prepared.room:
+                prepared.room.demand(destination.container.name)
             running = RunningRestore(name, prepared, self._jobs, self._catalog, self._owed)
             self._catalog.keep(running.report)
         except BaseException:

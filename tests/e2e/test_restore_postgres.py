@@ -19,11 +19,13 @@ from controller.core.manifest import Artifact
 from controller.engine.client import Engine
 from controller.engine.context import ExecContext
 from controller.restore.apply import Applying
+from controller.restore.room import free
 from controller.storage.source import Source
 from controller.targets.session import Session
 from strategies.base import Answer, Container, Facts
 from strategies.plan import Exec, Feed, Restore, RestoreRequest, Rewrite, Run, Step
 from strategies.postgres import Postgres, PostgresOptions
+from strategies.postgres_client import room, size_of
 from tests.e2e.engine_fixtures import container
 from tests.kit.stage import docker, eventually, execute, image, said
 
@@ -266,3 +268,9 @@ def test_with_passwords_those_of_the_run_come_back(engine: Engine, server: str, 
     again = sql(server, "select rolpassword from pg_authid where rolname = 'app'")
     assert again != newer
     assert again in run.artifacts["globals.sql"].path.read_text()
+
+
+def test_the_server_says_what_its_databases_take_and_what_is_free(engine: Engine, server: str, run: Stored) -> None:
+    session = run.applying(engine, server, run.plan()).session
+    assert int(session.ask(size_of("shop", OPTIONS))) > 1 << 20
+    assert (free(session, room(OPTIONS)) or 0) > 1 << 20
