@@ -24,7 +24,8 @@ SERVER = """select json_build_object(
 GONE = (
     "server closed the connection|connection has been closed unexpectedly|terminating connection due to"
     "|the database system is (starting up|shutting down|in recovery mode|not yet accepting connections)"
-    "|could not connect to server|connection to server .*failed: (Connection refused|No such file or directory)"
+    "|could not connect to (server|database)"
+    "|connection to server .*failed: (Connection refused|No such file or directory)"
 )
 
 HEAD = b"PGDMP"  # Of the custom format, whose rest only a client as new as it can read.

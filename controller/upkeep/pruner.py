@@ -185,8 +185,11 @@ class Pruner:
             return any(self._purged(report) for report in self._overruled())
 
     def _overruled(self) -> list[Report]:
-        """What rules have deleted and is not purged yet, of all targets, the oldest first."""
-        return [report for report in self._catalog.deleted() if report.cause != BY_HAND]
+        """What rules have deleted and is not purged yet, of all targets, the oldest first.
+
+        Where nobody knows the cause, since a crash came in between or no mark fitted on the disk, it was a person.
+        """
+        return [report for report in self._catalog.deleted() if report.cause not in ("", BY_HAND)]
 
     def _spare(self, key: Key) -> list[Report]:
         known = (aging for target in self._targets() if target.key == key and (aging := Aging.of(target)))

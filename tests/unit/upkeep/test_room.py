@@ -120,6 +120,19 @@ def test_pinned_runs_safety_backups_and_what_a_person_deleted_are_never_given_up
     assert history.store.free() == 0
 
 
+def test_what_was_deleted_for_a_cause_that_got_lost_is_never_given_up(history: History, small: Disk) -> None:
+    """As on a full disk, which takes no mark: the catalog is made anew without it."""
+    first, _ = made(history, 1, 2)
+    history.pruner.delete(first)
+    history.catalog.amend(first.id, cause="")
+    small.leave(0)
+
+    assert history.store.free() == 0
+    with pytest.raises(StoreFull):
+        made(history, 3)
+    assert history.deleted == [first.id]
+
+
 def test_a_safety_backup_that_only_keep_within_keeps_is_not_given_up_either(history: History, small: Disk) -> None:
     history.configure("policy: {safety: 1s}")
     history.past(NIGHT)
