@@ -149,7 +149,8 @@ def test_an_engine_whose_list_answers_500_is_not_ready_though_its_events_flow(be
 
 @pytest.mark.parametrize("body", [b"null", b'[{"Id": 7}]', b"[" * 100_000], ids=["null", "a number", "too deep"])
 def test_an_engine_whose_list_is_none_is_watched_again_once_it_is_one(behind: Behind, comes: str, body: bytes) -> None:
-    behind.proxy.change(Fault(match="/containers/json", status=200, body=body))
+    # All requests, since a connection is known by its first one, and may be used for the list later.
+    behind.proxy.change(Fault(match="/(containers|networks|exec)", status=200, body=body))
     behind.app.target(comes, NOTE)
     eventually(lambda: not behind.ready, what="not ready")
     assert behind.sidecar.http.get("/healthz").is_success
