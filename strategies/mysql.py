@@ -125,9 +125,9 @@ class Mysql(Strategy[MysqlOptions]):
 
 def _dump(name: str, client: Client, restore: str) -> Dump:
     argv = ("sh", "-c", DUMP, client.dump, *DUMP_FLAGS, *client.flags, "--databases", "--", name)
-    objects = {"objects": query(OBJECTS, name)}
+    witnesses = {"objects": query(OBJECTS, name), "packet": query("select @@global.max_allowed_packet")}
     kind = ("mysql", Exec(argv), restore, whole_dump)
-    return Dump(file_name(name, ".sql"), *kind, witnesses=objects, subject=name, count=count_database(name))
+    return Dump(file_name(name, ".sql"), *kind, witnesses=witnesses, subject=name, count=count_database(name))
 
 
 def _users(client: Client, restore: str) -> Dump:

@@ -25,16 +25,23 @@ TRANSACTIONAL = {"InnoDB", "ROCKSDB", "TokuDB"}
 
 
 def whole_dump(stream: BinaryIO, witnesses: Mapping[str, str]) -> tuple[str, ...]:
-    """Demand the trailer and each object that the server listed just before; warn of tables without transactions."""
+    """Demand the trailer and each object that the server listed just before; warn of tables without transactions, and
+    of values that the server does not take back as it is set.
+    """
     listed = rows(witnesses["objects"])
-    seen, last_line = objects_in(stream)
+    seen, last_line, longest = objects_in(stream)
     if not last_line.startswith(b"-- Dump completed"):
         raise Incomplete("the dump ends without 'Dump completed'")
     if missing := [f"{kind.lower()} {name}" for kind, name, _ in listed if (kind, name) not in seen]:
         why = "the account lacks a privilege, or they were dropped just now"
         raise Incomplete(f"the server lists, but the dump lacks: {shortened(missing)} ({why})")
     unsafe = [name for kind, name, engine in listed if kind == "TABLE" and engine not in TRANSACTIONAL]
-    return (f"not-in-snapshot: tables without transactions, read one by one: {shortened(unsafe)}",) if unsafe else ()
+    warnings = [f"not-in-snapshot: tables without transactions, read one by one: {shortened(unsafe)}"] if unsafe else []
+    packet = witnesses.get("packet", "").strip()
+    if packet and longest > int(packet):
+        how = f"a row takes {longest} bytes as SQL, max_allowed_packet of the server is {packet}"
+        warnings.append(f"large-values: {how}; a restore raises it for the load, who loads by hand has to")
+    return tuple(warnings)
 
 
 def whole_users(stream: BinaryIO, witnesses: Mapping[str, str]) -> tuple[str, ...]:
@@ -48,11 +55,14 @@ def whole_users(stream: BinaryIO, witnesses: Mapping[str, str]) -> tuple[str, ..
     return ()
 
 
-def objects_in(stream: BinaryIO) -> tuple[set[tuple[str, str]], bytes]:
-    """The objects in a dump as kind and name, and its last line."""
+def objects_in(stream: BinaryIO) -> tuple[set[tuple[str, str]], bytes, int]:
+    """The objects in a dump as kind and name, its last line, and how long its longest line is, if above `CHUNK`."""
     seen: set[tuple[str, str]] = set()
-    window, in_routine = b"\n", False
+    window, in_routine, line, longest = b"\n", False, 0, 0
     while chunk := stream.read(CHUNK):
+        first = chunk.find(b"\n")
+        longest = max(longest, line + (first if first >= 0 else len(chunk)))
+        line = line + len(chunk) if first < 0 else len(chunk) - chunk.rfind(b"\n") - 1
         old = window[-OVERLAP:]
         window = old + chunk
         for match in OBJECT.finditer(window):
@@ -64,7 +74,7 @@ def objects_in(stream: BinaryIO) -> tuple[set[tuple[str, str]], bytes]:
             elif not in_routine:
                 kind = (table or routine or view).decode()
                 seen.add((kind, name.replace(b"``", b"`").decode(errors="replace")))
-    return seen, window.rstrip().rpartition(b"\n")[2]
+    return seen, window.rstrip().rpartition(b"\n")[2], longest
 
 
 def rows(output: str) -> list[list[str]]:

@@ -162,7 +162,7 @@ def with_step(restore: Restore, place: int, change: Callable[[Run | Feed], Run |
 
 
 @pytest.mark.parametrize(
-    "place", [pytest.param(place, marks=() if place == 6 else pytest.mark.slow) for place in range(7)]
+    "place", [pytest.param(place, marks=() if place == 4 else pytest.mark.slow) for place in range(7)]
 )
 def test_a_step_that_fails_leaves_everything_as_it_was(engine: Engine, server: str, run: Stored, place: int) -> None:
     def fails(step: Run | Feed) -> Run | Feed:
@@ -176,7 +176,7 @@ SWAP = 5
 
 
 @pytest.mark.parametrize(
-    "number", [pytest.param(number, marks=() if number in (3, 7) else pytest.mark.slow) for number in range(9)]
+    "number", [pytest.param(number, marks=() if number == 7 else pytest.mark.slow) for number in range(9)]
 )
 def test_a_swap_that_is_cut_anywhere_leaves_everything_as_it_was(
     engine: Engine, server: str, run: Stored, number: int

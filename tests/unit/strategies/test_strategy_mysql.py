@@ -188,6 +188,13 @@ def test_tables_without_transactions_are_told():
     assert warning.endswith(": seqt")
 
 
+def test_a_row_that_the_server_would_not_take_back_is_told():
+    row = b"INSERT INTO `t` VALUES\n(1,0x" + b"78" * 10_000_000 + b");\n"
+    assert whole_dump(io.BytesIO(row + END), {"objects": "", "packet": "67108864\n"}) == ()
+    (warning,) = whole_dump(io.BytesIO(row + END), {"objects": "", "packet": "16777216\n"})
+    assert warning.startswith("large-values: a row takes 20000007 bytes")
+
+
 def test_a_final_view_counts_and_its_place_holder_does_not():
     holder = SAMPLE.replace(b"VIEW `v1` AS select", b"VIEW `v2` AS select")
     with pytest.raises(Incomplete, match="view v1"):
