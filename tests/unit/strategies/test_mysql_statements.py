@@ -14,6 +14,7 @@ TABLE = b"CREATE TABLE `t` (\n  `a;` int COMMENT 'it\\'s; `x`.`y`',\n  `b` int D
 LINKED = b"CREATE TABLE `u` (CONSTRAINT `f` FOREIGN KEY (`i`) REFERENCES `y`.`t` (`i`), COMMENT '`y`.`t`');\n"
 BLOCK = b"DELIMITER ;;\nCREATE PROCEDURE `p`()\nselect ';;\n', 'LOCK TABLES `t` WRITE;\n' ;;\nDELIMITER ;\n"
 DROPPED = b"/*!50003 DROP PROCEDURE IF EXISTS `p` */;\n"
+NAMESAKE = b"CREATE TABLE `x` (\n  `x` int\n);\n"
 ROWS = b"INSERT INTO `t` VALUES\n(1,'USE `x`;'),\n(2,'\\\\';'),\n(3,'`x`.`s`');\n"
 
 
@@ -38,9 +39,19 @@ def test_a_load_aside_names_its_databases_in_statements_and_never_in_values():
     locks = b"LOCK TABLES `t` WRITE;\n", b"UNLOCK TABLES;\n"
     kept = b"keep (0, 'routines', x'%s'), (0, '', x'%s');" % (DROPPED.strip().hex().encode(), BLOCK.hex().encode())
     load = rewritten(
-        Aside({"x": "n`0", "y": "n1"}, "keep", "0"), head, TABLE, LINKED, locks[0], ROWS, locks[1], DROPPED, BLOCK
+        Aside({"x": "n`0", "y": "n1"}, "keep", "0"),
+        head,
+        NAMESAKE,
+        TABLE,
+        LINKED,
+        locks[0],
+        ROWS,
+        locks[1],
+        DROPPED,
+        BLOCK,
     )
-    renamed = head.replace(b"`x`", b"`n``0`"), TABLE.replace(b"(`x`", b"(`n``0`"), LINKED.replace(b"S `y`", b"S `n1`")
+    named = head.replace(b"`x`", b"`n``0`"), NAMESAKE
+    renamed = *named, TABLE.replace(b"(`x`", b"(`n``0`"), LINKED.replace(b"S `y`", b"S `n1`")
     assert load.split() == b"".join((*renamed, ROWS, kept)).split()
 
 
