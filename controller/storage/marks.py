@@ -52,7 +52,8 @@ def keep(store: Store, report: Report) -> None:
 def report(store: Store, manifest: Manifest, *, deleted: bool = False) -> Report:
     """The report of a published run, or of a deleted one, with its marks.
 
-    One whose marks cannot be read counts as damaged, and a deleted one as deleted now.
+    One whose marks cannot be read counts as damaged, and as pinned, since somebody may have pinned it; a deleted one as
+    deleted now.
     """
     own = {"pruned": datetime.now(UTC)} if deleted else {}
     unmarked = succeeded(manifest).model_copy(update=own)
@@ -63,7 +64,8 @@ def report(store: Store, manifest: Manifest, *, deleted: bool = False) -> Report
         return Report.model_validate({**dict(unmarked), **fields})
     except (StoreError, ValueError) as error:
         reason = error.message if isinstance(error, StoreError) else "no fields of a report"
-        return unmarked.model_copy(update={"damaged": f"its marks cannot be read: {reason}"})
+        words = f"its marks cannot be read: {reason}"
+        return unmarked.model_copy(update={"damaged": words, "pinned": manifest.finished, "note": words})
 
 
 def read(folder: Path) -> dict[str, Any]:

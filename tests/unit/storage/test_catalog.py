@@ -363,6 +363,7 @@ def test_a_run_whose_marks_cannot_be_read_counts_as_damaged(spoilt: str, tmp_pat
     found = marks.report(store, store.manifest(KEY, plain.id))
 
     assert "marks cannot be read" in found.damaged
+    assert found.pinned, "somebody may have kept it"
     assert not found.good
 
 
