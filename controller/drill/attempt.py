@@ -18,6 +18,7 @@ from controller.core.errors import (
     ImageGone,
     SidecarError,
     TargetDied,
+    TargetNotReady,
     TargetUnsuitable,
     TimedOut,
     Unsupported,
@@ -48,8 +49,8 @@ SETTLING_SECONDS = 30.0
 """What a ready container whose main program is a shell is given to become the server itself: an image's script may
 start one for itself first, prepare it and stop it again, and what is restored into that one is cut off."""
 READY_CHECK_SECONDS = 0.5
-NOT_READY = {"not-ready", "refused"}
-"""Codes of strategies for what passes while a server starts for the first time."""
+REFUSED = "refused"
+"""Code of strategies for what passes while a server starts for the first time: it does not know its account yet."""
 IDLE = ("sh", "-c", "while :; do sleep 60; done")
 
 
@@ -212,8 +213,8 @@ class DrillAttempt:
             try:
                 is_settling = rehearsal.strategy.serves and readiness.is_settling()
                 applying = self.planned(container, rehearsal)
-            except (TargetUnsuitable, TargetDied, CommandFailed, TimedOut) as error:
-                if isinstance(error, TargetUnsuitable) and error.code not in NOT_READY:
+            except (TargetNotReady, TargetUnsuitable, TargetDied, CommandFailed, TimedOut) as error:
+                if isinstance(error, TargetUnsuitable) and error.code != REFUSED:
                     raise Unsupported(f"unsupported: {error.message}", hint=error.hint) from error
                 since, reason = 0.0, error.message
             else:
@@ -225,7 +226,7 @@ class DrillAttempt:
             time.sleep(READY_CHECK_SECONDS)
 
     def planned(self, container: str, rehearsal: Rehearsal) -> Applying:
-        """The restore into it; raises `TargetUnsuitable` while that is not possible."""
+        """The restore into it; raises `TargetNotReady` or `TargetUnsuitable` while that is not possible."""
         manifest, target = rehearsal.manifest, rehearsal.target
         if rehearsal.by_helper:
             target = replace(target, settings=target.settings.model_copy(update={"user": None, "workdir": None}))
