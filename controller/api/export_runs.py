@@ -85,7 +85,7 @@ class ExportPlanner:
             if target and target.state in ("ready", "pending"):
                 keys.append(verdict.key)
             elif target and target.state == "problem":
-                lacking[key] = f"is broken: {'; '.join(problem.message for problem in target.problems)}"
+                lacking[key] = f"is broken: {target.reasons}"
             elif verdict.good is None:
                 lacking[key] = "is stopped, and there is no good run of it"
             elif self._is_within_promise(verdict, verdict.good):

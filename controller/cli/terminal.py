@@ -1,6 +1,8 @@
 """What the commands share: the client of the running `serve`, tables, units, and errors in plain words."""
 
 import json
+import socket
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +24,10 @@ if not out.is_terminal:
 GAP = "  "
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 TargetKey = Annotated[str, typer.Argument(metavar="KEY", help="project/service or project/service/name.")]
-OptionalKey = Annotated[str | None, typer.Argument(metavar="[KEY]")]
+OptionalKey = Annotated[str | None, typer.Argument(metavar="KEY", help="Only of this target.")]
+FIRST_PROCESS = Path("/proc/1/cmdline")
+STARTING_SECONDS = 10.0
+"""How long to wait where `serve` is the container's first process, and so about to listen."""
 
 
 class Failed(Exception):
@@ -44,17 +49,36 @@ def workdir() -> Path:
 @contextmanager
 def client() -> Iterator[httpx.Client]:
     """A connection to the running `serve`; says so when there is none, and translates its errors."""
-    socket = workdir() / program.SOCKET
+    path = workdir() / program.SOCKET
     try:
-        with httpx.Client(
-            transport=httpx.HTTPTransport(uds=str(socket)), base_url="http://sidecar", timeout=30
-        ) as connection:
+        if is_sidecar_here():
+            wait_for(path)
+        transport = httpx.HTTPTransport(uds=str(path))
+        with httpx.Client(transport=transport, base_url="http://sidecar", timeout=30) as connection:
             yield connection
     except (httpx.ConnectError, FileNotFoundError) as error:
-        hint = "Start `backup-sidecar serve`, or run this command in its container by `docker exec`."
-        raise Failed(f"no sidecar is serving at {socket}", hint) from error
+        hint = "Start `backup-sidecar serve`, or run this by `docker exec` in its container; there, look at its log."
+        raise Failed(f"no sidecar is serving at {path}", hint) from error
     except httpx.HTTPError as error:
         raise Failed(f"the sidecar did not answer: {error}", "Look at its log.") from error
+
+
+def is_sidecar_here() -> bool:
+    """Whether this is the container of a `serve`, which may only just have been started."""
+    try:
+        return b"serve" in FIRST_PROCESS.read_bytes().split(b"\0")
+    except OSError:
+        return False
+
+
+def wait_for(path: Path) -> None:
+    """Until somebody listens there, or that has taken too long."""
+    until = time.monotonic() + STARTING_SECONDS
+    while time.monotonic() < until:
+        with socket.socket(socket.AF_UNIX) as knocking:
+            if knocking.connect_ex(str(path)) == 0:
+                return
+        time.sleep(0.1)
 
 
 def answered(response: httpx.Response) -> Any:

@@ -48,6 +48,16 @@ class Target:
         return (self.settings.strategy if self.settings else None) or ""
 
     @property
+    def errors(self) -> tuple[Problem, ...]:
+        """Those of its problems that keep it from being backed up."""
+        return tuple(problem for problem in self.problems if problem.severity == "error")
+
+    @property
+    def reasons(self) -> str:
+        """Its errors in a line, each with its place."""
+        return "; ".join(f"{problem.place}: {problem.message}" for problem in self.errors)
+
+    @property
     def settings(self) -> TargetSettings | None:
         """None where something is wrong with the labels."""
         return self.resolved.settings if self.resolved else None
@@ -80,12 +90,13 @@ class Target:
         if self.state == "absent":
             raise TargetGone(f"{self.key} has no running container", hint="Start it.")
         if (described := self.described) is None or self.state == "replica":
-            reasons = "; ".join(f"{problem.place}: {problem.message}" for problem in self.problems)
             hint = "`backup-sidecar targets` shows each problem with its remedy."
             if self.state == "disabled":
                 hint = "Set `backup.enable=true` on it."
-            code = self.problems[0].code if self.problems else self.state
-            raise TargetUnsuitable(f"{self.key} cannot be backed up: {reasons or self.state}", hint=hint, code=code)
+            code = next((problem.code for problem in self.errors), self.state)
+            raise TargetUnsuitable(
+                f"{self.key} cannot be backed up: {self.reasons or self.state}", hint=hint, code=code
+            )
         return described
 
     def with_survey(self, survey: Survey) -> "Target":

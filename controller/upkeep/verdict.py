@@ -133,12 +133,13 @@ def judged(targets: Sequence[TargetFacts], damaged: Sequence[Report], sidecar: S
 def of_target(facts: TargetFacts) -> Iterator[Reason]:
     """What is wrong with one target, the age of its last good run first."""
     fresh, key = facts.freshness, facts.freshness.key
+    errors = [problem for problem in facts.problems if problem.severity == "error"]
     if fresh.state not in UNCONCERNED:
-        yield Reason(fresh.state, f"{key} is {fresh.state}: {fresh.reason}", REMEDIES.get(fresh.state, ""), key)
-    for problem in facts.problems:
-        if problem.severity == "error":
-            message = f"{key} cannot be backed up: {problem.place}: {problem.message} [{problem.code}]"
-            yield Reason("problem", message, problem.hint, key)
+        hint = "" if errors else REMEDIES.get(fresh.state, "")
+        yield Reason(fresh.state, f"{key} is {fresh.state}: {fresh.reason}", hint, key)
+    for problem in errors:
+        message = f"{key} cannot be backed up: {problem.place}: {problem.message} [{problem.code}]"
+        yield Reason("problem", message, problem.hint, key)
     if facts.last and (reason := of_last_run(facts.last, fresh.good, is_pending=facts.pending is not None)):
         yield reason
     if facts.restore:

@@ -258,11 +258,14 @@ def test_an_export_of_several_targets_is_one_tar_and_can_be_asked_about(tmp_path
 
 
 def test_an_export_of_everything_does_not_leave_out_a_broken_target(tmp_path: Path) -> None:
-    world = World(tmp_path, services={"db": POSTGRES, "web": FILES | {"backup.timeout": "10"}})
+    wrong = FILES | {"backup.timeout": "10", "backup.cron": "@daily"}
+    world = World(tmp_path, services={"db": POSTGRES, "web": wrong})
     with serving(world) as server, client(server) as http:
         response = http.post("/backup/export")
         assert is_problem(response, 409, "unsuitable")
         assert "shop/web" in response.json()["detail"]
+        assert "label backup.timeout: a bare number" in response.json()["detail"], "each error has its place"
+        assert "backup.cron" not in response.json()["detail"], "a warning keeps nothing from being backed up"
         assert http.post("/targets/shop/db/backup/export").status_code == 200
         assert is_problem(http.post("/targets/shop/web/backup/export"), 409, "bad-value")
 

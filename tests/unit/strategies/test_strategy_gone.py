@@ -10,8 +10,8 @@ PASSING = {
     "postgres": """pg_dump: error: query failed: server closed the connection unexpectedly
         pg_dump: error: query failed: FATAL:  terminating connection due to administrator command
         psql: error: connection to server on socket "/run/x" failed: FATAL:  the database system is starting up
-        psql: error: connection to server at "::1", port 5432 failed: Connection refused
         pg_dumpall: error: could not connect to database "postgres"
+        psql: error: connection to server at "::1", port 5432 failed: Connection refused
         pg_dump: error: connection to server on socket "/run/.s.PGSQL.5432" failed: No such file or directory""",
     "mysql": """mariadb-dump: Error 2013: Lost connection to server during query when dumping table `t` at row: 5
         mysqldump: Couldn't execute 'show fields from `t`': MySQL server has gone away (2006)

@@ -67,6 +67,14 @@ def test_a_target_with_a_problem_is_red_and_one_with_a_warning_is_not() -> None:
     assert codes(facts(problems=(replace(ERROR, severity="warning"),))) == []
 
 
+def test_nobody_is_told_to_run_what_cannot_be_backed_up() -> None:
+    never, problem = judged([facts("never", problems=(ERROR,))], (), SidecarFacts()).reasons
+    assert str(never) == "shop/db is never: so old"
+    assert problem.hint == "Install it."
+    (alone,) = judged([facts("never")], (), SidecarFacts()).reasons
+    assert "backup-sidecar run" in alone.hint
+
+
 @pytest.mark.parametrize("state", ["failed", "interrupted", "missed"])
 def test_a_last_run_that_failed_is_red_until_one_is_good_since(state: str) -> None:
     last, earlier = failed(state=state), run(when=NOW - HOUR)
