@@ -13,8 +13,10 @@ from typing import Self
 
 QUIET = 0.4
 """Seconds of silence after which an exec has said all it will before it is answered."""
+UNWELL = b'{"message":"this engine is not well"}'
+REQUEST = re.compile(rb"[A-Z]+ /\S* HTTP/1\.1\r\n")
 EXEC, EVENTS, ARCHIVE, EVERYTHING = "/exec/.*/start", "/events", "/archive", ""
-"""Expressions for request lines. A connection is known by its first request."""
+"""Expressions for request lines. A connection is known by its first request; each later one may be refused, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,11 +126,11 @@ class FaultProxy:
             self._flowing.wait()
             spoilt = re.search(self.fault.match, request) is not None
             if spoilt and self.fault.status:
-                client.sendall(_answer(self.fault.status, self.fault.body or b'{"message":"this engine is not well"}'))
+                client.sendall(_answer(self.fault.status, self.fault.body or UNWELL))
                 return
             engine.connect(self._engine)
             engine.sendall(first)
-            threading.Thread(target=self._pump, args=(client, engine), daemon=True).start()
+            threading.Thread(target=self._ask, args=(client, engine), daemon=True).start()
             if spoilt:
                 self._spoil(engine, client)
             else:
@@ -139,6 +141,19 @@ class FaultProxy:
             del self._open[client]
             _close(client)
             _close(engine)
+
+    def _ask(self, client: socket.socket, engine: socket.socket) -> None:
+        """Pass on what the client says; a later request of a connection that is kept is refused like a first one."""
+        with contextlib.suppress(OSError):
+            while data := client.recv(65536):
+                self._flowing.wait()
+                request = REQUEST.match(data)
+                if request and self.fault.status and re.search(self.fault.match, request[0].decode()):
+                    client.sendall(_answer(self.fault.status, self.fault.body or UNWELL))
+                    _shut(client)
+                    return
+                engine.sendall(data)
+            engine.shutdown(socket.SHUT_WR)
 
     def _spoil(self, engine: socket.socket, client: socket.socket) -> None:
         fault = self.fault
