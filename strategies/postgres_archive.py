@@ -6,8 +6,9 @@ PostgreSQL's `pg_backup_archiver.c`: integers with a sign byte, texts behind the
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
-from strategies.plan import Rewrite, Unsafe
+from strategies.plan import Unsafe
 from strategies.postgres_sql import identifier, renamed_in
 
 OLDEST, NEWEST = (1, 10), (1, 16)
@@ -18,9 +19,14 @@ OF_A_DATABASE = {b"ACL", b"COMMENT", b"SECURITY LABEL"}
 Text = bytes | None
 
 
-def renamed(name: str) -> Rewrite:
+@dataclass(frozen=True, slots=True)
+class Renamed:
     """The archive of any database, as that of a database of this name; raises `Unsafe` for what is none."""
-    return lambda chunks: _Archive(chunks).renamed(name)
+
+    name: str
+
+    def __call__(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        return _Archive(chunks).renamed(self.name)
 
 
 class _Archive:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from strategies.plan import Argv, Feed, Restore, RestoreRequest, Run, Step
-from strategies.postgres_archive import renamed
+from strategies.postgres_archive import Renamed
 from strategies.postgres_client import (
     CONNECTED,
     OUTLIVES,
@@ -23,7 +23,7 @@ from strategies.postgres_client import (
     script,
 )
 from strategies.postgres_counts import count_database, count_roles, occupied
-from strategies.postgres_sql import afterwards, beforehand, forget, identifier, literal, unmark
+from strategies.postgres_sql import Afterwards, Beforehand, forget, identifier, literal, unmark
 from strategies.servers import databases_in
 
 MARK = '"sidecar.restore"'
@@ -95,13 +95,13 @@ def restore(options: PostgresOptions, request: RestoreRequest) -> Restore:
 def _roles(artifacts: list[str], marker: str, options: PostgresOptions) -> Iterator[Step]:
     made = script(options, forget(marker))
     for artifact in artifacts:
-        yield Feed(artifact, _quietly(options), undo=made, rewrite=beforehand(marker))
+        yield Feed(artifact, _quietly(options), undo=made, rewrite=Beforehand(marker))
 
 
 def _load(move: _Move, options: PostgresOptions) -> Step:
     place = dbname("template1", options=WRITABLE)
     argv = connected("pg_restore", options, "--no-password", "--exit-on-error", "--create", place)
-    return Feed(move.artifact, argv, undo=_drop(move.loaded, options), rewrite=renamed(move.loaded))
+    return Feed(move.artifact, argv, undo=_drop(move.loaded, options), rewrite=Renamed(move.loaded))
 
 
 def _swap(
@@ -117,7 +117,7 @@ def _swap(
         yield Run(psql(options, "template1", "begin", *there, unmark(marker), "commit"), undo=back)
     for number, artifact in enumerate(others):
         first = there if number == 0 else []
-        yield Feed(artifact, _quietly(options), undo=back, rewrite=afterwards(first, marker, passwords=with_passwords))
+        yield Feed(artifact, _quietly(options), undo=back, rewrite=Afterwards(tuple(first), marker, with_passwords))
 
 
 def _there(move: _Move) -> Iterator[str]:

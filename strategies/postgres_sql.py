@@ -1,9 +1,8 @@
 """SQL of PostgreSQL by statement: names and texts as it writes them, and what a restore makes of `pg_dumpall`'s."""
 
 import re
-from collections.abc import Iterable, Iterator
-
-from strategies.plan import Rewrite
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 TOKEN = re.compile(
     rb"""--[^\n]*|/\*.*?\*/|[eE]'(?:[^'\\]|\\.|'')*'|'(?:[^']|'')*'|"(?:[^"]|"")*"|\$(\w*)\$.*?\$\1\$"""
@@ -56,42 +55,48 @@ def renamed_in(sql: bytes | None, name: bytes) -> bytes | None:
     return b"".join(renamed)
 
 
-def beforehand(marker: str) -> Rewrite:
+@dataclass(frozen=True, slots=True)
+class Beforehand:
     """What a load needs of the globals: roles and tablespaces that are missing, each with the comment `marker`.
 
     Roles that are there stay as they are until everything else has been restored.
     """
 
-    def rewrite(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    marker: str
+
+    def __call__(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
         for words in statements(b"".join(chunks)):
             text = b" ".join(words)
             if words[:2] == [b"CREATE", b"ROLE"]:
-                yield _unless(f"exists ({_named('pg_roles', 'rolname', words[2])})", text, _marked(words, marker))
+                is_there = f"exists ({_named('pg_roles', 'rolname', words[2])})"
+                yield _unless(is_there, text, _marked(words, self.marker))
             elif words[:2] == [b"ALTER", b"ROLE"]:
-                yield _unless(f"not exists ({_named('pg_roles', 'rolname', words[2])} and {_has(marker)})", text)
+                is_new = f"exists ({_named('pg_roles', 'rolname', words[2])} and {_has(self.marker)})"
+                yield _unless(f"not {is_new}", text)
             elif words[:2] == [b"CREATE", b"TABLESPACE"]:
                 there = _named("pg_tablespace", "spcname", words[2]).encode()
                 yield b"select exists (" + there + b") as there \\gset\n\\if :there\n\\else\n"
-                yield text + b";\n" + _marked(words, marker) + b";\n\\endif\n"
+                yield text + b";\n" + _marked(words, self.marker) + b";\n\\endif\n"
             elif words[:1] == [b"SET"]:
                 yield text + b";\n"
 
-    return rewrite
 
-
-def afterwards(before: Iterable[str], marker: str, *, passwords: bool) -> Rewrite:
+@dataclass(frozen=True, slots=True)
+class Afterwards:
     """All of the globals in one transaction behind `before`, but without the passwords of roles that were there."""
 
-    def rewrite(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    before: tuple[str, ...]
+    marker: str
+    passwords: bool
+
+    def __call__(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
         yield b"begin;\n"
-        for statement in (*before, unmark(marker)):
+        for statement in (*self.before, unmark(self.marker)):
             yield statement.encode() + b";\n"
         for words in statements(b"".join(chunks)):
             if words and words[:2] not in ([b"CREATE", b"ROLE"], [b"CREATE", b"TABLESPACE"]):
-                yield b" ".join(words if passwords else without_password(words)) + b";\n"
+                yield b" ".join(words if self.passwords else without_password(words)) + b";\n"
         yield b"commit;\n"
-
-    return rewrite
 
 
 def without_password(words: list[bytes]) -> list[bytes]:

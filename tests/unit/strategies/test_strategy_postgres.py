@@ -12,7 +12,7 @@ from strategies.base import Answer, Container, Facts, Unsuitable
 from strategies.plan import Exec, ExecCheck, Incomplete
 from strategies.postgres import Postgres, PostgresOptions, whole_globals
 from strategies.postgres_client import dbname
-from strategies.postgres_sql import afterwards, beforehand, renamed_in, statements
+from strategies.postgres_sql import Afterwards, Beforehand, renamed_in, statements
 
 CONTAINER = Container("1f", "shop-db-1", "postgres:17")
 SERVER = {"version": 170012, "name": "17.12", "user": "app", "roles": True, "databases": ["postgres", "shop"]}
@@ -181,17 +181,17 @@ def test_globals_are_read_by_statement_whatever_a_text_in_them_looks_like():
 
 
 def test_roles_that_exist_keep_their_passwords_unless_the_runs_are_wanted():
-    kept = rewritten(afterwards(["alter x"], "marker", passwords=False))
+    kept = rewritten(Afterwards(("alter x",), "marker", passwords=False))
     assert kept.startswith("begin;\nalter x;\n")
     assert kept.endswith("commit;\n")
     assert "ALTER ROLE app WITH NOSUPERUSER LOGIN VALID UNTIL 'infinity';" in kept
     assert "SCRAM" not in kept
     assert "CREATE ROLE app" not in kept
-    assert "PASSWORD 'SCRAM;x'" in rewritten(afterwards([], "marker", passwords=True))
+    assert "PASSWORD 'SCRAM;x'" in rewritten(Afterwards((), "marker", passwords=True))
 
 
 def test_beforehand_only_what_is_missing_is_made_and_marked():
-    made = rewritten(beforehand("marker"))
+    made = rewritten(Beforehand("marker"))
     assert "rolname =  E''app''" in made
     assert made.count("CREATE ROLE app") == 1
     assert "restrict" not in made
