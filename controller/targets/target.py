@@ -90,13 +90,11 @@ class Target:
         if self.state == "absent":
             raise TargetGone(f"{self.key} has no running container", hint="Start it.")
         if (described := self.described) is None or self.state == "replica":
-            hint = "`backup-sidecar targets` shows each problem with its remedy."
+            reasons, hint = self.reasons or self.state, "`backup-sidecar targets` shows each problem with its remedy."
             if self.state == "disabled":
-                hint = "Set `backup.enable=true` on it."
+                reasons, hint = "it does not opt in", "Set `backup.enable=true` on it."
             code = next((problem.code for problem in self.errors), self.state)
-            raise TargetUnsuitable(
-                f"{self.key} cannot be backed up: {self.reasons or self.state}", hint=hint, code=code
-            )
+            raise TargetUnsuitable(f"{self.key} cannot be backed up: {reasons}", hint=hint, code=code)
         return described
 
     def with_survey(self, survey: Survey) -> "Target":
