@@ -93,7 +93,7 @@ class Target:
             reasons, hint = self.reasons or self.state, "`backup-sidecar targets` shows each problem with its remedy."
             if self.state == "disabled":
                 reasons, hint = "it does not opt in", "Set `backup.enable=true` on it."
-            code = next((problem.code for problem in self.errors), self.state)
+            code = next((problem.code for problem in (*self.errors, *self.problems)), self.state)
             raise TargetUnsuitable(f"{self.key} cannot be backed up: {reasons}", hint=hint, code=code)
         return described
 

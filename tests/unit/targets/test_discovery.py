@@ -162,6 +162,7 @@ def test_labels_without_enable_are_listed_as_disabled_and_cannot_run(loaded: Loa
     with pytest.raises(TargetUnsuitable, match="does not opt in") as raised:
         found.runnable()
     assert "backup.enable=true" in raised.value.hint
+    assert raised.value.code == "not-enabled"
 
 
 def test_a_stopped_container_is_absent_and_cannot_run(loaded: Loaded) -> None:
