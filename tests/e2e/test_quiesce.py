@@ -130,7 +130,7 @@ def test_a_run_that_fails_lets_its_target_go(quiesce: str, sidecar: Sidecar, app
 @pytest.mark.parametrize("quiesce", DID)
 @pytest.mark.parametrize("end", ["cancel", "timeout"])
 def test_a_run_that_is_ended_lets_its_target_go_at_once(quiesce: str, end: str, sidecar: Sidecar, app: App) -> None:
-    limit = {"timeout": "3s"} if end == "timeout" else {}
+    limit = {"timeout": "10s"} if end == "timeout" else {}
     container = still(app, "ended", quiesce, **limit)
     within(container, HUGE)
     sidecar.wait("ended")
@@ -140,7 +140,7 @@ def test_a_run_that_is_ended_lets_its_target_go_at_once(quiesce: str, end: str, 
         sidecar.reaches(run, 1 << 20)  # The engine answers no question about the container meanwhile.
         if end == "cancel":
             assert sidecar.cli("cancel", run).returncode == 0
-        report = sidecar.ended(run, seconds=30)
+        report = sidecar.ended(run)
 
     assert held(done) == DID[quiesce]
     assert report["failure"]["code"] == {"cancel": "cancelled", "timeout": "timeout"}[end]
