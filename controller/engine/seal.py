@@ -21,7 +21,8 @@ target's `sh`, which behaves alike in dash, BusyBox and bash:
    count of such kills is compared, where the container shows it; when it has grown the command has failed with 137.
 7. Nothing of ours is left to the container's first process unless it has ended well: PostgreSQL, where it is that one,
    takes a child that it does not know and that a signal has ended for one of its own, and throws every client out. So
-   the wrapper's shells outlive what they wait for (a trap runs after the wait), and what is killed is waited for.
+   the wrapper's shells outlive what they wait for (a trap runs after the wait), and what is killed is waited for. It
+   is killed until it has ended, since a child that has just been made still takes a signal as its shell does.
 8. The seal and three digits of exit code end the stream. Until our newline comes the wrapper lives, so that the
    engine's timer does not start; then it ends what the command left behind in its group.
 
@@ -79,6 +80,13 @@ kills() {
     done <"$BACKUP_FILE"
   done 2>/dev/null
 }
+end() {
+  while read -r BACKUP_STAT <"/proc/$1/stat"; do
+    case ${BACKUP_STAT##*) } in Z*) break ;; esac
+    kill "$1"
+  done
+  wait "$1"
+}
 BACKUP_KILLS=
 kills
 BACKUP_BEFORE=$BACKUP_KILLS
@@ -107,7 +115,7 @@ _WHOLE = r"""
     if [ -n "$BACKUP_READER" ] && [ -n "$BACKUP_CODE" ] && [ -z "$BACKUP_TIMER" ]; then
       (
         BACKUP_EARLIER=$!
-        trap '[ "$!" = "$BACKUP_EARLIER" ] || { kill "$!"; wait "$!"; }; exit 0' TERM
+        trap 'trap "" TERM; [ "$!" = "$BACKUP_EARLIER" ] || end "$!"; exit 0' TERM
         sleep 10 &
         wait "$!"
         kill -KILL "$BACKUP_READER"
@@ -115,7 +123,7 @@ _WHOLE = r"""
       BACKUP_TIMER=$!
     fi
   done
-  [ -z "$BACKUP_TIMER" ] || { kill "$BACKUP_TIMER"; wait "$BACKUP_TIMER"; } 2>/dev/null
+  [ -z "$BACKUP_TIMER" ] || end "$BACKUP_TIMER" 2>/dev/null
   [ -n "$BACKUP_CODE" ] || BACKUP_COUNT=
   if [ "$BACKUP_COUNT" = 137 ]; then
     echo 'the command ended, but a process that it left in the background still holds its output' >&2
