@@ -28,7 +28,7 @@ UNSTARTED = (
 )
 """What the engine (moby 26.1, runc 1.1) says of an exec that it cannot start, though there may be a shell."""
 
-CROWDED = re.compile("fork|resource temporarily unavailable|procReady", re.IGNORECASE)
+CROWDED = re.compile("fork|resource temporarily unavailable|procReady|init-p", re.IGNORECASE)
 """What shells and the engine say when the container has as many processes as it may."""
 
 
