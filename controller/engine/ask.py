@@ -1,6 +1,5 @@
 """Small captured commands: probes, witnesses, pre and post commands."""
 
-import re
 import secrets
 import shlex
 from collections.abc import Mapping, Sequence
@@ -10,7 +9,7 @@ from controller.core.errors import CommandFailed, TargetUnsuitable
 from controller.engine.api import Api
 from controller.engine.context import ExecContext
 from controller.engine.seal import REAPING, UNFOOLED
-from controller.engine.stream import ExecStream
+from controller.engine.stream import CROWDED, CROWDED_REMEDY, ExecStream
 from strategies.base import Answer, Shell
 
 FIND_SHELL = """
@@ -27,9 +26,6 @@ UNSTARTED = (
     ("chdir", "no-such-workdir", "workdir"),
 )
 """What the engine (moby 26.1, runc 1.1) says of an exec that it cannot start, though there may be a shell."""
-
-CROWDED = re.compile("fork|resource temporarily unavailable|procReady|init-p", re.IGNORECASE)
-"""What shells and the engine say when the container has as many processes as it may."""
 
 
 def ask(api: Api, context: ExecContext, argv: Sequence[str], *, timeout: float, limit: int) -> Answer:
@@ -88,7 +84,7 @@ def find_shell(api: Api, context: ExecContext, *, timeout: float = 10.0) -> Shel
                 f"nothing can be started in it: {reason}", hint=f"Correct backup.{label}.", code=code
             )
     if CROWDED.search(answer.stderr):
-        hint = "Raise the container's pids limit."
-        raise TargetUnsuitable(f"nothing more can be started in it: {answer.complaint}", hint=hint, code="pids-limit")
+        message = f"nothing more can be started in it: {answer.complaint}"
+        raise TargetUnsuitable(message, hint=CROWDED_REMEDY, code="pids-limit")
     shells: dict[str, Shell] = {"bash": "bash", "sh-pipefail": "sh-pipefail", "sh": "sh"}
     return shells.get(answer.stdout.strip().rpartition("\n")[2])

@@ -1,6 +1,7 @@
 """The stream of one exec: every byte of standard output, and the proof that nothing is missing."""
 
 import contextlib
+import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -27,6 +28,9 @@ from controller.engine.wire import Wire, start_exec
 
 SETTLING_SECONDS = 1.0
 """Seconds in which the engine may still come to know why a stream has ended."""
+CROWDED = re.compile("fork|resource temporarily unavailable|procReady|init-p", re.IGNORECASE)
+"""What shells and the engine say when the container has as many processes as it may."""
+CROWDED_REMEDY = "Raise the container's pids limit."
 SIGNALLED = range(128, 193)
 """Exit codes of commands that a signal has ended."""
 ENDING_SECONDS = 5.0
@@ -224,7 +228,9 @@ class ExecStream:
         text = (self._held + self._frames.tail(4096)).decode("utf-8", "replace").strip()
         return CommandFailed(
             f"the command could not be started: {text}",
-            hint="Check the command's name, backup.user and backup.workdir.",
+            hint=CROWDED_REMEDY
+            if CROWDED.search(text)
+            else "Check the command's name, backup.user and backup.workdir.",
             exit_code=state.code,
             stderr=text,
         )
@@ -261,7 +267,7 @@ class ExecStream:
         code, text = state.code, self._frames.error.decode("utf-8", "replace").strip()
         if self._answered or not state.known or state.running or not code or code in (125, *SIGNALLED) or not text:
             return None
-        hint = "Raise the container's pids limit." if "fork" in text else "Look at what sh is in the container."
+        hint = CROWDED_REMEDY if CROWDED.search(text) else "Look at what sh is in the container."
         last = text.rpartition("\n")[2]
         return CommandFailed(f"the shell ended with exit code {code}: {last}", hint=hint, exit_code=code, stderr=text)
 

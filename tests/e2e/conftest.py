@@ -9,6 +9,7 @@ import pytest
 import yaml
 from pytest_docker.plugin import Services
 
+from controller.engine.client import Engine
 from tests.kit import stage
 from tests.kit.stage import REPOSITORY, App, Sidecar
 
@@ -22,6 +23,13 @@ PRIVATE_KEY = "\n".join(
         "",
     ]
 )
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Engine]:
+    engine = Engine()
+    yield engine
+    engine.close()
 
 
 @pytest.fixture(scope="session")

@@ -104,13 +104,6 @@ class Stored:
 
 
 @pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    engine = Engine()
-    yield engine
-    engine.close()
-
-
-@pytest.fixture(scope="module")
 def server() -> Iterator[str]:
     options = ("--init", "--tmpfs", "/var/lib/mysql", "--env", f"MARIADB_ROOT_PASSWORD={PASSWORD}")
     with container(image("MARIADB"), "mariadbd", options=options) as made:

@@ -107,13 +107,6 @@ FACTS = Facts(
 
 
 @pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    engine = Engine()
-    yield engine
-    engine.close()
-
-
-@pytest.fixture(scope="module")
 def server() -> Iterator[str]:
     with start() as made:
         ready(made)

@@ -23,13 +23,6 @@ pytestmark = pytest.mark.e2e
 SHELLS: dict[str, Shell] = {"dash": "bash", "busybox": "sh-pipefail", "bash": "bash"}
 
 
-@pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    engine = Engine()
-    yield engine
-    engine.close()
-
-
 @pytest.fixture(scope="module", params=SHELLS)
 def shell(request: pytest.FixtureRequest) -> str:
     return str(request.param)

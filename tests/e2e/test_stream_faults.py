@@ -34,13 +34,6 @@ CUT = pytest.mark.fault(9, "a proxy cuts after N bytes", "fails, always")
 
 
 @pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    engine = Engine()
-    yield engine
-    engine.close()
-
-
-@pytest.fixture(scope="module")
 def target() -> Iterator[str]:
     with container(DEBIAN, *SLEEP) as made:
         docker("exec", made, "sh", "-c", f"head -c {DUMP_SIZE} /dev/urandom >/dump")
