@@ -26,7 +26,8 @@ ENV PATH=/opt/backup-sidecar/bin:$PATH PYTHONSAFEPATH=1 PYTHONUNBUFFERED=1 MALLO
 RUN groupadd --gid 10001 sidecar \
     && useradd --uid 10001 --gid sidecar --home-dir /var/lib/sidecar --no-create-home --shell /usr/sbin/nologin sidecar \
     && install -d -o sidecar -g sidecar -m 750 /var/lib/sidecar /var/lib/sidecar/artifacts /var/lib/sidecar/work /var/lib/sidecar/tmp \
-    && install -d /etc/sidecar
+    && install -d /etc/sidecar \
+    && find / -xdev -type f -perm /6000 -exec chmod a-s {} +
 COPY --from=build /opt/backup-sidecar /opt/backup-sidecar
 EXPOSE 8000
 # By the socket in the work folder, because config.yaml may set another port; without the CLI, because that is cheap.

@@ -53,10 +53,18 @@ unit: ## Tests without an engine
 e2e: ## Tests on the real engine
 	@$(IMAGES) $(PYTEST) 4 -m 'e2e and not slow' $(ARGS)
 
+.PHONY: corpus
+corpus: setup ## Every kind of object of each engine, by each way back
+	@$(IMAGES) $(PYTEST) 2 --dist loadfile -m 'e2e or slow' tests/corpus $(ARGS)
+
 .PHONY: faults
 faults: setup ## Break engine, network and disk on purpose, and write docs/faults.md
 	@$(PYTEST) 2 -m hypothesis --hypothesis-profile long
 	@$(RUN) -m pytest -m 'faults or slow' --fault-table docs/faults.md $(ARGS)
+
+.PHONY: fuzz
+fuzz: ## Try what parses with inputs that nobody would write (SECONDS=60 for each)
+	@$(PYTEST) 2 --timeout=0 --fuzz-seed=new --fuzz-seconds=$(or $(SECONDS),60) tests/fuzz $(ARGS)
 
 .PHONY: bench
 bench: setup ## Measure against docker exec and zstd (QUICK=1 only tries the benchmarks, in seconds)

@@ -107,7 +107,8 @@ class Contest:
         scope = Scope(frozenset({lab.network}), lab.name, None)
         self._target = find(self._loaded, scope, lab.engine.containers(), discover())[str(key)]
         survey = self._parts().surveyor.survey(self._target.runnable())
-        self._dump = survey.plan.dumps[0]
+        self._dumps = survey.plan.dumps
+        self._dump = self._dumps[0]
 
     def _parts(self) -> "ContestParts":
         return ContestParts(self._loaded, self._lab.engine, self._target)
@@ -120,6 +121,15 @@ class Contest:
             rounds.append((self.own(), self.rival()))
         own, rival = zip(*rounds[1:], strict=True)
         return list(own), list(rival)
+
+    def loops(self, repeats: int) -> tuple[list[float], list[float]]:
+        """Seconds of our whole runs and of the bare loop, alternating, after one round that only warms up."""
+        rounds = []
+        for count in range(repeats + 1):
+            self._lab.say(f"{self._key}: round {count} of {repeats}" if count else f"{self._key}: warming up")
+            rounds.append((self.own().proved, self.loop()))
+        own, loop = zip(*rounds[1:], strict=True)
+        return list(own), list(loop)
 
     def own(self) -> Times:
         """A whole run: asking the target anew, every dump of the plan, fsync, all proofs, manifest."""
@@ -150,6 +160,17 @@ class Contest:
         size = file.stat().st_size
         file.unlink()
         return Times(captured, proved, size)
+
+    def loop(self) -> float:
+        """The same dumps one after another, each by `docker exec` into a file, neither compressed nor checked."""
+        file = self._lab.folder / "rival"
+        begun = time.monotonic()
+        for dump in self._dumps:
+            assert isinstance(dump.source, Exec)
+            bash('docker exec "${@:2}" >"$1"', str(file), self._target.container.id, *dump.source.argv)
+        seconds = time.monotonic() - begun
+        file.unlink()
+        return seconds
 
 
 def bash(script: str, *arguments: str) -> None:

@@ -54,6 +54,15 @@ def of_ratio(group: str, name: str, limit: float, own: Sequence[float], rival: S
     return Figure(group, name, limit, "x", ours / theirs, note, own, rival)
 
 
+def of_difference(
+    group: str, name: str, limit: float, own: Sequence[float], rival: Sequence[float], *, parts: int
+) -> Figure:
+    """By how many seconds our median is above the rival's, for each of the equal parts that both consist of."""
+    ours, theirs = median(own), median(rival)
+    note = f"{ours:.2f} s, rival {theirs:.2f} s for {parts}"
+    return Figure(group, name, limit, "s", (ours - theirs) / parts, note, own, rival)
+
+
 def table(figures: Sequence[Figure]) -> Table:
     """One row for each figure."""
     shown = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")

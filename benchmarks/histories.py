@@ -15,7 +15,7 @@ from benchmarks.figures import Figure, of_median
 from benchmarks.lab import Lab, Sizes, wait_for
 from benchmarks.sidecar import Sidecar
 from config.target import Retention
-from controller.app.startup import CATALOG
+from controller.app.program import CATALOG
 from controller.core.key import Key
 from controller.core.manifest import Artifact
 from controller.core.run import Report

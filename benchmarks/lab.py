@@ -32,6 +32,8 @@ class Sizes:
 
     scale: int = 50
     """Of pgbench; 50 makes 5 million rows."""
+    replaced: int = 75
+    """The same for a restore: 1 GB on the server's disk."""
     stream: int = 2 << 30
     small: int = 200 << 20
     large: int = 4 << 30
@@ -47,7 +49,9 @@ class Sizes:
     """Samples of each figure whose median counts."""
 
 
-QUICK = Sizes(scale=1, stream=32 << 20, small=8 << 20, large=64 << 20, idle=1.0, runs=2_500, some=2, many=4, repeats=1)
+QUICK = Sizes(
+    scale=1, replaced=1, stream=32 << 20, small=8 << 20, large=64 << 20, idle=1.0, runs=2_500, some=2, many=4, repeats=1
+)
 
 
 class Failed(Exception):

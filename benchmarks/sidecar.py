@@ -25,6 +25,7 @@ class Sidecar:
         token = secrets.token_hex(16)
         options = (
             f"--env=BACKUP_API_TOKEN={token}",
+            "--env=SIDECAR_API_HOST=0.0.0.0",
             f"--volume={socket_path() or SOCKET}:{SOCKET}",
             "--volume=/var/lib/sidecar",
             "--read-only",

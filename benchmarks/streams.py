@@ -3,27 +3,23 @@
 from collections.abc import Iterator
 
 from benchmarks.contest import Contest
-from benchmarks.figures import Figure, of_ratio
+from benchmarks.figures import Figure, of_difference, of_ratio
 from benchmarks.lab import Lab, Sizes, docker, image, wait_for
 from benchmarks.sidecar import Sidecar, serving
 from controller.core.key import Key
 
 INCOMPRESSIBLE = "/data/random"
+SMALL_DATABASES = 11
+SMALL = "create table one as select g, md5(g::text) from generate_series(1, 1000) g"
 
 
 def postgres(lab: Lab, sizes: Sizes) -> Iterator[Figure]:
     """A database of pgbench, uncompressed from `pg_dump`, compressed behind it on both sides."""
     group = "postgres"
-    options = ("--env=POSTGRES_PASSWORD=bench", "--env=POSTGRES_DB=bench", "--shm-size=256m")
-    labels = {"backup.enable": "true", "backup.strategy": "postgres", "backup.postgres.databases": "bench"}
-    container = lab.create(group, image("POSTGRES", "postgres:17"), labels=labels, options=options)
-    docker("start", container)
-    client = ("exec", "--user=postgres", container)
+    container = server(lab, group)
     lab.say(f"filling PostgreSQL with pgbench, scale {sizes.scale}")
-    # By TCP, which is closed while the container makes its cluster.
-    wait_for("PostgreSQL", lambda: "accepting" in docker(*client, "sh", "-c", "pg_isready --host=localhost || true"))
-    docker(*client, "pgbench", "--initialize", "--quiet", f"--scale={sizes.scale}", "bench")
-    docker(*client, "psql", "--command=vacuum analyze", "--command=checkpoint", "bench")
+    docker(*client(container), "pgbench", "--initialize", "--quiet", f"--scale={sizes.scale}", "bench")
+    docker(*client(container), "psql", "--command=vacuum analyze", "--command=checkpoint", "bench")
     try:
         own, rival = Contest(lab, Key(project=lab.name, service=group)).rounds(sizes.repeats)
     finally:
@@ -31,6 +27,38 @@ def postgres(lab: Lab, sizes: Sizes) -> Iterator[Figure]:
     size, captured, proved = own[0].size, [one.captured for one in own], [one.proved for one in own]
     yield of_ratio(group, "captured: last byte hashed", 1.0, captured, [one.captured for one in rival], size=size)
     yield of_ratio(group, "proved: whole run, published", 1.0, proved, [one.proved for one in rival], size=size)
+
+
+def databases(lab: Lab, sizes: Sizes) -> Iterator[Figure]:
+    """Many small databases on one server: what each costs above a bare `docker exec pg_dump`."""
+    group = "databases"
+    container = server(lab, group)
+    for number in range(SMALL_DATABASES - 1):
+        docker(*client(container), "createdb", f"small-{number}")
+        docker(*client(container), "psql", f"--dbname=small-{number}", "--command", SMALL)
+    docker(*client(container), "psql", "--command=checkpoint", "bench")
+    contest = Contest(lab, Key(project=lab.name, service=group))
+    try:
+        own, loop = contest.loops(sizes.repeats)
+    finally:
+        lab.remove([container])
+    yield of_difference(group, "each above a bare docker exec pg_dump", 0.08, own, loop, parts=SMALL_DATABASES)
+
+
+def server(lab: Lab, service: str) -> str:
+    """PostgreSQL that answers, with an empty database `bench`; gives the container."""
+    options = ("--env=POSTGRES_PASSWORD=bench", "--env=POSTGRES_DB=bench", "--shm-size=256m")
+    labels = {"backup.enable": "true", "backup.strategy": "postgres"}
+    container = lab.create(service, image("POSTGRES", "postgres:17"), labels=labels, options=options)
+    docker("start", container)
+    ready = (*client(container), "sh", "-c", "pg_isready --host=localhost || true")
+    # By TCP, which is closed while the container makes its cluster.
+    wait_for("PostgreSQL", lambda: "accepting" in docker(*ready))
+    return container
+
+
+def client(container: str) -> tuple[str, ...]:
+    return ("exec", "--user=postgres", container)
 
 
 def stream(lab: Lab, sizes: Sizes) -> Iterator[Figure]:

@@ -7,6 +7,7 @@ repeat the value: it may be a password that was put in the wrong place. Strategi
 import json
 import re
 from datetime import timedelta
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer
@@ -185,7 +186,8 @@ def json_array(text: str) -> list[Any]:
     return array
 
 
-CommaList = Annotated[tuple[str, ...], BeforeValidator(_comma_list)]
+CommaItems = BeforeValidator(_comma_list)
+CommaList = Annotated[tuple[str, ...], CommaItems]
 """`a, b` or `["a", "b"]` -> a tuple; empty entries are left out."""
 
 
@@ -213,7 +215,7 @@ def _variable_value(value: Any) -> str:
     return value
 
 
-VariableNames = Annotated[tuple[VariableName, ...], BeforeValidator(_comma_list)]
+VariableNames = Annotated[tuple[VariableName, ...], CommaItems]
 VariableValue = Annotated[str, BeforeValidator(_variable_value)]
 
 
@@ -236,6 +238,21 @@ def absolute(path: str) -> str:
 
 
 AbsolutePaths = Annotated[tuple[Annotated[str, AfterValidator(absolute)], ...], BeforeValidator(_comma_list)]
+
+
+def _folder(path: Path) -> Path:
+    pure = PurePosixPath(path)
+    if not pure.is_absolute() or ".." in pure.parts:
+        raise invalid("is not an absolute path", "Write the folder in the sidecar's container, beginning with `/`.")
+    if len(pure.parts) == 1:
+        raise invalid(
+            "is the root of the file system", "Name a folder of its own, such as `/var/lib/sidecar/artifacts`."
+        )
+    return Path(*pure.parts)
+
+
+Folder = Annotated[Path, AfterValidator(_folder)]
+"""In the sidecar's own container."""
 
 
 def _workdir(value: str) -> str:

@@ -23,11 +23,16 @@ from config.validation import problem_of
 from config.wording import dotted, escaped, is_variable_name, quoted, suggest
 
 MOST_BYTES = 16 << 10
+MOST_LABELS = 1000
+MOST_TARGETS = 32
+MOST_SUGGESTIONS = 20
+"""Words that are looked up for each container's unknown labels."""
 MOST_KEYS = 10
 """Of an option, one in another; what is nested without end can be neither compared nor shown."""
 
 _YES, _NO = frozenset({"true", "yes", "on", "1"}), frozenset({"false", "no", "off", "0"})
-_ALIASES = {"enabled": "enable", "cron": "schedule", "type": "strategy"}
+OLD_NAMES = {"enabled": "enable", "cron": "schedule", "type": "strategy"}
+"""What people write who come from elsewhere, and what it is called here."""
 _SETTINGS = frozenset(path for path, _ in leaves(TargetLayer) if path != ("env",))
 _KEYS = frozenset({"enable", *map(dotted, _SETTINGS)})
 _NUMBERED = frozenset(("commands", name) for name in Commands.model_fields)
@@ -47,6 +52,8 @@ _OPERATORS = {
     "concurrency": "policy.max-concurrent-runs",
     "ping": "targets.<key>.ping.url",
 }
+OWN_ONLY = frozenset({"user", "workdir", "env", "commands"})
+"""First key of a label that reaches no further than its container, also not by a restore into another one."""
 OPERATOR_ONLY: Mapping[str, str] = {
     name: key for name, key in _OPERATORS.items() if name not in ASKS_TOO_MUCH and (name,) not in _SETTINGS
 }
@@ -65,6 +72,11 @@ class LabelPart:
     problems: tuple[Problem, ...]
     """Those of the common labels too, since they break every target of the container."""
 
+    def elsewhere(self) -> "LabelPart":
+        """What holds in another container too: nothing that says who runs what there."""
+        layers = ({path: item for path, item in layer.items() if path[0] not in OWN_ONLY} for layer in self.layers)
+        return replace(self, layers=tuple(layers))
+
 
 def parse(
     labels: Mapping[str, str], container: str, *, prefix: str = "backup.", strategies: Collection[str]
@@ -77,15 +89,22 @@ def parse(
     own = {key.removeprefix(prefix): value for key, value in labels.items() if key.startswith(prefix)}
     if not own:
         return ()
-    if sum(len(text.encode(errors="surrogatepass")) for item in own.items() for text in item) > MOST_BYTES:
-        message = f"the labels of this container are larger than {MOST_BYTES >> 10} KiB together"
-        hint = "Put long commands into a script there."
-        problem = Problem("labels-too-large", f"container {container}", message, hint)
-        return (LabelPart(None, True, (), (problem,)),)
+    size = sum(len(text.encode(errors="surrogatepass")) for item in own.items() for text in item)
+    if size > MOST_BYTES or len(own) > MOST_LABELS:
+        message = f"the labels of this container are larger than {MOST_BYTES >> 10} KiB together, or over {MOST_LABELS}"
+        return (_unread("labels-too-large", container, message, "Put long commands into a script there."),)
     reader = _Reader(container, prefix, frozenset(strategies))
     for key in sorted(own):
         reader.read(key, own[key])
+    if len(reader.groups.keys() - {None}) > MOST_TARGETS:
+        message = f"the labels of this container name more than {MOST_TARGETS} targets"
+        return (_unread("too-many-targets", container, message, "Back up several things by one of them."),)
     return reader.parts()
+
+
+def _unread(code: str, container: str, message: str, hint: str) -> LabelPart:
+    """Labels that ask for too much, as a target that only has this problem."""
+    return LabelPart(None, True, (), (Problem(code, f"container {container}", message, hint),))
 
 
 class _Reader:
@@ -96,6 +115,7 @@ class _Reader:
         self.groups: defaultdict[str | None, _Group] = defaultdict(_Group)
         self.stray: list[Problem] = []
         """Problems of labels whose target has no valid name."""
+        self.suggestions = MOST_SUGGESTIONS
 
     def read(self, key: str, value: str) -> None:
         target, rest = None, key
@@ -118,7 +138,7 @@ class _Reader:
     def _setting(self, group: "_Group", key: str, value: str, label: str) -> None:
         readable(key, "")
         readable(value)
-        if (real := _ALIASES.get(key)) is not None:
+        if (real := OLD_NAMES.get(key)) is not None:
             message, hint = f"is called `{self.prefix}{real}` here", "Rename the label."
             group.problems.append(Problem("renamed-label", self._place(label), message, hint, "warning"))
             key = real
@@ -160,7 +180,9 @@ class _Reader:
             raise invalid("belongs to the operator, and no label may set it", hint, "operator-only")
         if first == "env":
             raise invalid("does not name a variable", f"Write `{self.prefix}env.NAME` with letters, digits and `_`.")
-        raise invalid("is not a known label", suggest(key, self._known(path)), "unknown-label")
+        self.suggestions -= 1
+        hint = suggest(key, self._known(path)) if self.suggestions >= 0 else "`explain` shows what there is."
+        raise invalid("is not a known label", hint, "unknown-label")
 
     def _known(self, path: Path) -> frozenset[str]:
         """What may have been meant: a setting, or the option of a strategy that is spelt differently."""

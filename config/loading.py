@@ -3,25 +3,27 @@
 No access check on the store's folders happens here; that needs the machine, and is the controller's.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 from pydantic_core import PydanticCustomError
 
 from config import overrides, variables
+from config.copies import SIGNING_KEY
 from config.document import Document, Places
 from config.layers import COMMAND, flatten
-from config.lookup import Lookup
+from config.lookup import Lookup, reference, secret_paths
 from config.problems import ConfigurationError, Location, Problem
-from config.secrets import SENSITIVE, SecretReference, Secrets, passwords_in, weakness
+from config.secrets import SENSITIVE, SecretReference, Secrets, passwords_in
 from config.settings import PING_HINT, TOKEN_NAME, DefaultStrategy, OwnTarget, Ping, Settings, can_be_pinged
 from config.sources import FILE, config_file, digest, own_env_file
+from config.tokens import ApiToken, faults, own
 from config.validation import location, problem_of, problems_from
 from config.variables import EnvFile, Variables
-from config.wording import is_variable_name, quoted, suggest
+from config.wording import quoted, suggest
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +35,14 @@ class Loaded:
     """Values of the names in `secrets:`, for commands of the file; redacts token and key too."""
     api_token: str = field(repr=False)
     """Empty: none is set, nor needed from the operator."""
+    more_tokens: tuple[ApiToken, ...]
+    """Those of `api.tokens`."""
     orchestrator_key: str | None = field(repr=False)
     """None: no orchestrator."""
+    signing_key: str | None = field(repr=False)
+    """Of copies; None: there are no destinations, or none is set."""
+    ssh_keys: Mapping[str, str] = field(repr=False)
+    """Private keys of destinations by SFTP, by their names."""
     pings: Mapping[str, str] = field(repr=False)
     """URLs of checks by key of the target; the sidecar's own by the empty text."""
     problems: tuple[Problem, ...]
@@ -54,6 +62,11 @@ class Loaded:
     """Whether the token is one that the sidecar made."""
     refused: tuple[Problem, ...] = ()
     """What is wrong with a `config.yaml` in whose place the last good one holds."""
+
+    @property
+    def tokens(self) -> tuple[ApiToken, ...]:
+        """All that the API takes."""
+        return (*own(self.api_token), *self.more_tokens)
 
 
 def load(
@@ -91,7 +104,7 @@ class _Loading:
         self.lookup = Lookup(folder, known, self.add)
         self.places = Places(file, {})
         self.orchestrated = False
-        self.secret_paths = frozenset(_secret_paths(file.values))
+        self.secret_paths = frozenset(secret_paths(file.values))
 
     def run(self, digest: str) -> Loaded:
         values = self._filled(self.file.values, (), self._secret_names())
@@ -103,8 +116,18 @@ class _Loading:
         self._check_strategies(settings)
         secrets = self.lookup.named(settings.secrets if settings else ())
         token = self._token(settings)
+        more = self._more_tokens(settings) if settings else []
+        for fault in faults([*((("api", "token"), given) for given in own(token)), *more], self.known.home):
+            self.add(*fault)
         orchestrator = settings.orchestrator if settings else None
         key = self.lookup.secret(orchestrator.key, ("orchestrator", "key")) if orchestrator else None
+        copies = settings.copies if settings and settings.copies and settings.copies.destinations else None
+        signing_key = self._signing_key(copies.signing_key) if copies else None
+        ssh_keys = {
+            name: self.lookup.secret(each.sftp.key, ("copies", "destinations", name, "sftp", "key")) or ""
+            for name, each in (copies.destinations.items() if copies else ())
+            if each.sftp
+        }
         pings = self._pings(settings) if settings else {}
         everything = Secrets(secrets, [*self.lookup.shown, *_sensitive(self.known)])
         problems = tuple(_redacted(problem, everything) for problem in (*self.problems, *self.lookup.problems))
@@ -114,7 +137,10 @@ class _Loading:
             settings,
             everything,
             token or "",
+            tuple(given for _, given in more),
             key,
+            signing_key,
+            ssh_keys,
             pings,
             problems,
             tuple(self.lookup.cut_secrets),
@@ -144,7 +170,7 @@ class _Loading:
         written = self.file.values.get("secrets") or []
         listed = written.split(",") if isinstance(written, str) else written if isinstance(written, list) else []
         extra = (self.known.get("SIDECAR_SECRETS") or "").split(",")
-        references = [_reference(self.file.values, *path) for path in self.secret_paths]
+        references = [reference(self.file.values, *path) for path in self.secret_paths]
         names = [TOKEN_NAME, *listed, *extra, *references]
         return frozenset(name.strip() for name in names if isinstance(name, str)) - {""}
 
@@ -221,11 +247,22 @@ class _Loading:
         given = settings.api.token if settings else self._written_token()
         if given == SecretReference(secret=TOKEN_NAME) and not self.orchestrated and not self._is_set(TOKEN_NAME):
             return None
-        token = None if given is None else self.lookup.secret(given, ("api", "token"))
-        if token and (reason := weakness(token)):
-            hint = f"Make one with `openssl rand -hex 32` and put it into `{self.known.home}`."
-            self.add(("api", "token"), "weak-token", reason, hint)
-        return token
+        return None if given is None else self.lookup.secret(given, ("api", "token"))
+
+    def _signing_key(self, given: SecretReference | SecretStr) -> str | None:
+        """None where it is not there: a new host, which only takes copies back, needs none."""
+        if given == SecretReference(secret=SIGNING_KEY) and not self._is_set(SIGNING_KEY):
+            return None
+        return self.lookup.secret(given, ("copies", "signing-key"))
+
+    def _more_tokens(self, settings: Settings) -> list[tuple[Location, ApiToken]]:
+        """With their places."""
+        found: list[tuple[Location, ApiToken]] = []
+        for index, token in enumerate(settings.api.tokens):
+            path = ("api", "tokens", index, "secret")
+            if value := self.lookup.secret(SecretReference(secret=token.secret), path):
+                found.append((path, ApiToken(token.name, token.role, value)))
+        return found
 
     def _is_set(self, secret: str) -> bool:
         """Whether a secret has a value, or something is wrong with the one that it should have."""
@@ -238,7 +275,7 @@ class _Loading:
         api = self.file.values.get("api") or {}
         if not isinstance(api, dict):
             return None
-        name = _reference(self.file.values, "api", "token") if "token" in api else TOKEN_NAME
+        name = reference(self.file.values, "api", "token") if "token" in api else TOKEN_NAME
         return SecretReference(secret=name) if name else None
 
     def _pings(self, settings: Settings) -> dict[str, str]:
@@ -257,20 +294,6 @@ class _Loading:
 def _text(value: Any) -> str:
     """A value as it stands in the file, the entries of a list side by side."""
     return " ".join(map(_text, value)) if isinstance(value, list) else str(value)
-
-
-def _secret_paths(values: Mapping[str, Any]) -> Iterator[Location]:
-    """Where the file may hold a secret, or say which."""
-    yield from (("api", "token"), ("orchestrator", "key"), ("ping", "url"))
-    targets = values.get("targets")
-    yield from (("targets", key, "ping", "url") for key in (targets if isinstance(targets, dict) else ()))
-
-
-def _reference(values: Mapping[str, Any], *path: str | int) -> str | None:
-    value: Any = values
-    for key in (*path, "secret"):
-        value = value.get(key) if isinstance(value, dict) else None
-    return value if isinstance(value, str) and is_variable_name(value) else None
 
 
 def _sensitive(known: Variables) -> list[str]:

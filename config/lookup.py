@@ -1,8 +1,9 @@
 """Looks up secrets by name: in the environment, in an `.env`, or in the file that `NAME_FILE` names."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from pydantic import SecretStr
 
@@ -10,6 +11,7 @@ from config.files import read_text
 from config.problems import Location, Problem
 from config.secrets import SHORTEST_SECRET, SecretReference
 from config.variables import KEY_BEGIN, Variables, cut_key, key_without_end, lacks_end
+from config.wording import is_variable_name
 
 MOST_BYTES = 64 << 10
 
@@ -81,3 +83,26 @@ class Lookup:
         message, hint = f"the file that it names {what}", "Name a small file with the secret."
         self.problems.append(Problem("secret-file", self._known.place(f"{name}_FILE"), message, hint))
         return None
+
+
+def secret_paths(values: Mapping[str, Any]) -> Iterator[Location]:
+    """Where the file may hold a secret, or say which."""
+    yield from (("api", "token"), ("orchestrator", "key"), ("ping", "url"), ("copies", "signing-key"))
+    targets, api = values.get("targets"), values.get("api")
+    yield from (("targets", key, "ping", "url") for key in (targets if isinstance(targets, dict) else ()))
+    copies = values.get("copies")
+    places = copies.get("destinations") if isinstance(copies, dict) else None
+    yield from (
+        ("copies", "destinations", name, "sftp", "key") for name in (places if isinstance(places, dict) else ())
+    )
+    tokens = api.get("tokens") if isinstance(api, dict) else None
+    yield from (("api", "tokens", index) for index in range(len(tokens) if isinstance(tokens, list) else 0))
+
+
+def reference(values: Mapping[str, Any], *path: str | int) -> str | None:
+    """The name of the secret that the file names there."""
+    value: Any = values
+    for key in (*path, "secret"):
+        value = dict(enumerate(value)) if isinstance(value, list) else value
+        value = value.get(key) if isinstance(value, dict) else None
+    return value if isinstance(value, str) and is_variable_name(value) else None

@@ -9,7 +9,7 @@ from config.variables import Variables
 from config.wording import nearest, quoted
 
 PREFIX = "SIDECAR_"
-READ_ELSEWHERE = frozenset({"SIDECAR_CONFIG", "SIDECAR_CONFIG_DIR", "SIDECAR_DIR", "SIDECAR_IMAGE"})
+READ_ELSEWHERE = frozenset({"SIDECAR_CONFIG", "SIDECAR_CONFIG_DIR", "SIDECAR_DIR", "SIDECAR_IMAGE", "SIDECAR_MEMORY"})
 """The folder of the file, and what the Compose files read."""
 
 

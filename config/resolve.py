@@ -6,19 +6,20 @@ wrote it, because a secret only goes to commands of the file.
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from fnmatch import fnmatchcase
 from typing import Any
 
 from pydantic import ValidationError
 
+from config.fields import written
+from config.label_policy import LabelRules
 from config.labels import LabelPart
 from config.layers import COMMAND, Author, Layer, Path, Sourced, brings_command, flatten, merge, nest
 from config.loading import Loaded
 from config.minimums import shortfalls
 from config.problems import Location, Problem
-from config.secrets import passwords_in
+from config.secrets import passwords_in, sensitive
 from config.settings import OwnTarget
 from config.target import Commands, TargetSettings
 from config.validation import problems_from
@@ -26,6 +27,8 @@ from config.wording import dotted, quoted, suggest
 
 _DOLLAR_HINT = "Write one `$`: only Compose halves `$$`, and only in a compose file."
 _VARIABLE_HINT = "Let the shell in the target expand a variable of its own."
+_REFUSED = {"lock": ("locked-label", "is locked"), "allow": ("label-not-allowed", "is not allowed")}
+_ASKING_FOR_DRILLS = (("drill", "schedule"), ("drill", "check"))
 _SECTIONS = frozenset(field.alias for field in OwnTarget.model_fields.values())
 
 
@@ -43,6 +46,8 @@ class Resolved:
     problems: tuple[Problem, ...] = ()
     origins: Mapping[str, Author] = field(default_factory=dict)
     """Who wrote the list `pre`, `backup`, `post` or `restore`: `file` or `label`; absent for an empty list."""
+    secrets: frozenset[str] | None = None
+    """Names of the secrets that commands of the file see here; None for all."""
     sensitive: tuple[str, ...] = field(default=(), repr=False)
     """Passwords found in the commands, to be redacted like secrets."""
     places: Mapping[Path, str] = field(default_factory=dict, repr=False)
@@ -71,18 +76,19 @@ class _Resolving:
         self.problems: list[Problem] = list(part.problems)
 
     def run(self) -> Resolved:
-        labels = [self._allowed(layer) for layer in self.part.layers]
-        layers = [self._usual(), *labels, self._own()]
-        layers = [self._canonical(layer) for layer in layers]
+        labels = [self._allowed(self._canonical(layer)) for layer in self.part.layers]
+        layers = [self._canonical(self._usual()), *labels, self._canonical(self._own())]
         for layer in layers:
             self.problems += [*self._replaced(layer), *self._forbidden(layer)]
         merged = merge(layers)
         strategy = self._strategy(merged)
         settings = self._validated(merged, strategy)
         self.problems += self._cut_secrets(merged)
-        sensitive: tuple[str, ...] = ()
+        secret: tuple[str, ...] = ()
         if settings is not None:
-            sensitive = tuple(self._look_at_commands(settings.commands, merged))
+            settings, merged = self._within_policy(settings, merged)
+            passwords = self._look_at_commands(settings.commands, merged)
+            secret = (*passwords, *sensitive(settings.env))
             self.problems += self._below_policy(settings, merged)
         problems = tuple(dict.fromkeys(self.problems))
         if any(problem.severity == "error" for problem in problems):
@@ -94,7 +100,8 @@ class _Resolving:
             {name: value for name, (value, _) in sorted(shown.items())},
             problems,
             {path[1]: merged[path].author for path in merged if path[0] == "commands" and merged[path].value},
-            sensitive,
+            self._seen(),
+            secret,
             self._places(merged),
         )
 
@@ -103,6 +110,7 @@ class _Resolving:
     def _usual(self) -> Layer:
         """The file's word on every target: `strategy` and `defaults`."""
         section = dict(self.loaded.values.get("strategy") or {})
+        section.pop("secrets", None)
         layer: dict[Path, Sourced] = {}
         for path, value in flatten(self._without_others(section)):
             there = ("strategy",) if path == ("type",) else path if path[0] == "commands" else ("options", *path)
@@ -129,19 +137,14 @@ class _Resolving:
 
     def _allowed(self, layer: Layer) -> Layer:
         """The labels that the operator's policy lets through."""
-        policy = self.loaded.settings.policy.labels
-        kept = {}
-        for path, item in layer.items():
-            if _matches(path, policy.lock):
-                code, message = "locked-label", f"is locked by `policy.labels.lock` in {self._policy('labels', 'lock')}"
-            elif policy.allow and not _matches(path, policy.allow):
-                where = self._policy("labels", "allow")
-                code, message = "label-not-allowed", f"is not allowed by `policy.labels.allow` in {where}"
-            else:
-                kept[path] = item
-                continue
-            hint = f"Remove the label, or have the operator set it for `targets.{self.key}` in config.yaml."
-            self.problems.append(Problem(code, self._place(item), message, hint))
+        settings, kept = self.loaded.settings, dict(layer)
+        rules = LabelRules(settings.policy.labels, self.canonical, settings.label_prefix)
+        for path in layer:
+            if refusal := rules.refusal(path, layer):
+                code, words = _REFUSED[refusal]
+                message = f"{words} by `policy.labels.{refusal}` in {self._policy('labels', refusal)}"
+                hint = f"Remove the label, or have the operator set it for `targets.{self.key}` in config.yaml."
+                self.problems.append(Problem(code, self._place(kept.pop(path)), message, hint))
         return kept
 
     def _policy(self, *key: str) -> str:
@@ -174,7 +177,7 @@ class _Resolving:
             return
         hint = "Have the operator set `policy.create-containers: true` in config.yaml, or remove it."
         for path, item in layer.items():
-            if path[0] == "drill" and item.value != "none":
+            if path in _ASKING_FOR_DRILLS and item.value != "none":
                 message = f"`{dotted(path)}` has no effect, since no throw-away container may be created"
                 yield Problem("containers-forbidden", self._place(item), message, hint, "warning")
 
@@ -212,7 +215,8 @@ class _Resolving:
                 yield Problem("unknown-key", self._place(item), message, suggest(path[1], self.canonical))
 
     def _validated(self, merged: Layer, strategy: str | None) -> TargetSettings | None:
-        flat = {path: item.value for path, item in merged.items() if path[0] not in {"options", "strategy", "ping"}}
+        others = {"options", "strategy", "ping", "secrets", "copies"}
+        flat = {path: item.value for path, item in merged.items() if path[0] not in others}
         options = {
             path[2:]: item.value for path, item in merged.items() if path[:2] == ("options", strategy) and path[2:]
         }
@@ -224,12 +228,31 @@ class _Resolving:
             self.problems += problems_from(error, lambda path: _nearest(places, path), TargetSettings)
             return None
 
+    def _within_policy(self, settings: TargetSettings, merged: Layer) -> tuple[TargetSettings, Layer]:
+        """With no longer timeout of a label than the policy allows."""
+        item, most = merged.get(("timeout",)), self.loaded.settings.policy.max_timeout
+        if item is None or item.author == "file" or settings.timeout <= most:
+            return settings, merged
+        message = f"counts as {written(most)}, which is `policy.max-timeout` of {self._policy('max-timeout')}"
+        hint = f"Write {written(most)} or less, or have the operator set it for `targets.{self.key}` in config.yaml."
+        self._warn("timeout-too-long", item, message, hint)
+        counting = {**merged, ("timeout",): Sourced(written(most), item.source, item.author)}
+        return settings.model_copy(update={"timeout": most}), counting
+
     def _below_policy(self, settings: TargetSettings, merged: Layer) -> Iterator[Problem]:
         for shortfall in shortfalls(settings, self.loaded.settings.policy):
             path, policy = shortfall.path, shortfall.policy
             item = next((merged[key] for key in merged if key[: len(path)] == path), None)
             message = f"{shortfall.message}, which is `policy.{policy}` of {self._policy(policy)}"
             yield Problem("below-minimum", self._place(item) if item else self._place_of(path), message, shortfall.hint)
+
+    def _seen(self) -> frozenset[str] | None:
+        """The secrets for the file's commands; none in a stranger's container that the file does not name."""
+        settings, own = self.loaded.settings, self.loaded.settings.targets.get(self.key)
+        if own is None and settings.scope.project == "any":
+            return frozenset()
+        named = settings.strategy.secrets if own is None or own.secrets is None else own.secrets
+        return None if named is None else frozenset(named)
 
     def _cut_secrets(self, merged: Layer) -> Iterator[Problem]:
         """A command of the file gets every secret, so none may be cut."""
@@ -251,8 +274,8 @@ class _Resolving:
 
     def _look_at_commands(self, commands: Commands, merged: Layer) -> Iterator[str]:
         """Warn of what a person hardly meant; gives the passwords found."""
-        for name, written in commands:
-            texts = [command if isinstance(command, str) else " ".join(command) for command in written]
+        for name, given in commands:
+            texts = [command if isinstance(command, str) else " ".join(command) for command in given]
             passwords = [password for text in texts for password in passwords_in(text)]
             if any("$$" in text for text in texts):
                 message = "holds `$$`, which a shell reads as its process id"
@@ -283,10 +306,6 @@ def _nearest(places: Mapping[Path, str], path: Location) -> str:
 
 def _name(path: Path) -> str:
     return dotted(path[1:] if path[0] == "options" else path)
-
-
-def _matches(path: Path, patterns: Iterable[str]) -> bool:
-    return any(fnmatchcase(_name(path), pattern) for pattern in patterns)
 
 
 def _shown_name(value: Any) -> str:

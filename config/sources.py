@@ -12,6 +12,8 @@ from config.problems import ConfigurationError, Problem
 from config.variables import EnvFile
 
 FILE, ENV_FILE = "config.yaml", ".env"
+WORKDIR = Path("/var/lib/sidecar/work")
+"""The work folder where nobody says otherwise."""
 MISNAMED_FILES = ("config.yml", "config.yaml.txt", "config.json")
 
 

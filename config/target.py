@@ -80,7 +80,8 @@ class Expect(Model):
     """Largest decrease since the last good run, such as `50%`, of a dump's size or of 1,000 or more rows in all; a run
     that shrinks more, or has lost all rows of a large table, is `suspicious`. `none`: not checked."""
     ignore: CommaList = ()
-    """Names or patterns of tables that may lose their rows at any time: `sessions, queue_*`."""
+    """Names or patterns of tables that may lose their rows or go at any time: `sessions, queue_*`; or of databases and
+    paths that may go."""
     max_age: Duration | None = None
     """Maximum age of the last good run; beyond it the target is `stale`. Unset: the schedule decides; `36h` where the
     orchestrator does."""
@@ -91,6 +92,9 @@ class Drill(Model):
 
     schedule: Cron = "none"
     """When to run a restore drill, which restores into a temporary container; same syntax as `schedule`."""
+    auto: bool = True
+    """Whether the first good run, and the first after the schema, the image or the sidecar's version has changed, is
+    drilled by itself in the following night, where drills are allowed."""
     check: CommandField | None = None
     """Command to run in the restored container; it exits 0 if the data is correct."""
 
@@ -151,8 +155,8 @@ def leaves(model: type[BaseModel]) -> Iterator[tuple[tuple[str, ...], FieldInfo]
     """Every setting that is not a section, by the path of its keys: `("retention", "keep-daily")`."""
     for name, field in model.model_fields.items():
         key = field.alias or name
-        # The keys of a mapping are no settings of their own.
-        if get_origin(field.annotation) is dict or (inner := model_in(field.annotation)) is None:
+        # The keys of a mapping, or of a list's entries, are no settings of their own.
+        if get_origin(field.annotation) in (dict, tuple) or (inner := model_in(field.annotation)) is None:
             yield (key,), field
         else:
             yield from (((key, *path), leaf) for path, leaf in leaves(inner))

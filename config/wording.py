@@ -1,9 +1,10 @@
 """Shows text that others wrote: without what is unsafe, quoted, and beside the known word that was probably meant."""
 
 import difflib
+import json
 import re
 import unicodedata
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 _DIRECTION_MARKS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff")
 MULTI_LINE = "\n\t"
@@ -19,9 +20,20 @@ def _is_unsafe(character: str) -> bool:
     return character in _DIRECTION_MARKS or unicodedata.category(character) in {"Cc", "Cs", "Zl", "Zp"}
 
 
+def spelled(text: str, write: Callable[[str], str], also: str = "") -> str:
+    """Text in which each unsafe character, and each of `also`, is written in another way."""
+    return "".join(write(each) if _is_unsafe(each) or each in also else each for each in text)
+
+
 def escaped(text: str) -> str:
-    """Text with its unsafe characters written out by number."""
-    return "".join(ascii(character)[1:-1] if _is_unsafe(character) else character for character in text)
+    """Text as one line, with its unsafe characters, line breaks too, written out by number."""
+    return spelled(text, lambda character: ascii(character)[1:-1])
+
+
+def as_json(value: object, indent: int | None = None) -> str:
+    """JSON that may stand on a terminal: JSON's own escapes leave some unsafe characters as they are."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    return spelled(text, lambda character: character if character == "\n" else f"\\u{ord(character):04x}")
 
 
 def quoted(text: str, limit: int = 60) -> str:

@@ -11,10 +11,11 @@ from typing import get_args
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from config.copies import DestinationSettings
 from config.fields import Size, written
 from config.layers import COMMAND, flatten
 from config.secrets import SecretReference
-from config.settings import OwnTarget, Settings
+from config.settings import Defaults, OwnTarget, Settings
 from config.target import TargetLayer, TargetSettings, leaves
 from config.wording import dotted
 from controller.api.problems import status_of
@@ -49,6 +50,9 @@ def config_table() -> str:
         (("defaults", "<setting>"), Settings.model_fields["defaults"]),
         (("targets", "<key>", "<setting>"), Settings.model_fields["targets"]),
         (("targets", "<key>", "ping", "url"), OwnTarget.model_fields["ping"]),
+        (("targets", "<key>", "copies"), OwnTarget.model_fields["copies"]),
+        (("defaults", "copies"), Defaults.model_fields["copies"]),
+        *((("copies", "destinations", "<name>", *path), field) for path, field in leaves(DestinationSettings)),
     ]
     rows = ((f"`{dotted(path)}`", first_paragraph(field), shown(default_of(field))) for path, field in fields)
     return table_of(HEAD.format("key"), rows)

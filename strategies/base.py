@@ -5,6 +5,7 @@ container, facts and options into a `Plan`, and for the way back into a `Restore
 their streams and stores what comes out is `controller`.
 """
 
+import re
 import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -12,8 +13,13 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Generic, Literal, TypeVar
 
 from config.fields import Model
+from config.wording import quoted
 from strategies.plan import Argv, Check, Command, Plan, Restore, RestoreRequest
 
+MOST_DUMPS = 2000
+"""Of one run."""
+ERROR = re.compile(r"\b(ERROR|FATAL|PANIC)\b")
+"""What the servers' tools begin the line with that says why."""
 Shell = Literal["bash", "sh-pipefail", "sh"]
 """What the target offers: bash; a `sh` that knows `pipefail`; a `sh` that does not."""
 
@@ -54,6 +60,8 @@ class Container:
     mounts: tuple[str, ...] = ()
     """Absolute paths in the container at which volumes and binds are mounted, without tmpfs; sorted."""
     tmpfs: tuple[str, ...] = ()
+    command: tuple[str, ...] = field(default=(), repr=False)
+    """Words of the command line of its own program, as a shell among them would pass them on; may hold a password."""
     quiesced: bool = False
     """It is paused or stopped while it is read (`backup.quiesce`), so that nothing can be run in it then."""
 
@@ -73,8 +81,9 @@ class Answer:
 
     @property
     def complaint(self) -> str:
-        """The last line on standard error, where a tool says why it failed; else the exit code."""
-        return (self.stderr.strip().splitlines() or [f"exit code {self.code}"])[-1]
+        """The line on standard error that says why it failed, the error or the last one; else the exit code."""
+        lines = self.stderr.strip().splitlines() or [f"exit code {self.code}"]
+        return next((line for line in lines if ERROR.search(line)), lines[-1])[:1000]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +109,8 @@ class Strategy(ABC, Generic[OptionsType]):
     options: ClassVar[type[Options]]
     reads_paused: ClassVar[bool] = False
     """Whether it can read a container that is paused or stopped, so that `backup.quiesce` makes sense."""
+    has_search_path: ClassVar[bool] = False
+    """Whether `RestoreRequest.search_path` makes sense."""
     into_folders: ClassVar[bool] = False
     """Whether a restore goes into a folder, so that `RestoreRequest.into` and `RestoreRequest.in_place` make sense."""
     serves: ClassVar[bool] = True
@@ -113,6 +124,10 @@ class Strategy(ABC, Generic[OptionsType]):
     @abstractmethod
     def probes(self, options: OptionsType) -> Mapping[str, Argv]:
         """Read-only questions, at most about a second each, asked at discovery and again before each run."""
+
+    def environment(self, container: Container) -> Mapping[str, str]:
+        """Variables for every command in the target, of what only its own command line tells; `BACKUP_<NAME>*`."""
+        return {}
 
     @abstractmethod
     def plan(self, container: Container, facts: Facts, options: OptionsType) -> Plan:
@@ -155,6 +170,20 @@ def script(commands: Sequence[Command], shell: Shell | None) -> Argv:
     )
     pipefail = "" if shell == "sh" else "set -o pipefail\n"
     return ("bash" if shell == "bash" else "sh", "-c", f"{pipefail}{lines}")
+
+
+def unreadable(question: str, answer: Answer) -> Unsuitable:
+    """What its client said is not what that client says."""
+    message = f"{question} was answered by {quoted(answer.stdout.strip())}, which is no such answer"
+    hint = "Look which programs and start-up files the container has in the place of the image's own."
+    return Unsuitable(message, hint, "unreadable-answer")
+
+
+def demand_few(names: Sequence[str], option: str) -> None:
+    """Raises `Unsuitable` for more dumps than one run can hold in mind."""
+    if len(names) > MOST_DUMPS:
+        message = f"there are {len(names)} to back up, one target takes up to {MOST_DUMPS}"
+        raise Unsuitable(message, f"Name them by backup.{option}, in several targets.", "too-many")
 
 
 def shortened(names: Sequence[str]) -> str:

@@ -3,27 +3,24 @@
 import re
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from typing import BinaryIO, NamedTuple, NoReturn
+from typing import BinaryIO
 
-from strategies.plan import Check, Incomplete, Unsafe
+from strategies.plan import CHUNK, Check, Incomplete, Unsafe
+from strategies.tar import DEVICES, HARD_LINK, SYMBOLIC_LINK, Member, members
 
-CHUNK = 1 << 20
-BLOCK = 512
-_ZERO_BLOCK = bytes(BLOCK)
-_LONG_NAMES = {b"L": b"path", b"K": b"linkpath"}
-"""GNU's headers for long names, and the pax record that says the same."""
-_EXTENSIONS = b"xgLK"
-"""Headers that are no members: pax's for one member and for the whole archive (POSIX.1-2001), GNU's long names."""
-HARD_LINK, SYMBOLIC_LINK, DEVICES = b"1", b"2", b"34"
+NUMBER = re.compile(r"[0-9]{1,18}")
 ROWS = ("rows of ", "keys in ")
 """How that is called which an owner would miss."""
+PART = "partition "
+"""How a table is called that is a part of another one."""
 COUNTED_APART = {b"1": "hard links", b"2": "links", b"5": "folders"}
-_WITHOUT_DATA = b"123456"
-"""Links, devices, folders and pipes have no data, whatever their size field says (as in Go's archive/tar)."""
-_REAL_SIZES = (b"GNU.sparse.realsize", b"GNU.sparse.size")
-_SIZES = (b"size", *_REAL_SIZES)
-_RELEVANT_RECORDS = re.compile(rb" (?:size|path|linkpath|GNU\.sparse\.(?:name|realsize|size))=")
-"""Records that change what a member is. Most headers only hold times, and need no reading."""
+MOST_COUNTS = 200_000
+"""Things that are counted beside one dump; their names are kept with the run."""
+MOST_COUNT_BYTES = 8 << 20
+"""Bytes of the names of these."""
+LONGEST_LINE = 64 << 10
+MOST_LINKS = 500_000
+"""Symbolic links of an archive that are remembered, of which each takes some 100 bytes."""
 
 
 def ends(stream: BinaryIO, size: int = 4096) -> tuple[bytes, bytes]:
@@ -47,27 +44,51 @@ def begins_with(head: bytes) -> Check:
     return check
 
 
+def lines(stream: BinaryIO) -> Iterator[bytes]:
+    """Each line without its end; raises `Incomplete` for one that is longer than `LONGEST_LINE`."""
+    rest = b""
+    while chunk := stream.read(LONGEST_LINE):
+        *whole, rest = (rest + chunk).split(b"\n")
+        yield from whole
+        if len(rest) > LONGEST_LINE:
+            raise Incomplete(f"a line is longer than {LONGEST_LINE} bytes, it begins with {rest[:80]!r}")
+    yield rest
+
+
 def read_counts(stream: BinaryIO) -> Mapping[str, int]:
     """The numbers that a question printed, a line for each thing: `<number><TAB><what>`.
 
-    What is printed twice is added up. Raises `Incomplete` for anything else.
+    What is printed twice is added up. Raises `Incomplete` for anything else, and for more than can be kept.
     """
     counts: dict[str, int] = {}
-    answer = b"".join(iter(lambda: stream.read(CHUNK), b""))
-    for line in answer.decode(errors="backslashreplace").split("\n"):
-        number, tab, what = line.partition("\t")
-        if line and not (tab and number.isdecimal()):
-            raise Incomplete(f"the question for numbers was answered by {line[:80]!r}")
-        if line:
-            counts[what] = counts.get(what, 0) + int(number)
+    left = MOST_COUNT_BYTES
+    for line in filter(None, lines(stream)):
+        number, tab, name = line.partition(b"\t")
+        if not (tab and NUMBER.fullmatch(number.decode(errors="replace"))):
+            said = line[:80].decode(errors="backslashreplace")
+            raise Incomplete(f"the question for numbers was answered by {said!r}")
+        what = name.decode(errors="backslashreplace")
+        if what not in counts:
+            left -= len(name)
+        counts[what] = counts.get(what, 0) + int(number)
+        if left < 0 or len(counts) > MOST_COUNTS:
+            raise Incomplete(f"it names more than {MOST_COUNTS} things, or such with longer names than can be kept")
     return counts
 
 
 def rows_in(form: str, counts: Mapping[str, int]) -> dict[str, int]:
-    """Of what was counted in a dump the rows of tables, keys and files, without the structure around them."""
+    """Of what was counted in a dump the rows of tables, keys and files, without the structure around them.
+
+    A partition's are its table's: partitions come and go in ordinary work.
+    """
     if form == "sqlite":  # Whose tables stand there by their names alone.
         return dict(counts)
-    return {what: number for what, number in counts.items() if what == "files" or what.startswith(ROWS)}
+    parts = {f"{ROWS[0]}{what.removeprefix(PART)}" for what in counts if what.startswith(PART)}
+    return {
+        what: number
+        for what, number in counts.items()
+        if what == "files" or (what.startswith(ROWS) and what not in parts)
+    }
 
 
 def whole_tar(stream: BinaryIO, witnesses: Mapping[str, str]) -> tuple[str, ...]:
@@ -92,214 +113,72 @@ def count_tar(stream: BinaryIO) -> Mapping[str, int]:
     return counts
 
 
-def safe_tar(stream: BinaryIO, *, sparse: bool = True) -> None:
+def safe_tar(stream: BinaryIO, owner: int | None = None) -> tuple[str, ...]:
     """Raise `Unsafe` for a member that could be written outside the folder in which the archive is unpacked.
 
     That is an absolute path, one with `..`, one that leads through a symbolic link of the archive itself, and a hard
-    link to such a path; devices too. Without `sparse` a file with holes is refused as well, which only some can unpack.
+    link to such a path; devices too. What is not read by all tars in one way raises `Incomplete`. Where somebody else
+    than root will unpack it, who is its `owner` then, a warning tells of what is others'.
     """
-    links: set[bytes] = set()
+    links: set[int] = set()
+    others = 0
     for member in members(stream):
-        name = _normal(member.name, links)
-        if member.kind in DEVICES:
-            raise Unsafe(f"{_readable(member.name)} is a device")
-        if member.sparse and not sparse:
-            raise Unsafe(f"{_readable(member.name)} has holes, which only GNU tar can unpack")
-        target = _normal(member.link, links) if member.kind == HARD_LINK else b""
-        if name in links:
-            raise Unsafe(f"{_readable(member.name)} takes the place of a symbolic link")
-        if member.kind == SYMBOLIC_LINK or target in links:
-            links.add(name)
+        _demand_safe(member, links)
+        others += owner not in (None, member.owner)
+    return _owned(others, owner)
 
 
-def safe_tar_without_holes(stream: BinaryIO) -> None:
-    """`safe_tar` for a tar that would make something else of a sparse file."""
-    safe_tar(stream, sparse=False)
+def safe_tar_without_holes(stream: BinaryIO, owner: int | None = None) -> tuple[str, ...]:
+    """`safe_tar` for a tar that knows neither sparse files nor pax headers, and takes the names of plain headers."""
+    links: set[int] = set()
+    others = 0
+    for member in members(stream):
+        plain = member.plain or member
+        if member.sparse or plain.size != member.size:
+            raise Unsafe(f"{_readable(member.name)} has holes or more than 8 GiB, which only some can unpack")
+        _demand_safe(plain, links)
+        _demand_safe(member, set())
+        others += owner not in (None, member.owner)
+    return _owned(others, owner)
 
 
-def _normal(path: bytes, links: AbstractSet[bytes]) -> bytes:
-    """The path without empty parts; raises `Unsafe` for one that leads elsewhere."""
+def _owned(others: int, owner: int | None) -> tuple[str, ...]:
+    told = f"owners-not-set: {others} of its entries are not of user {owner}, and become so: only root gives files away"
+    return (told,) if others else ()
+
+
+def _demand_safe(member: Member, links: set[int]) -> None:
+    """Looks at one member, and remembers it if it is a link."""
+    if member.kind in DEVICES:
+        raise Unsafe(f"{_readable(member.name)} is a device")
+    if member.is_file and member.name.endswith(b"/"):
+        raise Unsafe(f"{_readable(member.name)} is a file that is named like a folder")
+    name = _place(member.name, links)
+    target = _place(member.link, links) if member.kind == HARD_LINK else 0
+    if name in links:
+        raise Unsafe(f"{_readable(member.name)} takes the place of a symbolic link")
+    if member.kind == SYMBOLIC_LINK or target in links:
+        links.add(name)
+    if len(links) > MOST_LINKS:
+        raise Unsafe(f"it holds more than {MOST_LINKS} symbolic links, which nobody can keep in mind")
+
+
+def _place(path: bytes, links: AbstractSet[int]) -> int:
+    """A number for the path without empty parts, which another one has by no chance worth the name; raises `Unsafe`
+    for a path that leads elsewhere.
+    """
     parts = [part for part in path.split(b"/") if part not in (b"", b".")]
     if path.startswith(b"/"):
         raise Unsafe(f"{_readable(path)} is an absolute path")
     if b".." in parts:
         raise Unsafe(f"{_readable(path)} leads out of the folder")
-    if links and any(b"/".join(parts[:end]) in links for end in range(1, len(parts))):
-        raise Unsafe(f"{_readable(path)} leads through a symbolic link of the archive")
-    return b"/".join(parts)
+    place = 0
+    for number, part in enumerate(parts):
+        if number and place in links:
+            raise Unsafe(f"{_readable(path)} leads through a symbolic link of the archive")
+        place = hash((place, part))
+    return place
 
 
 def _readable(path: bytes) -> str:
-    return repr(path.decode(errors="backslashreplace"))
-
-
-class Member(NamedTuple):
-    """One member of a tar, as whoever unpacks it will take it."""
-
-    kind: bytes
-    """The header's type: one byte."""
-    name: bytes
-    link: bytes
-    size: int
-    """Bytes of a file, holes included."""
-    sparse: bool
-
-    @property
-    def is_file(self) -> bool:
-        return self.kind not in _WITHOUT_DATA
-
-
-def members(stream: BinaryIO) -> Iterator[Member]:
-    """Every member, with what pax's and GNU's extensions say of it; raises `Incomplete` as `whole_tar` does."""
-    return (member for member, _ in contents(stream))
-
-
-def contents(stream: BinaryIO) -> Iterator[tuple[Member, Iterator[bytes]]]:
-    """`members`, each with its bytes as they are stored, which can be read until the next one is asked for."""
-    tar = _Blocks(stream)
-    always: dict[bytes, bytes] = {}
-    own: dict[bytes, bytes] = {}
-    while (header := tar.take(BLOCK)) != _ZERO_BLOCK:
-        kind, length = header[156:157], _number(header[124:136])
-        if _checksum(header) != _number(header[148:156]) or length < 0:
-            tar.fail("no valid header where one has to be")
-        if kind in _EXTENSIONS:
-            records = _extension(tar, kind, length)
-            always |= records if kind == b"g" else {}
-            own |= {} if kind == b"g" else records
-            continue
-        tar.last = header[:100]
-        member = _member(header, always | own)
-        stored = int(own.get(b"size", length))
-        if kind == b"S":
-            _skip_sparse_map(tar, header[482])
-        length = _padded(stored) if member.is_file else 0
-        begin = tar.position
-        yield member, tar.pieces(stored if member.is_file else 0)
-        tar.skip(begin + length - tar.position)
-        own = {}
-    tar.end()
-
-
-def _member(header: bytes, records: Mapping[bytes, bytes]) -> Member:
-    """A header with what the extensions before it say; old GNU tar keeps a sparse file's real size at byte 483."""
-    prefix = header[345:500].rstrip(b"\0") if header[257:263] == b"ustar\0" else b""
-    plain = b"/".join(filter(None, (prefix, _text(header[:100]))))
-    name = records.get(b"GNU.sparse.name", records.get(b"path", plain))
-    size = int(records.get(b"size", b"%d" % _number(header[124:136])))
-    real = next((records[key] for key in _REAL_SIZES if key in records), None)
-    if header[156:157] == b"S":
-        real = b"%d" % _number(header[483:495])
-    link = records.get(b"linkpath", _text(header[157:257]))
-    return Member(header[156:157], name, link, size if real is None else int(real), real is not None)
-
-
-def _text(field: bytes) -> bytes:
-    return field.partition(b"\0")[0]
-
-
-class _Blocks:
-    """A stream that has to hold what is asked of it."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream, self._chunk, self._position = stream, b"", 0
-        self._passed = 0
-        self.last = b""
-
-    def take(self, count: int) -> bytes:
-        """Exactly so many bytes."""
-        if self._position + count <= len(self._chunk):
-            self._position += count
-            return self._chunk[self._position - count : self._position]
-        taken = bytearray()
-        while len(taken) < count:
-            if self._position == len(self._chunk):
-                self._next()
-            part = self._chunk[self._position : self._position + count - len(taken)]
-            self._position += len(part)
-            taken += part
-        return bytes(taken)
-
-    @property
-    def position(self) -> int:
-        return self._passed + self._position
-
-    def pieces(self, count: int) -> Iterator[bytes]:
-        """So many bytes, as they come."""
-        while count:
-            if self._position == len(self._chunk):
-                self._next()
-            piece = self._chunk[self._position : self._position + count]
-            self._position += len(piece)
-            count -= len(piece)
-            yield piece
-
-    def skip(self, count: int) -> None:
-        while count > (left := len(self._chunk) - self._position):
-            count -= left
-            self._next()
-        self._position += count
-
-    def end(self) -> None:
-        """After the first zero block: another one, then at most zeros that fill up the last record."""
-        if self.take(BLOCK) != _ZERO_BLOCK:
-            self.fail("only one of the two zero blocks that end an archive")
-        rest = self._chunk[self._position :]
-        while rest:
-            if rest.count(0) != len(rest):
-                self.fail("something follows the end of the archive")
-            rest = self._stream.read(CHUNK)
-
-    def fail(self, what: str) -> NoReturn:
-        name = self.last.rstrip(b"\0").decode(errors="backslashreplace")
-        behind = f", after the header of {name!r}" if name else ""
-        raise Incomplete(f"{what} (byte {self.position}{behind})")
-
-    def _next(self) -> None:
-        self._passed += len(self._chunk)
-        self._chunk, self._position = self._stream.read(CHUNK), 0
-        if not self._chunk:
-            self.fail("the archive is cut off")
-
-
-def _padded(size: int) -> int:
-    return -(-size // BLOCK) * BLOCK
-
-
-def _checksum(header: bytes) -> int:
-    """The sum of the header's bytes, its own field taken as eight spaces (POSIX ustar)."""
-    return sum(header) - sum(header[148:156]) + 8 * 32
-
-
-def _number(text: bytes) -> int:
-    """Octal, or GNU's base 256 for what does not fit; -1 for anything else, which no checksum equals."""
-    if text[0] & 0x80:
-        return int.from_bytes(text) - (0x80 << 8 * (len(text) - 1))
-    digits = text.strip(b" \0") or b"0"
-    return int(digits, 8) if digits.isdigit() and not digits.strip(b"01234567") else -1
-
-
-def _extension(tar: "_Blocks", kind: bytes, length: int) -> dict[bytes, bytes]:
-    """What an extension says of the next member (of all, for `g`), as far as it matters here."""
-    if length > CHUNK:
-        tar.fail(f"an extended header of {length} bytes")
-    text = tar.take(_padded(length))[:length]
-    if kind in _LONG_NAMES:
-        return {_LONG_NAMES[kind]: _text(text)}
-    records: dict[bytes, bytes] = {}
-    while text and _RELEVANT_RECORDS.search(text):
-        width, _, _ = text.partition(b" ")
-        if not width.isdigit() or not 0 < int(width) <= len(text):
-            tar.fail("a pax header with a broken record")
-        key, _, value = text[len(width) + 1 : int(width) - 1].partition(b"=")
-        if key in _SIZES and not value.isdigit():
-            tar.fail("a pax header whose size is no number")
-        records[key] = value
-        text = text[int(width) :]
-    return records
-
-
-def _skip_sparse_map(tar: _Blocks, more: int) -> None:
-    """In GNU's old sparse format blocks between header and data continue the map; each says whether another follows."""
-    while more:
-        more = tar.take(BLOCK)[504]
+    return repr(path[:200].decode(errors="backslashreplace"))

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from pydantic import Field
 
 from strategies.base import Container, Facts, Options, Strategy, Unsuitable, script
-from strategies.plan import Argv, Command, Dump, Exec, Feed, Plan, Restore, RestoreRequest
+from strategies.plan import Argv, Command, Dump, Exec, Feed, Plan, Restore, RestoreRequest, shell_line
 
 RESTORE = "cat # your own format: give it to the program that reads what your command wrote"
 NO_PIPEFAIL = "no-pipefail: the target's shell does not tell of a failure in a pipe, unless its last command fails"
 
 NOT_COMPARED = "not-compared: nobody but commands.restore itself can tell whether everything is there"
+LEAVES = "what commands.restore had done until then stays"
 
 
 class CommandOptions(Options):
@@ -35,15 +36,21 @@ class CommandStrategy(Strategy[CommandOptions]):
         return {}
 
     def plan(self, container: Container, facts: Facts, options: CommandOptions) -> Plan:
-        dump = Dump("backup", "raw", Exec(script(options.commands, facts.shell)), RESTORE)
+        restore = _by_hand(script(options.restore, facts.shell)) if options.restore else RESTORE
+        dump = Dump("backup", "raw", Exec(script(options.commands, facts.shell)), restore)
         blind = facts.shell == "sh" and any(isinstance(command, str) for command in options.commands)
         return Plan((dump,), (NO_PIPEFAIL,) if blind else ())
 
     def restore(self, container: Container, facts: Facts, options: CommandOptions, request: RestoreRequest) -> Restore:
         """Nothing is known of the data, so nothing is asked before and nothing compared afterwards."""
         if not options.restore:
-            hint = "Set commands.restore, or write the backup to a file with --to-file and load that by hand."
+            hint = "Set commands.restore, or write the backup --to-file for the program that reads it."
             raise Unsuitable("commands.restore is not set", hint, "no-restore")
         argv = script(options.restore, facts.shell)
-        steps = tuple(Feed(stored.name, argv) for stored in request.artifacts)
+        steps = tuple(Feed(stored.name, argv, leaves=LEAVES) for stored in request.artifacts)
         return Restore("wherever commands.restore puts it", steps=steps, warnings=(NOT_COMPARED,))
+
+
+def _by_hand(argv: Argv) -> str:
+    """Runs in the container in any case: only what begins with `docker` is left to the host."""
+    return shell_line(("env", *argv) if argv[0].startswith("docker") else argv)

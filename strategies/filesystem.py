@@ -3,13 +3,15 @@
 import posixpath
 import shlex
 from collections.abc import Iterable, Mapping
-from typing import Literal, NamedTuple
 
 from pydantic import field_validator
 
-from config.fields import CommaList, absolute, invalid
+from config.fields import CommaList
+from strategies import filesystem_restore
 from strategies.base import Container, Facts, Options, Strategy, Unsuitable
-from strategies.checks import count_tar, safe_tar, safe_tar_without_holes, whole_tar
+from strategies.checks import count_tar, whole_tar
+from strategies.filesystem_restore import PLACES, TAR_NAME, normal
+from strategies.filesystem_tar import Tar, create, extract, which_tar, within
 from strategies.plan import (
     Archive,
     Argv,
@@ -17,23 +19,12 @@ from strategies.plan import (
     Count,
     Dump,
     Exec,
-    Feed,
     Plan,
-    Put,
     Restore,
     RestoreRequest,
-    Run,
-    Step,
-    StoredDump,
     file_name,
+    shell_line,
 )
-
-Tar = Literal["gnu", "other"]
-KERNEL_FOLDERS = ("/proc", "/sys")
-NO_UNDO = "no-undo: without tar in the container a restore that fails leaves what it has put"
-OLD_FILES_STAY = "not-compared: what was there before and is not in the backup lies beside it now"
-TAR_NAME = "files.tar"
-"""The one artifact of a target with a tar of its own."""
 
 # One line for each path: `there`, `missing`, or `link` and where it leads.
 PATH_STATES = """
@@ -41,14 +32,6 @@ for path; do
     if [ -L "$path" ]; then echo "link $(readlink -f "$path" | tr '\\n' ' ')"
     elif [ -e "$path" ]; then echo there
     else echo missing; fi
-done
-"""
-
-# One line for each thing that lies at the paths already; an empty folder is no obstacle.
-OCCUPIED = """
-for path; do
-    if [ -d "$path" ]; then ls -A "$path" | head -n 20 | while IFS= read -r name; do echo "$path/$name"; done
-    elif [ -e "$path" ] || [ -L "$path" ]; then echo "$path"; fi
 done
 """
 
@@ -66,7 +49,7 @@ class FilesystemOptions(Options):
     @field_validator("paths")
     @classmethod
     def _normal(cls, paths: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(map(_normal, paths))
+        return tuple(map(normal, paths))
 
 
 class Filesystem(Strategy[FilesystemOptions]):
@@ -83,6 +66,7 @@ class Filesystem(Strategy[FilesystemOptions]):
             "tar": ("tar", "--version"),
             "exclude": ("tar", "-c", "-f", "/dev/null", "--exclude=null", "-C", "/dev", "null"),
             "paths": ("sh", "-c", PATH_STATES, "sh", *options.paths),
+            "places": ("sh", "-c", PLACES),
         }
 
     def plan(self, container: Container, facts: Facts, options: FilesystemOptions) -> Plan:
@@ -93,7 +77,7 @@ class Filesystem(Strategy[FilesystemOptions]):
         _demand_paths(options.paths, facts)
         if container.quiesced:
             return _quiesced(paths, container, options)
-        tar = _which_tar(facts)
+        tar = which_tar(facts)
         if options.exclude and not facts.answers["exclude"].ok:
             hint = "Use an image with GNU tar, or name the paths so that nothing has to be left out."
             raise Unsuitable("the target has no tar that can exclude files", hint, "no-exclude")
@@ -105,60 +89,15 @@ class Filesystem(Strategy[FilesystemOptions]):
     def restore(
         self, container: Container, facts: Facts, options: FilesystemOptions, request: RestoreRequest
     ) -> Restore:
-        folder, tar = _destination(request), _which_tar(facts)
-        parts = [_part(stored, folder) for stored in request.artifacts]
-        there = tuple(path for part in parts for path in part.paths) if request.in_place else (folder,)
-        # Unless something may have been there before, a folder goes again when the restore fails.
-        undo = None if request.replace or request.in_place else ("rm", "-rf", folder)
-        steps: list[Step] = [] if tar is None or request.in_place else [Run(("mkdir", "-p", folder), undo)]
-        for part in parts:
-            steps += [Put(part.name, part.folder)] if tar is None else _unpack_steps(tar, part, undo)
-        counting = [] if request.replace else [part for part in parts if tar or len(part.members) == 1]
-        return Restore(
-            where=f"the {'paths' if request.in_place else 'folder'} {' '.join(there)}",
-            guards={part.name: safe_tar_without_holes if tar == "other" else safe_tar for part in parts},
-            occupied=tuple(map(Archive, there)) if tar is None else (Exec(("sh", "-c", OCCUPIED, "sh", *there)),),
-            steps=tuple(steps),
-            counts={part.name: _count(tar, part) for part in counting},
-            warnings=((NO_UNDO,) if tar is None else ()) + ((OLD_FILES_STAY,) if request.replace else ()),
-        )
+        return filesystem_restore.restore(container, facts, options.exclude, request)
 
 
 def _tarred(tar: Tar, paths: Iterable[str], exclude: Iterable[str]) -> Plan:
-    source = Exec(_create(tar, "/", [f".{path}" for path in paths], exclude))
-    restore, codes, count = shlex.join(_extract(tar, "/")), {}, Count(source, count_tar)
+    source = Exec(create(tar, "/", [f".{path}" for path in paths], exclude))
+    restore, codes, count = shell_line(extract(tar, "/")), {}, Count(source, count_tar)
     if tar == "gnu":
         restore, codes = f"env TAR_OPTIONS= {restore}", {1: "files changed or vanished while they were read"}
     return Plan((Dump(TAR_NAME, "tar", source, restore, whole_tar, codes, subject=shlex.join(paths), count=count),))
-
-
-def _create(tar: Tar, folder: str, names: Iterable[str], exclude: Iterable[str]) -> Argv:
-    """Names and patterns are relative to the folder, which is written into the archive nowhere."""
-    patterns = [f"--exclude={'.' if pattern.startswith('/') else ''}{pattern}" for pattern in exclude]
-    if tar == "other":
-        return ("tar", "-c", "-f", "-", "-C", folder, *patterns, *names)
-    return ("tar", "--create", "--file=-", f"--directory={folder}", *GNU_CREATE, *patterns, *names)
-
-
-def _extract(tar: Tar, folder: str) -> Argv:
-    if tar == "other":
-        return ("tar", "-x", "-p", "-f", "-", "-C", folder)
-    return ("tar", "--extract", "--file=-", f"--directory={folder}", *GNU_EXTRACT)
-
-
-GNU_CREATE = (
-    "--format=posix",
-    "--pax-option=delete=atime,delete=ctime",
-    "--numeric-owner",
-    "--acls",
-    "--xattrs",
-    "--sparse",
-    "--wildcards",
-    "--no-wildcards-match-slash",
-)
-"""pax headers, for times below a second and names of any length, without the two times that no restore can set."""
-
-GNU_EXTRACT = ("--preserve-permissions", "--numeric-owner", "--acls", "--xattrs", "--xattrs-include=*")
 
 
 def _quiesced(paths: Iterable[str], container: Container, options: FilesystemOptions) -> Plan:
@@ -175,73 +114,13 @@ def _archived(
     """One archive for each path, whose members are named from the path's last part on."""
     dumps = []
     for path in paths:
-        if any(_within(path, volatile) for volatile in container.tmpfs):
+        if any(within(path, volatile) for volatile in container.tmpfs):
             raise Unsuitable(f"{path} is on tmpfs, which only a tar in the target could read", hint, "tmpfs-path")
-        restore = f"docker cp - {shlex.quote(f'{container.name}:{posixpath.dirname(path)}')}"
+        restore = shell_line(("docker", "cp", "-", f"{container.name}:{posixpath.dirname(path)}"))
         source, name = Archive(path), file_name(path.strip("/"), ".tar")
         count = Count(source, count_tar)
         dumps.append(Dump(name, "tar", source, restore, whole_tar, subject=shlex.quote(path), count=count))
     return Plan(tuple(dumps))
-
-
-class _Part(NamedTuple):
-    """One artifact on its way back."""
-
-    name: str
-    folder: str
-    """Where it is unpacked."""
-    members: tuple[str, ...]
-    """The members that it begins with, as the archive names them."""
-
-    @property
-    def paths(self) -> tuple[str, ...]:
-        """Where they come to lie."""
-        return tuple(posixpath.normpath(posixpath.join(self.folder, member)) for member in self.members)
-
-
-def _part(stored: StoredDump, folder: str) -> _Part:
-    """The target's own tar names members from `/` on, the engine's archive from the last part of the path on."""
-    paths = shlex.split(stored.subject)
-    if stored.name == TAR_NAME:
-        return _Part(stored.name, folder, tuple(f".{path}" for path in paths))
-    above, name = posixpath.split(paths[0])
-    return _Part(stored.name, posixpath.join(folder, above.lstrip("/")) if above != "/" else folder, (f"./{name}",))
-
-
-def _destination(request: RestoreRequest) -> str:
-    """The folder that is unpacked in; raises `Unsuitable` for a bad `into`, and for a run of an older release."""
-    if not all(stored.subject for stored in request.artifacts):
-        hint = "Write the dump to a file with --to-file, and follow the line `restore` of its manifest."
-        raise Unsuitable("the run does not tell of which paths it is", hint, "no-subject")
-    if request.in_place:
-        return "/"
-    try:
-        return _normal(request.into or f"/restore-{request.run}")
-    except ValueError as error:
-        raise Unsuitable(
-            f"cannot restore into {request.into}: {error}", "Name another folder.", "bad-folder"
-        ) from error
-
-
-def _unpack_steps(tar: Tar, part: _Part, undo: Argv | None) -> Iterable[Step]:
-    if part.name != TAR_NAME:
-        yield Run(("mkdir", "-p", part.folder), undo)
-    yield Feed(part.name, _extract(tar, part.folder), undo)
-
-
-def _count(tar: Tar | None, part: _Part) -> Count:
-    """What was restored is read again, as it was for the backup."""
-    if tar is None:
-        (path,) = part.paths
-        return Count(Archive(path), count_tar)
-    return Count(Exec(_create(tar, part.folder, part.members, ())), count_tar)
-
-
-def _which_tar(facts: Facts) -> Tar | None:
-    answer = facts.answers["tar"]
-    if answer.code in (126, 127):
-        return None
-    return "gnu" if "GNU tar" in answer.stdout else "other"
 
 
 def _demand_paths(paths: tuple[str, ...], facts: Facts) -> None:
@@ -258,21 +137,10 @@ def _demand_paths(paths: tuple[str, ...], facts: Facts) -> None:
             raise Unsuitable(f"{path} is a symbolic link", hint, "symlink-path")
 
 
-def _normal(path: str) -> str:
-    path = "/" + posixpath.normpath(absolute(path)).lstrip("/")
-    if path == "/" or any(_within(path, folder) for folder in KERNEL_FOLDERS):
-        raise invalid("is the whole container, or lies under /proc or /sys", "Name the folders with data.")
-    return path
-
-
 def _outermost(paths: Iterable[str]) -> tuple[str, ...]:
     """Without those that lie in another one, which tar would store twice."""
     kept: list[str] = []
     for path in sorted(set(paths)):
-        if not any(_within(path, other) for other in kept):
+        if not any(within(path, other) for other in kept):
             kept.append(path)
     return tuple(kept)
-
-
-def _within(path: str, folder: str) -> bool:
-    return path == folder or path.startswith(folder.rstrip("/") + "/")

@@ -4,18 +4,56 @@ Every client runs under `CONNECT`, which takes user and password from the target
 """
 
 import re
-import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 from config.fields import CommaList
-from strategies.base import Answer, Container, Facts, Options, Strategy, Unsuitable, shortened
-from strategies.mysql_client import ACCOUNT, DUMP, DUMP_FLAGS, LOAD, Client, identifier, query
-from strategies.mysql_counts import COUNT_USERS, USERS, count_database, count_users, occupied
+from strategies.base import Answer, Container, Facts, Options, Strategy, Unsuitable, shortened, unreadable
+from strategies.mysql_client import (
+    ACCOUNT,
+    ACCOUNT_ANSWER,
+    DUMP,
+    DUMP_DATABASE,
+    DUMP_FLAGS,
+    LOAD,
+    Client,
+    identifier,
+    query,
+    room,
+)
+from strategies.mysql_counts import (
+    COUNT_USERS,
+    HERE,
+    UNREADABLE,
+    USERS,
+    count_database,
+    count_users,
+    dump_options,
+    left_out,
+    occupied,
+    size_of,
+    sizes,
+)
 from strategies.mysql_dump import rows, whole_dump, whole_users
-from strategies.mysql_statements import Grants, code, tables
-from strategies.mysql_swap import Swap
-from strategies.plan import Argv, Check, Dump, Exec, Feed, Plan, Restore, RestoreRequest, Step, file_name
-from strategies.servers import choose, databases_in, no_client, not_ready, refused
+from strategies.mysql_order import CODE, VIEWS, Later, Tables
+from strategies.mysql_statements import Grants, accounts
+from strategies.mysql_swap import KEPT, Swap
+from strategies.plan import (
+    Argv,
+    Check,
+    Dump,
+    Exec,
+    Feed,
+    Incomplete,
+    Plan,
+    Restore,
+    RestoreRequest,
+    Step,
+    file_name,
+    shell_line,
+)
+from strategies.servers import choose, databases_in, no_client, not_ready, refused, sizes_in
 
 # Without both privileges the server hides triggers or routines from dump and list alike, and nothing fails.
 # Names are grouped and compared as bytes, since those that differ only in case are two databases on most servers.
@@ -29,15 +67,15 @@ where cast(schema_name as binary) not in
     ('information_schema', 'performance_schema', 'mysql', 'sys', '#mysql50#lost+found')
 group by schema_name, cast(schema_name as binary)"""
 
-OBJECTS = """
+OBJECTS = f"""
 select case table_type when 'VIEW' then 'VIEW' when 'SEQUENCE' then 'SEQUENCE' else 'TABLE' end, table_name, engine
-    from information_schema.tables where table_schema = cast(database() as binary)
+    from information_schema.tables where {HERE} and not ({UNREADABLE})
 union all
 select routine_type, routine_name, '' from information_schema.routines where routine_schema = cast(database() as binary)
 union all
 select 'TRIGGER', trigger_name, '' from information_schema.triggers where trigger_schema = cast(database() as binary)
 union all
-select 'EVENT', event_name, '' from information_schema.events where event_schema = cast(database() as binary)"""
+select 'EVENT', event_name, '' from information_schema.events where event_schema = cast(database() as binary)"""  # noqa: S608  # All of it is ours.
 
 # Else nothing can be loaded aside, nor a limit of the server be raised for it.
 ASIDE = """
@@ -45,12 +83,17 @@ select count(distinct privilege_type) from information_schema.user_privileges
 where privilege_type in ('CREATE', 'DROP', 'SUPER')
     and grantee = concat('''', replace(current_user(), '@', '''@'''), '''')"""
 
-# Who is there already keeps the password, which the container's own environment may tell.
-KEEP_PASSWORDS = (
-    r"/^GRANT /s/ IDENTIFIED BY PASSWORD '[^']*'//; /^GRANT /s/ IDENTIFIED VIA [a-z0-9_]*\( USING '[^']*'\)\{0,1\}"
-    r"\( OR [a-z0-9_]*\( USING '[^']*'\)\{0,1\}\)*//"
+TEXT, NAME = r"'([^'\\]|\\.)*'", "`[^`]*`"
+# For `sed`, which has the whole dump as one line: what is kept, or the password of who is granted something.
+# Who is made gets the dump's, who is there already keeps its own, which the container's environment may tell.
+GRANTED = (
+    rf"(CREATE USER ([^;'`]|{TEXT}|{NAME})*;|(^|\n)-- [^\n]*|{TEXT}|{NAME})"
+    rf"| IDENTIFIED (BY PASSWORD {TEXT}|VIA \w+( USING {TEXT})?( OR \w+( USING {TEXT})?)*)"
 )
+KEEP_PASSWORDS = ("sed", "-zE", rf"s/{GRANTED}/\1/g")
 USERS_FORMAT = "mysql_users"
+ACCOUNTS = "accounts.grants"
+"""Name of the dump for who restores by hand, whose views need who they run as and what that one may do."""
 
 NOT_READY_ERRORS = {"1040", "1053", "2002", "2003", "2006", "2013"}
 """Too many connections, shutting down, cannot connect, gone, lost (both clients' error numbers)."""
@@ -75,22 +118,27 @@ class Mysql(Strategy[MysqlOptions]):
         return {
             "mariadb-dump": ("mariadb-dump", "--version"),
             "mysqldump": ("mysqldump", "--version"),
+            "history": ("mariadb-dump", "--no-defaults", "--dump-history", "--version"),
             "system": ("mariadb-dump", "--no-defaults", "--system=users", "--version"),
             "users": query(COUNT_USERS),
             "account": ("sh", "-c", f'{ACCOUNT}printf "%s\\n%s\\n" "$user" "$password"'),
             "databases": query(DATABASES),
             "aside": query(ASIDE),
+            "sizes": sizes(),
         }
 
     def plan(self, container: Container, facts: Facts, options: MysqlOptions) -> Plan:
         client = _client(container, facts)
-        names = _databases(facts.answers["databases"], options)
+        names, kept = _databases(facts.answers["databases"], options)
         restore = _restore(client, facts.answers["account"])
-        dumps = [_dump(name, client, restore) for name in names]
+        disk = sizes_in(facts)
+        dumps = [_dump(name, client, restore, disk.get(name)) for name in names]
+        warnings = tuple(f"left-out: {name} holds what a restore has replaced; drop it in the end" for name in kept)
         if facts.answers["system"].ok and facts.answers["users"].ok:
-            return Plan((*dumps, _users(client, restore)))
+            return Plan((_accounts(client, restore), *dumps, _users(client, restore)), warnings)
         why = facts.answers["users"].complaint if facts.answers["system"].ok else "only newer clients of MariaDB can"
-        return Plan(tuple(dumps), (f"no-users: users and grants are not part of this backup, only databases: {why}",))
+        no_users = f"no-users: users and grants are not part of this backup, only databases: {why}"
+        return Plan(tuple(dumps), (no_users, *warnings))
 
     def formats(self) -> Mapping[str, Check]:
         return {"mysql": whole_dump, USERS_FORMAT: whole_users}
@@ -102,17 +150,22 @@ class Mysql(Strategy[MysqlOptions]):
             raise _refused(facts.answers["databases"])
         databases = databases_in(request, "mysql", ".sql")
         users = [stored.name for stored in request.artifacts if stored.format == USERS_FORMAT]
-        counted_users = {artifact: count_users() for artifact in users}
-        where, in_the_way = f"databases {', '.join(databases.values())}", tuple(map(occupied, databases.values()))
-        user = facts.answers["account"].stdout.split("\n")[0]
+        granted = [name for name in users if name != ACCOUNTS]
+        counted_users = {artifact: count_users() for artifact in granted}
+        about: dict[str, Any] = {"where": f"databases {', '.join(databases.values())}", "room": room()}
+        about["occupied"] = tuple(map(occupied, databases.values()))
+        user, _ = _account(facts.answers["account"])
         if facts.answers["aside"].stdout.strip() == "3":
             swap = Swap(request, databases, client.flags, user)
             return Restore(
-                where=where,
-                occupied=in_the_way,
+                clients=swap.clients,
+                **about,
+                frees=size_of(*databases.values()),
                 steps=tuple(swap.steps(users)),
                 counts=swap.counts() | counted_users,
-                swap=tuple(swap.swap(users)),
+                present={artifact: count_database(name) for artifact, name in databases.items()},
+                swap=tuple(swap.swap(granted)),
+                settled=swap.settled(),
                 finish=(swap.clear(),),
             )
         if request.replace:
@@ -120,58 +173,80 @@ class Mysql(Strategy[MysqlOptions]):
             message = f"the account {user} may not make databases, so that what is there cannot be set aside"
             raise Unsuitable(message, hint, "lacks-privilege")
         counts = {artifact: count_database(name) for artifact, name in databases.items()}
-        return Restore(where, occupied=in_the_way, steps=tuple(_loads(databases, users)), counts=counts | counted_users)
+        return Restore(**about, steps=tuple(_loads(databases, users, granted)), counts=counts | counted_users)
 
 
-def _dump(name: str, client: Client, restore: str) -> Dump:
-    argv = ("sh", "-c", DUMP, client.dump, *DUMP_FLAGS, *client.flags, "--databases", "--", name)
+def _dump(name: str, client: Client, restore: str, size: int | None) -> Dump:
+    history = client.has_history
+    options = dump_options(history=history)
+    argv = ("sh", "-c", DUMP_DATABASE, client.dump, options, name, *DUMP_FLAGS, *client.flags)
     witnesses = {"objects": query(OBJECTS, name), "packet": query("select @@global.max_allowed_packet")}
     kind = ("mysql", Exec(argv), restore, whole_dump)
-    return Dump(file_name(name, ".sql"), *kind, witnesses=witnesses, subject=name, count=count_database(name))
+    about: dict[str, Any] = {"subject": name, "count": count_database(name, history=history), "disk": size}
+    about["left_out"] = left_out(name, history=history)
+    return Dump(file_name(name, ".sql"), *kind, witnesses=witnesses, **about)
 
 
 def _users(client: Client, restore: str) -> Dump:
     """Users, roles and grants as SQL; its name ends as no database's does."""
     argv = ("sh", "-c", DUMP, client.dump, "--system=users", "--insert-ignore", "--comments")
-    kind = (USERS_FORMAT, Exec(argv), f"sed {shlex.quote(KEEP_PASSWORDS)} | {restore}", whole_users)
-    return Dump("users.grants", *kind, witnesses={"users": query(USERS)}, count=count_users())
+    kind = (USERS_FORMAT, Exec(argv), f"{shell_line(KEEP_PASSWORDS)} | {restore}", whole_users)
+    return Dump("users.grants", *kind, witnesses={"users": query(USERS)}, count=count_users(), disk=0)
 
 
-def _loads(databases: Mapping[str, str], users: Sequence[str]) -> Iterator[Step]:
-    """Into databases in which nothing is; what looks into another one comes last."""
-    for rewrite in (tables, code):
-        for artifact, name in databases.items():
-            drop = f"drop database if exists {identifier(name)}; create database {identifier(name)}"
-            yield Feed(artifact, ("sh", "-c", LOAD), undo=query(drop), rewrite=rewrite)
+def _accounts(client: Client, restore: str) -> Dump:
+    """The same once more, since it goes on where a grant is of what is not there yet."""
+    users = _users(client, f"{{ {restore} --force 2>/dev/null; true; }}")
+    return replace(users, name=ACCOUNTS, count=None)
+
+
+def _loads(databases: Mapping[str, str], users: Sequence[str], granted: Sequence[str]) -> Iterator[Step]:
+    """Into databases in which nothing is; views come last, since they look into others and need grants."""
     for artifact in users:
-        yield Feed(artifact, ("sh", "-c", LOAD), rewrite=Grants())
+        yield Feed(artifact, LOAD, rewrite=accounts)
+    for artifact, name in databases.items():
+        drop = f"drop database if exists {identifier(name)}; create database {identifier(name)}"
+        yield Feed(artifact, LOAD, undo=query(drop), rewrite=Tables(name))
+    for artifact, name in databases.items():
+        yield Feed(artifact, LOAD, rewrite=Later(name, CODE))
+    for artifact in granted:
+        yield Feed(artifact, LOAD, rewrite=Grants())
+    for artifact, name in databases.items():
+        yield Feed(artifact, LOAD, rewrite=Later(name, VIEWS))
 
 
 def _client(container: Container, facts: Facts) -> Client:
     new, old = facts.answers["mariadb-dump"], facts.answers["mysqldump"]
     if facts.shell is not None and new.ok:
-        return Client("mariadb-dump", "mariadb", ())
+        return Client("mariadb-dump", "mariadb", (), has_history=facts.answers["history"].ok)
     if facts.shell is not None and old.ok:
         # Else the dump can only be restored into a server that has not had a transaction yet.
         return Client("mysqldump", "mysql", () if "MariaDB" in old.stdout else ("--set-gtid-purged=OFF",))
     raise no_client(container, "sh, or both mariadb-dump and mysqldump")
 
 
-def _databases(answer: Answer, options: MysqlOptions) -> Iterable[str]:
-    """Those to dump; raises `Unsuitable` when the server does not answer, lacks one, or may hide a part of one."""
+def _databases(answer: Answer, options: MysqlOptions) -> tuple[Sequence[str], Sequence[str]]:
+    """Those to dump, and those that a restore has kept.
+
+    Raises `Unsuitable` when the server does not answer, lacks one, or may hide a part of one.
+    """
     if not answer.ok:
         raise _refused(answer)
-    visible = {name: entire == "1" for name, entire in rows(answer.stdout)}
-    if not visible:
+    try:
+        visible = {name: entire == "1" for name, entire in rows(answer.stdout, columns=2)}
+    except Incomplete as error:
+        raise unreadable("the question for its databases", answer) from error
+    kept = sorted(filter(KEPT.fullmatch, visible.keys() - {*options.databases}))
+    if visible.keys() <= {*kept}:
         hint = "Create one, or leave this target out; it is asked again before each run."
         raise Unsuitable("the server shows no database to this account", hint, "no-database")
-    names = choose(options.databases, list(visible))
+    names = choose(options.databases, [name for name in visible if name not in kept])
     if hidden := [name for name in names if not visible[name]]:
         hint = "GRANT TRIGGER, EXECUTE on them to the account itself, or use another one: a role's grants are not seen."
         raise Unsuitable(
             f"the account may not see every trigger and routine of {shortened(hidden)}", hint, "lacks-privilege"
         )
-    return names
+    return names, kept
 
 
 def _refused(answer: Answer) -> Unsuitable:
@@ -183,8 +258,15 @@ def _refused(answer: Answer) -> Unsuitable:
 
 
 def _restore(client: Client, account: Answer) -> str:
-    user, password = account.stdout.split("\n")[:2]
+    user, password = _account(account)
     value = f'"$(cat "${password}")"' if password.endswith("_FILE") else f'"${password}"'
     secret = f"MYSQL_PWD={value} " if password else ""
     flags = "--default-character-set=utf8mb4 --max-allowed-packet=1G --binary-mode"
-    return f"{secret}{client.shell} --user={shlex.quote(user)} {flags}"
+    return f"{secret}{client.shell} --user={shell_line((user,))} {flags}"
+
+
+def _account(answer: Answer) -> tuple[str, str]:
+    """Whom the client connects as, and the variable that holds the password, if any; raises `Unsuitable`."""
+    if (account := ACCOUNT_ANSWER.fullmatch(answer.stdout)) is None:
+        raise unreadable("the question for its account", answer)
+    return account["user"], account["password"]

@@ -3,6 +3,7 @@
 Every client runs under `CONNECT`, which takes user and password from the target's own environment, so they stay there.
 """
 
+import re
 from typing import NamedTuple
 
 from strategies.plan import Argv
@@ -18,6 +19,8 @@ pick root MARIADB_ROOT_PASSWORD || pick root MYSQL_ROOT_PASSWORD ||
     [ -n "${MARIADB_ALLOW_EMPTY_ROOT_PASSWORD:-}${MYSQL_ALLOW_EMPTY_PASSWORD:-}" ] ||
     pick "${MARIADB_USER:-}" MARIADB_PASSWORD || pick "${MYSQL_USER:-}" MYSQL_PASSWORD
 """
+ACCOUNT_ANSWER = re.compile(r"(?P<user>[^\n\0]*)\n(?P<password>(?:(?:MARIADB|MYSQL)_(?:ROOT_)?PASSWORD(?:_FILE)?)?)\n")
+"""User and `password`, a line each."""
 # `--no-defaults` keeps a my.cnf of the target from changing the dump, but with it the socket's place is lost.
 CONNECT = f"""{ACCOUNT}
 export MYSQL_PWD
@@ -28,11 +31,18 @@ done
 DUMP = f'{CONNECT}exec "$0" --no-defaults --user="$user" "$@"'
 CLIENT = """"$(command -v mariadb || command -v mysql)" --no-defaults --user="$user" \
 --default-character-set=utf8mb4 --max-allowed-packet=1G --batch --skip-column-names"""
-QUERY = f"""{CONNECT}exec {CLIENT} --execute="$1" --database="$0" """
+QUERY = f"""{CONNECT}exec {CLIENT} --execute="$1" --database="$2" """
 # The first answer is statements, too long for an argument, which then run on one connection.
-QUERIES = f"""{CONNECT}statements=$({CLIENT} --raw --execute="$1" --database="$0") || exit
-printf %s "$statements" | {CLIENT} --database="$0" """
-LOAD = f"{CONNECT}exec {CLIENT} --binary-mode >/dev/null"
+QUERIES = f"""{CONNECT}statements=$({CLIENT} --raw --execute="$1" --database="$2") || exit
+printf %s "$statements" | {CLIENT} --database="$2" """
+# The first word is a question for options that leave out what cannot be read, the second the database.
+DUMP_DATABASE = f"""{CONNECT}question="set session group_concat_max_len=1073741824; $1" database=$2
+shift 2
+options=$({CLIENT} --raw --execute="$question" --database="$database") || exit
+eval "set -- \\"\\$@\\" $options"
+exec "$0" --no-defaults --user="$user" "$@" --databases -- "$database"
+"""
+LOAD = ("sh", "-c", f"{CONNECT}exec {CLIENT} --binary-mode >/dev/null", "mariadb")
 
 DUMP_FLAGS = (
     "--single-transaction",
@@ -58,11 +68,18 @@ class Client(NamedTuple):
     dump: str
     shell: str
     flags: tuple[str, ...]
+    has_history: bool = False
+    """Whether it can dump the rows that system-versioned tables once had."""
 
 
 def query(sql: str, database: str = "information_schema") -> Argv:
     """Statements, whose answer is a row a line."""
-    return ("sh", "-c", QUERY, database, sql)
+    return ("sh", "-c", QUERY, "mariadb", sql, database)
+
+
+def room() -> Argv:
+    """What `df` says of the folder of the server's data."""
+    return ("sh", "-c", 'folder=$("$@") && df -Pk "$folder"', "sh", *query("select @@datadir"))
 
 
 def identifier(name: str) -> str:

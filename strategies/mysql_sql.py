@@ -15,6 +15,10 @@ GRANT_TABLES = {
 """With their keys (MariaDB); users are not backed up where they are others."""
 
 
+COMMENT = "/*M!100500 ' comment ', quote(schema_comment), */"
+"""Of a database; only newer servers of MariaDB know it."""
+
+
 def quoted(*columns: str) -> str:
     """The values of columns as one qualified name."""
     return "concat(" + ", '.', ".join(f"'`', replace({column}, '`', '``'), '`'" for column in columns) + ")"
@@ -46,8 +50,9 @@ def sessions(work: str) -> str:
 def charsets(work: str) -> str:
     """What the databases are set to comes before what is made in them, which remembers it."""
     return f"""
-insert into {work}.code (i, era, kind, text) select p.i, 'old', '', concat('alter database ', {quoted("p.name")},
-    ' character set ', default_character_set_name, ' collate ', default_collation_name, ';')
+insert into {work}.code (i, era, phase, kind, text) select p.i, 'old', 'code', '',
+    concat('alter database ', {quoted("p.name")}, ' character set ', default_character_set_name,
+    ' collate ', default_collation_name, {COMMENT} ';')
     from information_schema.schemata as s join {work}.place as p
     on cast(s.schema_name as binary) = cast(p.name as binary);"""
 
@@ -65,12 +70,12 @@ select concat('drop event if exists ', {quoted("event_schema", "event_name")}, '
     from information_schema.events where {is_in("event_schema", work)}"""
 
 
-def remembered(work: str) -> str:
+def remembered(work: str, begun: int) -> str:
     """Which tables will be moved, and that this begins."""
     return f"""
 insert into {work}.moved select p.i, t.table_name, 0 from {tables(work, "name")};
 insert into {work}.moved select p.i, t.table_name, 1 from {tables(work, "fresh")};
-insert into {work}.code (i, era, kind, text) values (-1, 'old', '', '');"""
+insert into {work}.code (i, era, phase, kind, text) values ({begun}, 'old', '', '', '');"""
 
 
 def there(work: str) -> str:
@@ -112,7 +117,8 @@ from ({moves}) as moves having count(*) > 0"""
 def made(work: str, name: str, like: str) -> str:
     """The databases, where they are missing, with character set and collation as those that they are like."""
     return f"""select concat('create database if not exists ', {quoted(f"p.{name}")}, '; alter database ',
-    {quoted(f"p.{name}")}, ' character set ', default_character_set_name, ' collate ', default_collation_name, ';')
+    {quoted(f"p.{name}")}, ' character set ', default_character_set_name, ' collate ', default_collation_name,
+    {COMMENT} ';')
 from information_schema.schemata as s join {work}.place as p
     on cast(s.schema_name as binary) = cast(p.{like} as binary)"""
 

@@ -1,25 +1,22 @@
-"""Splits a dump of MariaDB or MySQL into statements, and rewrites it for a load elsewhere: by statement, never by line.
-
-Tables with their rows and sequences may have another name for a while; views, routines, triggers and events may not,
-since their text names their database. So a restore loads the first, and keeps the second for the moment of the swap.
-"""
+"""Splits a dump of MariaDB or MySQL into statements: by statement, never by line."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from strategies.mysql_client import identifier
-from strategies.mysql_dump import OBJECT
 from strategies.plan import Unsafe
 
-LONGEST = 64 << 20
+LONGEST = 4 << 20
 """Bytes of the longest statement that is no row; rows are of any length."""
-QUOTED = rb"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|`[^`]*`"
+# Nothing is tried twice, and no place is remembered for that.
+QUOTED = rb"'[^'\\]*+(?:\\.[^'\\]*+)*+'|\"[^\"\\]*+(?:\\.[^\"\\]*+)*+\"|`[^`]*+`"
 TOKEN = re.compile(QUOTED + rb"|[;'\"`]", re.DOTALL)
-BETWEEN = re.compile(rb"(?:\s+|--[^\n]*(?:\n|\Z)|/\*M?!999999[^\n]*\n)*")
+BETWEEN = re.compile(rb"(?:\s++|--[^\n]*+(?:\n|\Z)|/\*M?!999999[^\n]*+\n)*+")
 """What stands before a statement and is none: blanks, comments, the client's own switch to its sandbox."""
 ROWS = (b"INSERT ", b"REPLACE ")
+INTO = (b"CREATE DATABASE ", b"USE ")
 LOCKS = (b"LOCK TABLES ", b"UNLOCK TABLES")
 """They keep a sequence from a table that takes its values from there, and nobody else knows the tables yet."""
 BLOCK, BLOCK_END = b"DELIMITER ;;\n", b"\nDELIMITER ;\n"
@@ -31,14 +28,12 @@ CONDITION = re.compile(rb"/\*M?!\d{5,6} ?")
 LOADED = re.compile(rb"DROP TABLE|CREATE TABLE|ALTER TABLE|(?:CREATE|DROP) SEQUENCE|(?:DO|SELECT) SETVAL|COMMIT|START ")
 VIEW = b"/*!50001 "
 """How the client begins what belongs to a view, also the table that stands in for it."""
-QUALIFIED = re.compile(QUOTED.replace(rb"`[^`]*`", rb"(?P<name>`(?:[^`]|``)*`)(?P<dot>\.(?=`))?"), re.DOTALL)
 PASSWORD = re.compile(
-    rb"(?P<kept>`(?:[^`]|``)*`)| IDENTIFIED (?:BY PASSWORD '[^']*'"
-    rb"|VIA \w+(?: USING '[^']*')?(?: OR \w+(?: USING '[^']*')?)*)|'(?:[^'\\]|\\.)*'",
+    rb"(?P<kept>`[^`]*+(?:``[^`]*+)*+`)| IDENTIFIED (?:BY PASSWORD '[^']*'"
+    rb"|VIA \w+(?: USING '[^']*')?(?: OR \w+(?: USING '[^']*')?)*)|'[^'\\]*+(?:\\.[^'\\]*+)*+'",
     re.DOTALL,
 )
-GRANTEE = re.compile(rb"\bTO (`(?:[^`]|``)*`)@`")
-KINDS = {b"TRIGGER": "triggers", b"EVENT": "events", b"VIEW": "views"}
+GRANTEE = re.compile(rb"\bTO (`(?:[^`]|``){0,512}`)@`")
 
 
 class Statement(NamedTuple):
@@ -62,20 +57,36 @@ def statements(chunks: Iterable[bytes]) -> Iterator[Statement]:
     """Each with its end; comments between them are left out. Raises `Unsafe` for one that has no end."""
     source, held = iter(chunks), bytearray()
     while True:
-        if (match := BETWEEN.match(held)) and match.end() + HEAD > len(held) and _more(source, held):
-            continue
+        if (match := BETWEEN.match(held)) and match.end() + HEAD > len(held):
+            del held[: held.rfind(b"\n", 0, match.end()) + 1]
+            _demand_short(held)
+            if _more(source, held):
+                continue
+            match = BETWEEN.match(held)
         del held[: match.end() if match else 0]
         if not held:
             return
         if held.startswith(ROWS):
             yield from _rows(source, held)
             continue
-        while not (end := _end(held)):
-            if len(held) > LONGEST or not _more(source, held):
-                raise Unsafe(f"the statement `{held[:HEAD].decode(errors='replace')}` has no end")
+        end, seen = _end(held, 0)
+        while not end:
+            _demand_short(held)
+            if not _more(source, held):
+                raise _endless(held)
+            end, seen = _end(held, seen)
         text = bytes(held[:end])
         del held[:end]
         yield Statement(text[:HEAD], text)
+
+
+def _demand_short(held: bytearray) -> None:
+    if len(held) > LONGEST:
+        raise _endless(held)
+
+
+def _endless(held: bytes | bytearray) -> Unsafe:
+    return Unsafe(f"the statement `{held[:HEAD].decode(errors='replace')}` has no end within {LONGEST} bytes")
 
 
 def _more(source: Iterator[bytes], held: bytearray) -> bool:
@@ -91,67 +102,44 @@ def _rows(source: Iterator[bytes], held: bytearray) -> Iterator[Statement]:
         yield Statement(head, bytes(held[:-1]))
         del held[:-1]
         if not _more(source, held):
-            raise Unsafe(f"the statement `{head.decode(errors='replace')}` has no end")
+            raise _endless(head)
     yield Statement(head, bytes(held[: at + 2]))
     del held[: at + 2]
 
 
-def _end(held: bytearray) -> int:
-    """Where the first statement ends; 0 if that is not here yet."""
+def _end(held: bytearray, seen: int) -> tuple[int, int]:
+    """Where the first statement ends, 0 if that is not here yet; and up to where that is known, which was `seen`."""
     if held.startswith(BLOCK):
-        at = held.find(BLOCK_END)
-        return at + len(BLOCK_END) if at >= 0 else 0
-    for token in TOKEN.finditer(held):
+        at = held.find(BLOCK_END, max(0, seen - len(BLOCK_END)))
+        return (at + len(BLOCK_END) if at >= 0 else 0), len(held)
+    for token in TOKEN.finditer(held, seen):
         if token[0] == b";":
-            return token.end()
+            return token.end(), token.end()
         if len(token[0]) == 1:  # A quote without its end.
-            return 0
-    return 0
+            return 0, token.start()
+        seen = token.end()
+    return 0, len(held)
 
 
-@dataclass(frozen=True, slots=True)
-class Aside:
-    """The load of a dump under the names that `names` gives to databases; what cannot be there is kept for the swap."""
+def within(database: str, chunks: Iterable[bytes]) -> Iterator[Statement]:
+    """The statements of a dump that go into one database, also where it names none; raises `Unsafe` for another.
 
-    names: Mapping[str, str]
-    keep: str
-    """The SQL that keeps statements; its rows, of which `row` is the beginning, end with kind and text."""
-    row: str
-
-    def __call__(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
-        quoted = {identifier(old).encode(): identifier(new).encode() for old, new in self.names.items()}
-        later: list[str] = []
-        for statement in statements(chunks):
-            if statement.head.startswith(ROWS):
-                yield statement.text
-            elif statement.plain.startswith((b"CREATE DATABASE ", b"USE ")):
-                yield _renamed(statement.text, quoted, qualified=False) + b"\n"
-            elif statement.plain.startswith(b"SET "):
-                yield statement.text + b"\n"
-                later.append(self._kept(statement.text))
-            elif statement.of_tables:
-                yield _renamed(statement.text, quoted) + b"\n"
-            elif not statement.plain.startswith(LOCKS):
-                later.append(self._kept(statement.text))
-        if later:
-            yield f"{self.keep} {', '.join(later)};\n".encode()
-
-    def _kept(self, text: bytes) -> str:
-        return f"({self.row}, '{_kind(text)}', x'{text.hex()}')"
-
-
-def tables(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """Only tables, rows and sequences, in the database of the dump."""
+    What comes from elsewhere need not have been made with `--databases`, nor of a single one.
+    """
+    own, is_inside = identifier(database).encode(), False
     for statement in statements(chunks):
-        if statement.of_tables or statement.plain.startswith((b"CREATE DATABASE ", b"USE ", b"SET ")):
-            yield statement.text + (b"" if statement.head.startswith(ROWS) else b"\n")
-
-
-def code(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """Only what `tables` leaves out."""
-    for statement in statements(chunks):
-        if not (statement.of_tables or statement.plain.startswith(LOCKS)):
-            yield statement.text + b"\n"
+        if statement.plain.startswith(INTO):
+            if own not in statement.text:
+                head = statement.head.decode(errors="replace").strip()
+                raise Unsafe(f"it goes into another database than {own.decode()}: `{head}`")
+            is_inside = True
+        elif statement.plain.startswith(b"DROP DATABASE "):
+            continue
+        elif not (is_inside or statement.plain.startswith(b"SET ")):
+            for text in (b"CREATE DATABASE IF NOT EXISTS " + own + b";", b"USE " + own + b";"):
+                yield Statement(text[:HEAD], text)
+            is_inside = True
+        yield statement
 
 
 def accounts(chunks: Iterator[bytes]) -> Iterator[bytes]:
@@ -182,20 +170,3 @@ class Grants:
 
 def _without_password(match: re.Match[bytes]) -> bytes:
     return b"" if match[0].startswith(b" IDENTIFIED ") else match[0]
-
-
-def _renamed(text: bytes, names: Mapping[bytes, bytes], *, qualified: bool = True) -> bytes:
-    """With the databases' other names, outside of literals; only where a table's name follows, if `qualified`."""
-
-    def renamed(match: re.Match[bytes]) -> bytes:
-        name, dot = match["name"], match["dot"] or b""
-        return names.get(name, name) + dot if name and (dot or not qualified) else match[0]
-
-    return QUALIFIED.sub(renamed, text) if names else text
-
-
-def _kind(text: bytes) -> str:
-    """As what the server counts it."""
-    match = None if text.startswith(BLOCK) else OBJECT.search(b"\n" + text)
-    word = match and (match[3] or match[4])
-    return KINDS.get(word, "routines") if word else ""

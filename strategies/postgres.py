@@ -1,25 +1,53 @@
 """PostgreSQL, by the target's own client: each database in custom format, and what belongs to the whole cluster."""
 
-import json
 import re
-import shlex
 from collections.abc import Mapping
-from typing import Any, BinaryIO
+from typing import Annotated, BinaryIO
 
-from strategies.base import Answer, Container, Facts, Strategy, Unsuitable
+from pydantic import BaseModel, StringConstraints, ValidationError
+
+from strategies.base import Answer, Container, Facts, Strategy, Unsuitable, unreadable
 from strategies.checks import begins_with, ends
-from strategies.plan import Argv, Check, Dump, Exec, ExecCheck, Incomplete, Plan, Restore, RestoreRequest, file_name
-from strategies.postgres_client import PostgresOptions, connected, dbname, psql, size_of
-from strategies.postgres_counts import count_database, count_roles
+from strategies.plan import (
+    Argv,
+    Check,
+    Dump,
+    Exec,
+    ExecCheck,
+    Incomplete,
+    Plan,
+    Restore,
+    RestoreRequest,
+    file_name,
+    shell_line,
+)
+from strategies.postgres_client import SETTINGS, PostgresOptions, connected, dbname, psql, sizes
+from strategies.postgres_counts import count_database, count_roles, left_out
 from strategies.postgres_restore import restore
-from strategies.servers import choose, no_client, not_ready, refused
+from strategies.servers import choose, no_client, not_ready, refused, sizes_in
 
 # Invalid databases (limit -2) are what an interrupted DROP DATABASE leaves; nobody can connect to them.
 SERVER = """select json_build_object(
     'version', current_setting('server_version_num')::int, 'name', current_setting('server_version'),
     'user', current_user, 'roles', has_table_privilege('pg_catalog.pg_authid', 'select'),
     'databases', array(select datname from pg_catalog.pg_database
-                       where datallowconn and not datistemplate and datconnlimit <> -2))"""
+                       where datallowconn and not datistemplate and datconnlimit <> -2),
+    'closed', array(select datname from pg_catalog.pg_database
+                    where not datallowconn and not datistemplate and datconnlimit <> -2 order by datname))"""
+
+Name = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^\x00]*$")]
+
+
+class Server(BaseModel):
+    """What `SERVER` is answered."""
+
+    version: int
+    name: str
+    user: Name
+    roles: bool
+    databases: tuple[Name, ...]
+    closed: tuple[Name, ...]
+
 
 GONE = (
     "server closed the connection|connection has been closed unexpectedly|terminating connection due to"
@@ -36,6 +64,7 @@ class Postgres(Strategy[PostgresOptions]):
 
     names = ("postgres", "postgresql")
     options = PostgresOptions
+    has_search_path = True
     gone = GONE
     passwords = ("POSTGRES_PASSWORD", "POSTGRESQL_PASSWORD")
 
@@ -43,17 +72,21 @@ class Postgres(Strategy[PostgresOptions]):
         return {
             "client": ("pg_dump", "--version"),
             "ready": connected("pg_isready", options),
-            "server": psql(options, "postgres", SERVER),
+            "server": psql(options, "template1", SERVER),
+            "sizes": sizes(options),
         }
 
     def plan(self, container: Container, facts: Facts, options: PostgresOptions) -> Plan:
         server = _server(container, facts)
-        names = choose(options.databases, server["databases"])
-        dumps = [_dump(name, server["user"], options) for name in names]
-        if server["roles"]:
-            return Plan((_globals(server["user"], options), *dumps))
-        warning = f"no-role-passwords: {server['user']} may not read them; only a superuser may (backup.postgres.user)"
-        return Plan((_globals(server["user"], options, "--no-role-passwords"), *dumps), (warning,))
+        names = choose(options.databases, server.databases)
+        disk = sizes_in(facts)
+        dumps = [_dump(name, server.user, options, disk.get(name)) for name in names]
+        closed = () if options.databases else server.closed
+        warnings = [f"left-out: the database {name} allows no connections, so it is not backed up" for name in closed]
+        if server.roles:
+            return Plan((_globals(server.user, options), *dumps), tuple(warnings))
+        unread = f"no-role-passwords: {server.user} may not read them; only a superuser may (backup.postgres.user)"
+        return Plan((_globals(server.user, options, "--no-role-passwords"), *dumps), (unread, *warnings))
 
     def formats(self) -> Mapping[str, Check]:
         return {"pg_custom": begins_with(HEAD), "pg_globals": whole_globals}
@@ -64,28 +97,29 @@ class Postgres(Strategy[PostgresOptions]):
         return restore(options, request)
 
 
-def _dump(name: str, user: str, options: PostgresOptions) -> Dump:
+def _dump(name: str, user: str, options: PostgresOptions, size: int | None) -> Dump:
     argv = connected("pg_dump", options, "--no-password", "--format=custom", "--compress=0", dbname(name))
-    restore = "pg_restore --exit-on-error --clean --if-exists --create --dbname=template1"
-    restore, count = f"{restore} --username={shlex.quote(user)}", count_database(name, options)
+    restore = f"PGOPTIONS='{SETTINGS}' pg_restore --exit-on-error --clean --if-exists --create --dbname=template1"
     whole = ExecCheck(("pg_restore", "--file=/dev/null"), head=HEAD)
     return Dump(
         file_name(name, ".pgdump"),
         "pg_custom",
         Exec(argv),
-        restore,
+        f"{restore} --username={shell_line((user,))}",
         whole,
         subject=name,
-        count=count,
-        disk=size_of(name, options),
+        count=count_database(name, options),
+        disk=size,
+        left_out=left_out(name, options),
     )
 
 
 def _globals(user: str, options: PostgresOptions, *flags: str) -> Dump:
-    argv = connected("pg_dumpall", options, "--no-password", "--globals-only", *flags, "--database=postgres")
+    argv = connected("pg_dumpall", options, "--no-password", "--globals-only", *flags)
     # It goes on after an error, since the superuser always exists; a role that is missing stops what comes next.
-    restore = f"psql --no-psqlrc --quiet --username={shlex.quote(user)} --dbname=postgres"
-    return Dump("globals.sql", "pg_globals", Exec(argv), restore, whole_globals, count=count_roles(options))
+    restore = f"psql --no-psqlrc --quiet --username={shell_line((user,))} --dbname=postgres"
+    kind = ("globals.sql", "pg_globals", Exec(argv), restore, whole_globals)
+    return Dump(*kind, count=count_roles(options), disk=0)
 
 
 def whole_globals(stream: BinaryIO, witnesses: Mapping[str, str]) -> tuple[str, ...]:
@@ -99,7 +133,7 @@ def whole_globals(stream: BinaryIO, witnesses: Mapping[str, str]) -> tuple[str, 
     return ()
 
 
-def _server(container: Container, facts: Facts) -> Any:
+def _server(container: Container, facts: Facts) -> Server:
     """What the server said of itself; raises `Unsuitable` when one of the probes found a reason against a dump."""
     client, ready, server = (facts.answers[name] for name in ("client", "ready", "server"))
     if facts.shell is None or not client.ok:
@@ -109,13 +143,16 @@ def _server(container: Container, facts: Facts) -> Any:
     if not server.ok:
         hint = "Check POSTGRES_USER and POSTGRES_PASSWORD of the container, or set backup.postgres.user."
         raise refused(server.complaint, hint, GONE)
-    settings = json.loads(server.stdout)
-    if settings["version"] // 10000 > _major(client):
+    try:
+        settings = Server.model_validate_json(server.stdout)
+    except ValidationError as error:
+        raise unreadable("the question for its databases", server) from error
+    if settings.version // 10000 > _major(client):
         hint = "Use an image whose client is as new as its server."
-        raise Unsuitable(f"{client.stdout.strip()} cannot dump a server {settings['name']}", hint, "client-too-old")
+        raise Unsuitable(f"{client.stdout.strip()} cannot dump a server {settings.name}", hint, "client-too-old")
     return settings
 
 
 def _major(client: Answer) -> int:
-    version = re.search(r"\) (\d+)", client.stdout)
+    version = re.search(r"\) (\d{1,9})", client.stdout)
     return int(version[1]) if version else 0

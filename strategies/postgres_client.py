@@ -12,6 +12,10 @@ from strategies.base import Options
 from strategies.plan import Argv
 from strategies.postgres_sql import literal
 
+SETTINGS = "-c default_transaction_read_only=off -c role=none -c array_nulls=on"
+SETTINGS += " -c statement_timeout=0 -c lock_timeout=0"
+"""A database or a role may have others, which would forbid to read or to write, or change what is written."""
+
 # The variables of the official image, then those of Bitnami's. `exec "$@"` leaves only the client's words in its argv.
 CONNECT = """
 file() { [ -z "$1" ] || cat "$1"; }
@@ -19,9 +23,10 @@ file() { [ -z "$1" ] || cat "$1"; }
 : "${PGUSER:=${POSTGRESQL_USERNAME:-postgres}}"
 : "${PGPASSWORD:=${POSTGRES_PASSWORD:-$(file "${POSTGRES_PASSWORD_FILE:-}")}}"
 : "${PGPASSWORD:=${POSTGRESQL_PASSWORD:-$(file "${POSTGRESQL_PASSWORD_FILE:-}")}}"
-export PGUSER PGPASSWORD
+PGOPTIONS="${PGOPTIONS:-} SETTINGS"
+export PGUSER PGPASSWORD PGOPTIONS
 exec "$@"
-"""
+""".replace("SETTINGS", SETTINGS)
 CONNECTED = ("sh", "-c", CONNECT, "sh")
 
 OUTLIVES = "trap 'exit 143' TERM;"
@@ -64,9 +69,17 @@ def script(options: PostgresOptions, text: str) -> Argv:
     return (*CONNECTED, "sh", "-c", reads, "sh", text, *query(options, "template1"))
 
 
-def size_of(name: str, options: PostgresOptions) -> Argv:
-    """Bytes of a database on the server's disk."""
-    return psql(options, "template1", f"select pg_catalog.pg_database_size({literal(name)})")
+def sizes(options: PostgresOptions) -> Argv:
+    """Bytes of each database on the server's disk, and its name, where it may be asked and is one line."""
+    tells = "has_database_privilege(oid, 'connect') and datname !~ E'[\\n\\t]'"
+    size = "select pg_catalog.pg_database_size(oid), datname from pg_catalog.pg_database where datallowconn and"
+    return psql(options, "template1", f"{size} {tells}")
+
+
+def size_of(options: PostgresOptions, *names: str) -> Argv:
+    """Bytes of those databases that are there on the server's disk."""
+    size = "select coalesce(sum(pg_catalog.pg_database_size(oid)), 0) from pg_catalog.pg_database where datname in"
+    return psql(options, "template1", f"{size} ({', '.join(map(literal, names)) or 'null'})")
 
 
 def room(options: PostgresOptions) -> Argv:

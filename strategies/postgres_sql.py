@@ -2,14 +2,24 @@
 
 import re
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
+from strategies.plan import Unsafe
+
+# Nothing is tried twice: what has no end goes to the end of the text, as the server takes it.
 TOKEN = re.compile(
-    rb"""--[^\n]*|/\*.*?\*/|[eE]'(?:[^'\\]|\\.|'')*'|'(?:[^']|'')*'|"(?:[^"]|"")*"|\$(\w*)\$.*?\$\1\$"""
-    rb"""|[\w\x80-\xff]+|\s+|.""",
+    rb"""--[^\n]*+|/\*.*?(?:\*/|\Z)|[eE]'[^'\\]*+(?:(?:\\.|'')[^'\\]*+)*+(?:'|\Z)|'[^']*+(?:''[^']*+)*+(?:'|\Z)"""
+    rb"""|"[^"]*+(?:""[^"]*+)*+(?:"|\Z)|\$(\w*+)\$.*?(?:\$\1\$|\Z)|[\w\x80-\xff]++|\s++|.""",
     re.DOTALL,
 )
+MOST_GLOBALS_BYTES = 16 << 20
+"""Of roles, tablespaces and their grants, which are read at once."""
+MOST_WORDS = 100_000
+"""Of one statement among them."""
 BLANK = (b"--", b"/*")
+NO_TABLESPACE = "tablespace-missing: "
+"""How a line begins that names one that could not be made."""
 
 
 def identifier(name: str) -> str:
@@ -35,13 +45,25 @@ def statements(sql: bytes) -> Iterator[list[bytes]]:
             words = []
         elif not word.isspace() and not word.startswith(BLANK):
             words.append(word)
+        if len(words) > MOST_WORDS:
+            raise Unsafe(f"a statement has more than {MOST_WORDS} words: {b' '.join(words[:5])[:80]!r}")
+
+
+def whole(chunks: Iterator[bytes]) -> bytes:
+    """The globals; raises `Unsafe` where they are longer than anybody's."""
+    text = bytearray()
+    for chunk in chunks:
+        text += chunk
+        if len(text) > MOST_GLOBALS_BYTES:
+            raise Unsafe(f"the globals have more than {MOST_GLOBALS_BYTES} bytes")
+    return bytes(text)
 
 
 def renamed_in(sql: bytes | None, name: bytes) -> bytes | None:
     """The statements with this name in the place of what follows the first word `DATABASE` of each."""
     if sql is None:
         return None
-    renamed: list[bytes] = []
+    renamed = bytearray()
     state = "before"
     for match in TOKEN.finditer(sql):
         word = match[0]
@@ -51,8 +73,19 @@ def renamed_in(sql: bytes | None, name: bytes) -> bytes | None:
             state = "at"
         elif word == b";":
             state = "before"
-        renamed.append(word)
-    return b"".join(renamed)
+        renamed += word
+    return bytes(renamed)
+
+
+def without_tablespaces(sql: bytes | None, names: AbstractSet[str]) -> bytes | None:
+    """`CREATE DATABASE` without `TABLESPACE = name` for these."""
+    if sql is None or not names:
+        return sql
+    words = [match[0] for match in TOKEN.finditer(sql) if not match[0].isspace()]
+    for place in [place for place, word in enumerate(words) if word == b"TABLESPACE"]:
+        if words[place + 1 : place + 2] == [b"="] and _name_of(words[place + 2]) in names:
+            return b" ".join(words[:place] + words[place + 3 :])
+    return sql
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +98,7 @@ class Beforehand:
     marker: str
 
     def __call__(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
-        for words in statements(b"".join(chunks)):
+        for words in statements(whole(chunks)):
             text = b" ".join(words)
             if words[:2] == [b"CREATE", b"ROLE"]:
                 is_there = f"exists ({_named('pg_roles', 'rolname', words[2])})"
@@ -74,9 +107,7 @@ class Beforehand:
                 is_new = f"exists ({_named('pg_roles', 'rolname', words[2])} and {_has(self.marker)})"
                 yield _unless(f"not {is_new}", text)
             elif words[:2] == [b"CREATE", b"TABLESPACE"]:
-                there = _named("pg_tablespace", "spcname", words[2]).encode()
-                yield b"select exists (" + there + b") as there \\gset\n\\if :there\n\\else\n"
-                yield text + b";\n" + _marked(words, self.marker) + b";\n\\endif\n"
+                yield _made(words, self.marker)
             elif words[:1] == [b"SET"]:
                 yield text + b";\n"
 
@@ -93,10 +124,27 @@ class Afterwards:
         yield b"begin;\n"
         for statement in (*self.before, unmark(self.marker)):
             yield statement.encode() + b";\n"
-        for words in statements(b"".join(chunks)):
-            if words and words[:2] not in ([b"CREATE", b"ROLE"], [b"CREATE", b"TABLESPACE"]):
-                yield b" ".join(words if self.passwords else without_password(words)) + b";\n"
+        for words in statements(whole(chunks)):
+            if not words or words[:2] in ([b"CREATE", b"ROLE"], [b"CREATE", b"TABLESPACE"]):
+                continue
+            text = b" ".join(words if self.passwords else without_password(words))
+            yield _unless(f"not exists ({_space(words)})", text) if b"TABLESPACE" in words else text + b";\n"
         yield b"commit;\n"
+
+
+def _made(words: list[bytes], marker: str) -> bytes:
+    """For psql: `CREATE TABLESPACE` where it is missing; tells where that cannot be done."""
+    there = f"select exists ({_space(words)}) as there \\gset".encode()
+    why = "cannot be made (is its folder there, and the server's?), so what is in it goes into the default tablespace"
+    told = b"select" + literal(f"{NO_TABLESPACE}{_name_of(words[2])} {why}").encode() + b";"
+    make = (rb"\set ON_ERROR_STOP off", b" ".join(words) + b";", rb"\set ON_ERROR_STOP on", there)
+    known = (rb"\if :there", _marked(words, marker) + b";", rb"\else", told, rb"\endif")
+    return b"\n".join((there, rb"\if :there", rb"\else", *make, *known, rb"\endif", b""))
+
+
+def _space(words: list[bytes]) -> str:
+    """A question for the tablespace that a statement names."""
+    return _named("pg_tablespace", "spcname", words[words.index(b"TABLESPACE") + 1])
 
 
 def without_password(words: list[bytes]) -> list[bytes]:
@@ -134,8 +182,12 @@ def _named(catalog: str, column: str, word: bytes) -> str:
 
 def _text_of(word: bytes) -> str:
     """The name that an identifier stands for, as a text."""
+    return literal(_name_of(word))
+
+
+def _name_of(word: bytes) -> str:
     name = word[1:-1].replace(b'""', b'"') if word.startswith(b'"') else word
-    return literal(name.decode("utf-8", "surrogateescape"))
+    return name.decode("utf-8", "surrogateescape")
 
 
 def _marked(words: list[bytes], marker: str) -> bytes:

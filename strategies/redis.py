@@ -5,79 +5,43 @@ it stays there. An RDB holds keys and functions; users (ACL) belong to the serve
 """
 
 import re
-import shlex
 from collections.abc import Mapping
 from typing import BinaryIO
 
-from pydantic import Field
-
-from strategies.base import Answer, Container, Facts, Options, Strategy, Unsuitable
-from strategies.checks import CHUNK, read_counts
-from strategies.plan import Argv, Check, Count, Dump, Exec, ExecCheck, Feed, Incomplete, Plan, Restore, RestoreRequest
+from strategies.base import Answer, Container, Facts, Strategy, Unsuitable
+from strategies.plan import (
+    CHUNK,
+    Argv,
+    Check,
+    Dump,
+    Exec,
+    ExecCheck,
+    Incomplete,
+    Plan,
+    Restore,
+    RestoreRequest,
+    shell_line,
+)
+from strategies.redis_client import ACCOUNT, KEYSPACE, RedisOptions, connected, count, script
+from strategies.redis_command import SETTINGS, told
+from strategies.redis_swap import PORT, RESERVE_BYTES, ROOM, Swap, by_hand
 from strategies.servers import no_client, not_ready, refused
 
-# The client's own variable, then those of Bitnami's images and of many compose files, then the usual configurations.
-ACCOUNT = r"""
-file() { [ -z "$1" ] || cat "$1"; }
-: "${REDISCLI_AUTH:=${REDIS_PASSWORD:-$(file "${REDIS_PASSWORD_FILE:-}")}}"
-: "${REDISCLI_AUTH:=${VALKEY_PASSWORD:-$(file "${VALKEY_PASSWORD_FILE:-}")}}"
-: "${REDISCLI_AUTH:=$(cat /usr/local/etc/redis/*.conf /etc/redis/*.conf /usr/local/etc/valkey/*.conf 2>/dev/null |
-    sed -n 's/^ *requirepass *"\{0,1\}\([^"]*\)"\{0,1\} *$/\1/p')}"
-if [ -n "$REDISCLI_AUTH" ]; then export REDISCLI_AUTH; else unset REDISCLI_AUTH; fi
-client=$(command -v redis-cli || command -v valkey-cli)
-"""
-CONNECT = f"""{ACCOUNT}exec "$client" "$@\""""
 FIND_PROGRAM = 'command -v "redis-$0" || command -v "valkey-$0"'
+CHECK = ExecCheck(("sh", "-c", f'exec "$({FIND_PROGRAM})" /dev/stdin', "check-rdb"))
 
-KEYSPACE = rf"""{ACCOUNT}
-answer=$("$client" "$@" INFO keyspace | tr -d '\r')
-case $answer in "# Keyspace"*) ;; *) echo "$answer" >&2; exit 1 ;; esac
-"""
 # Functions are known from Redis 7 on; before that, the question and the order are errors that say nothing here.
 OCCUPIED = rf"""{KEYSPACE}
 echo "$answer" | sed -n 's/^\(db[0-9]*\):keys=\([0-9]*\).*/\1 (\2 keys)/p'
-"$client" "$@" FUNCTION LIST 2>/dev/null |
+ask "$@" FUNCTION LIST 2>/dev/null |
     sed -n '/^library_name$/{{n;s/^/the functions of /p;}}'
 """
-FLUSH = f"""{ACCOUNT}
-answer=$("$client" "$@" FLUSHALL)
-[ "$answer" = OK ] || {{ echo "$answer" >&2; exit 1; }}
-"$client" "$@" FUNCTION FLUSH >/dev/null 2>&1
-"""
-# Keys that expire are gone some day, from the server and from a restored dump alike, so only the others are counted.
-COUNT = f"""{KEYSPACE}echo "$answer" | while IFS=':=,' read -r database _ keys _ expires _; do
-    [ "$((${{keys:-0}} - ${{expires:-0}}))" = 0 ] || printf '%s\\t%s\\n' "$((keys - expires))" "keys in $database"
-done"""
+MEMORY = f"""{ACCOUNT}ask "$@" INFO memory | sed -n 's/^used_memory:\\([0-9]*\\).*/\\1/p'"""
 
-PORT = 46379
-# A second server loads the file, and the first one becomes its replica for a moment: so a running Redis takes a whole
-# RDB. The second one listens on the loopback only, and does not wait for more replicas.
-LOAD = rf"""{ACCOUNT}
-first() {{ "$client" $options "$@" 2>/dev/null; }}
-second() {{ "$client" -p {PORT} "$@" 2>/dev/null; }}
-options=$*
-server=$(command -v redis-server || command -v valkey-server)
-folder=$(mktemp -d "${{TMPDIR:-/tmp}}/rdb.XXXXXX") || exit
-joined=
-trap '[ -z "$joined" ] || first REPLICAOF NO ONE >/dev/null; kill -KILL $pid 2>/dev/null; rm -rf "$folder"' EXIT
-trap 'exit 143' TERM
-cat >"$folder/dump.rdb" || exit
-cd "$folder"
-"$server" --bind 127.0.0.1 --port {PORT} --save '' --appendonly no --repl-diskless-sync-delay 0 </dev/null >log 2>&1 &
-pid=$!
-until [ "$(second PING)" = PONG ]; do
-    kill -0 $pid 2>/dev/null || {{ tail -n 5 log >&2; exit 1; }}
-    sleep 0.1
-done
-joined=yes
-answer=$(first REPLICAOF 127.0.0.1 {PORT})
-[ "$answer" = OK ] || {{ echo "$answer" >&2; exit 1; }}
-until first INFO replication | grep -q '^master_link_status:up'; do sleep 0.1; done
-[ "$(first REPLICAOF NO ONE)" = OK ]
-"""
-
-REPLICA = re.compile(rf"^role:slave\b(?!.*^master_port:{PORT}\b)", re.MULTILINE | re.DOTALL)
-"""A replica of somebody else than our second server, as which a restore that was cut may have left it."""
+REPLICA = re.compile(r"^role:slave\b", re.MULTILINE)
+OURS = re.compile(rf"^master_port:{PORT}\b", re.MULTILINE)
+"""It follows our second server, as which a restore that was cut may have left it."""
+CLUSTERED = re.compile(r"^cluster_enabled:1", re.MULTILINE)
 END_MARK = re.compile(rb"[0-9a-f]{40}\Z")
 """By which a stream without a length ends; the client leaves it in what it writes to standard output (redis-cli 8.0).
 Servers ignore what follows the checksum."""
@@ -86,16 +50,6 @@ HEAD = re.compile(rb"REDIS\d{4}|VALKEY\d{3}")
 END = b"\xff"
 TAIL_SIZE = 64
 """Bytes, more than end, checksum and mark together."""
-
-
-class RedisOptions(Options):
-    """`backup.redis.*`. There is no host: a label reaches no further than its own container."""
-
-    user: str | None = Field(default=None, pattern=r"^\S+$")
-    """ACL user to connect as. Default: `default`."""
-
-    port: int | None = Field(default=None, ge=1, le=65535)
-    """Port of the server in the target. Default: 6379."""
 
 
 class Redis(Strategy[RedisOptions]):
@@ -111,15 +65,19 @@ class Redis(Strategy[RedisOptions]):
             "client": ("sh", "-c", FIND_PROGRAM, "cli"),
             "checker": ("sh", "-c", FIND_PROGRAM, "check-rdb"),
             "program": ("sh", "-c", FIND_PROGRAM, "server"),
-            "server": _connected(options, "INFO"),
+            "server": connected(options, "INFO"),
         }
+
+    def environment(self, container: Container) -> Mapping[str, str]:
+        return told(container.command)
 
     def plan(self, container: Container, facts: Facts, options: RedisOptions) -> Plan:
         warnings = _checked_server(container, facts)
         checker = facts.answers["checker"]
-        check = ExecCheck((checker.stdout.strip(), "/dev/stdin")) if checker.ok else whole_rdb
-        source, restore = Exec(_connected(options, "--rdb", "-")), shlex.join(_script(LOAD, options))
-        return Plan((Dump("dump.rdb", "rdb", source, restore, check, count=_count(options)),), warnings)
+        check = CHECK if checker.ok else whole_rdb
+        source, restore = Exec(connected(options, "--rdb", "-")), shell_line((*_started(container), *by_hand(options)))
+        size = script(MEMORY, options)
+        return Plan((Dump("dump.rdb", "rdb", source, restore, check, count=count(options), disk=size),), warnings)
 
     def formats(self) -> Mapping[str, Check]:
         return {"rdb": whole_rdb}
@@ -129,14 +87,32 @@ class Redis(Strategy[RedisOptions]):
         if not facts.answers["program"].ok:
             hint = "Restore into the container that runs the server."
             raise Unsuitable(f"{container.image} lacks redis-server and valkey-server", hint, "no-server")
-        if REPLICA.search(facts.answers["server"].stdout):
+        server = facts.answers["server"].stdout
+        if REPLICA.search(server) and not OURS.search(server):
             hint = "Restore into its master, which it follows."
             raise Unsuitable("the server is a replica, which a restore would cut from its master", hint, "replica")
-        undo = None if request.replace else _script(FLUSH, options)
-        steps = tuple(Feed(stored.name, _script(LOAD, options), undo) for stored in request.artifacts)
-        counts = {stored.name: _count(options) for stored in request.artifacts}
-        occupied = (Exec(_script(OCCUPIED, options)),)
-        return Restore("the whole server", occupied=occupied, steps=steps, counts=counts)
+        if CLUSTERED.search(server):
+            hint = "Write the dump to a file with --to-file, and load it as your version's manual says."
+            raise Unsuitable("a node of a cluster takes no data from another server", hint, "clustered")
+        swap = Swap(request, options)
+        return Restore(
+            "the whole server",
+            "they stay connected; once all is compared, what they write waits until it is in place",
+            occupied=(Exec(script(OCCUPIED, options)),),
+            steps=tuple(swap.steps()),
+            counts=swap.counts(),
+            present={stored.name: count(options) for stored in request.artifacts},
+            swap=tuple(swap.swap()),
+            finish=swap.finish(),
+            room=("sh", "-c", ROOM),
+            reserve=RESERVE_BYTES,
+        )
+
+
+def _started(container: Container) -> Argv:
+    """What tells a command that nobody but its line tells anything how the server was started; never its password."""
+    settings = told(container.command).get(SETTINGS)
+    return ("env", f"{SETTINGS}={settings}") if settings else ()
 
 
 def whole_rdb(stream: BinaryIO, witnesses: Mapping[str, str]) -> tuple[str, ...]:
@@ -209,20 +185,6 @@ class Crc64:
         return table
 
 
-def _connected(options: RedisOptions, *arguments: str) -> Argv:
-    return (*_script(CONNECT, options), *arguments)
-
-
-def _script(script: str, options: RedisOptions) -> Argv:
-    user = ("--user", options.user) if options.user else ()
-    port = ("-p", str(options.port)) if options.port else ()
-    return ("sh", "-c", script, "sh", *user, *port)
-
-
-def _count(options: RedisOptions) -> Count:
-    return Count(Exec(_script(COUNT, options)), read_counts)
-
-
 def _checked_server(container: Container, facts: Facts) -> tuple[str, ...]:
     """Gives warnings; raises `Unsuitable` when one of the probes found a reason against a dump."""
     client, server = facts.answers["client"], facts.answers["server"]
@@ -233,10 +195,10 @@ def _checked_server(container: Container, facts: Facts) -> tuple[str, ...]:
     if "redis_version:" not in server.stdout:
         hint = "Set REDIS_PASSWORD (or REDISCLI_AUTH) in the container's environment, or backup.redis.user."
         raise refused(_refusal(server), hint)
-    if re.search(r"^cluster_enabled:1", server.stdout, re.MULTILINE):
+    if CLUSTERED.search(server.stdout):
         return ("one-of-a-cluster: only the keys of this node are part of the backup",)
     return ()
 
 
 def _refusal(server: Answer) -> str:
-    return (server.stdout.strip() or server.complaint).splitlines()[-1]
+    return (server.stdout.strip() or server.complaint).splitlines()[-1][:1000]

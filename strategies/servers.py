@@ -1,11 +1,14 @@
 """What the strategies of database servers share: which databases are meant, and why there can be no dump of them."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from io import BytesIO
 from urllib.parse import unquote
 
-from strategies.base import Container, NotReady, Unsuitable, shortened
-from strategies.plan import RestoreRequest
+from strategies.base import Container, Facts, NotReady, Unsuitable, demand_few, shortened
+from strategies.checks import read_counts
+from strategies.plan import Incomplete, RestoreRequest
 
 
 def choose(named: Sequence[str], there: Sequence[str]) -> tuple[str, ...]:
@@ -13,7 +16,9 @@ def choose(named: Sequence[str], there: Sequence[str]) -> tuple[str, ...]:
     if missing := sorted(set(named) - set(there)):
         hint = f"There is {shortened(there)}." if there else "There is none at all."
         raise Unsuitable(f"there is no database {shortened(missing)}", hint, "unknown-database")
-    return tuple(sorted(set(named) or set(there)))
+    chosen = tuple(sorted(set(named) or set(there)))
+    demand_few(chosen, "<strategy>.databases")
+    return chosen
 
 
 def databases_in(request: RestoreRequest, kind: str, suffix: str) -> dict[str, str]:
@@ -23,6 +28,14 @@ def databases_in(request: RestoreRequest, kind: str, suffix: str) -> dict[str, s
         for stored in request.artifacts
         if stored.format == kind
     }
+
+
+def sizes_in(facts: Facts) -> Mapping[str, int]:
+    """Bytes of databases on the server's disk by name, as far as the probe `sizes` told."""
+    answer = facts.answers.get("sizes")
+    with suppress(Incomplete):
+        return read_counts(BytesIO(answer.stdout.encode())) if answer and answer.ok else {}
+    return {}
 
 
 def no_client(container: Container, lacking: str) -> Unsuitable:

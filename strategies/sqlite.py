@@ -5,82 +5,124 @@ its write-ahead log, while the application goes on. Where the target has no clie
 helper container.
 """
 
-import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import BinaryIO
 from urllib.parse import quote
 
 from config.fields import AbsolutePaths
-from strategies.base import Container, Facts, NeedsHelper, Options, Strategy, Unsuitable, shortened
-from strategies.checks import CHUNK, read_counts
-from strategies.plan import Argv, Check, Count, Dump, Exec, Feed, Incomplete, Plan, Restore, RestoreRequest, file_name
+from strategies.base import (
+    Container,
+    Facts,
+    NeedsHelper,
+    Options,
+    Strategy,
+    Unsuitable,
+    shortened,
+)
+from strategies.checks import read_counts
+from strategies.plan import (
+    CHUNK,
+    Argv,
+    Check,
+    Count,
+    Dump,
+    Exec,
+    Feed,
+    Incomplete,
+    Plan,
+    Restore,
+    RestoreRequest,
+    Step,
+    file_name,
+    shell_line,
+)
+from strategies.sqlite_check import CHECK, CLIENT, COUNTING, EXPENDABLE, PARTLY, UNCHECKED
+from strategies.sqlite_find import FIND_DATABASES, databases, found_paths
+from strategies.sqlite_swap import Swap, script
 
-# A line for each path: `database`, `missing`, `folder` or `other`, and the path. Without paths
-# everything is looked through that is mounted, but for the kernel's file systems and what the engine mounts itself.
-FIND_DATABASES = r"""
-head() { dd if="$1" bs=15 count=1 2>/dev/null; }
-look() {
-    if [ ! -e "$1" ]; then echo "missing $1"
-    elif [ -d "$1" ]; then echo "folder $1"
-    elif [ "$(head "$1")" = "SQLite format 3" ]; then echo "database $1"
-    else echo "other $1"; fi
+# A folder for a copy of so many KiB, where there is room for it. What lies in memory is the target's own, so that a
+# copy there takes at most a tenth of what is left of its limit, caches that can be dropped left out.
+SHELF = r"""
+memory() {
+    free=$(sed -n 's/^MemAvailable: *\([0-9]*\) kB/\1/p' /proc/meminfo) free=${free:-0}
+    while read -r limit used stat cache; do
+        limit=$(cat "$limit" 2>/dev/null) && [ "$limit" != max ] || continue
+        left=$(((limit - $(cat "$used") + $(sed -n "s/^$cache //p" "$stat")) / 1024))
+        [ "$left" -ge "$free" ] || free=$left
+    done <<END
+/sys/fs/cgroup/memory.max /sys/fs/cgroup/memory.current /sys/fs/cgroup/memory.stat inactive_file
+$old/memory.limit_in_bytes $old/memory.usage_in_bytes $old/memory.stat total_inactive_file
+END
+    echo "$free"
 }
-for path; do look "$path"; done
-[ $# = 0 ] || exit 0
-while read -r _ _ _ _ mounted rest; do
-    case "$mounted ${rest#* - }" in
-        "/ "* | /proc* | /sys* | /dev* | "/etc/resolv.conf "* | "/etc/hosts "* | "/etc/hostname "* | *" tmpfs "*) ;;
-        *) printf '%b\n' "$(printf %s "$mounted" | sed 's/\\/\\0/g')" ;;
-    esac
-done </proc/self/mountinfo | while IFS= read -r folder; do
-    find "$folder" -xdev -type f \( -name '*.db' -o -name '*.sqlite' -o -name '*.sqlite3' -o -name '*.db3' \)
-done | while IFS= read -r path; do
-    [ "$(head "$path")" != "SQLite format 3" ] || echo "database $path"
-done
+shelf() {
+    old=/sys/fs/cgroup/memory
+    for place in "$TMPDIR" /tmp /var/tmp "$2" /dev/shm; do
+        [ -d "$place" ] && [ -w "$place" ] || continue
+        room=$(df -Pk "$place" | { read -r _; read -r kind _ _ room _; echo "$kind ${room:-0}"; })
+        kind=$(stat -f -c %T "$place" 2>/dev/null || echo "${room% *}") room=${room##* } spare=65536
+        case $kind in tmpfs | ramfs | shm | none)
+            spare=0 tenth=$(($(memory) / 10))
+            [ "$room" -le "$tenth" ] || room=$tenth ;;
+        esac
+        [ "$room" -lt $(($1 + $1 / 10 + spare)) ] || { echo "$place"; return; }
+        seen="$seen, $room KiB in $place"
+    done
+    seen=${seen#, }
+    echo "a copy of the database takes $1 KiB, and there is room for ${seen:-none, since nothing can be written};" \
+        'name another folder by backup.env.TMPDIR' >&2
+    return 1
+}
 """
-
-# A folder that goes away however this ends, for a copy that has to be whole.
-COPY = r"""
-folder=$(mktemp -d "${TMPDIR:-/tmp}/sqlite.XXXXXX") || exit
+# A copy that has to be whole, in a folder that goes away however this ends.
+COPY = rf"""{EXPENDABLE}{CHECK}
+made() {{ folder=$(mktemp -d "$1/.sqlite.XXXXXX"); }}
 trap 'rm -rf "$folder"' EXIT
 trap 'exit 143' TERM
-check() {
-    report=$(sqlite3 -init /dev/null -bail -batch "$folder/copy" 'PRAGMA integrity_check(5)') || exit
-    [ "$report" = ok ] || { echo "integrity check: $report" >&2; exit 1; }
-}
 """
-# The copy is unlinked before its first byte is sent.
-DUMP = rf"""{COPY}
-read='SELECT count(*) FROM sqlite_master'
-sqlite3 -init /dev/null -bail -batch "$1" '.timeout 10000' BEGIN "$read" ".backup '$folder/copy'" >/dev/null || exit
-check
+# The copy is unlinked before its first byte is sent. `$1` is the database's address, `$2` its path.
+DUMP = rf"""{SHELF}{COPY}
+path=$2 there=${{2%/*}} read='SELECT count(*) FROM sqlite_master'
+unread() {{
+    case $1 in *'unable to open'* | *readonly*)
+        [ -w "$there/" ] || wrong "$1: it has a write-ahead log, and its folder is mounted read-only, or may not be" \
+            "written by this user; mount it without :ro, or set backup.user" ;;
+    esac
+    wrong "$1"
+}}
+size=$(said "$1" '.timeout 10000' 'PRAGMA page_count' 'PRAGMA page_size') || unread "$size"
+size=$(echo "$size" | {{ read -r pages; read -r page; echo $((pages * page / 1024)); }})
+place=$(shelf "$size" "$there/") && made "$place" || exit
+copied=$(said "$1" '.timeout 10000' BEGIN "$read" ".backup '$folder/copy'") || unread "$copied"
+check "$folder/copy"
 exec 4<"$folder/copy"
 rm -rf "$folder"
-cat <&4
+cat <&4 || exit
+[ -z "$lacking" ] || {{ echo "$lacking" >&2; exit {PARTLY}; }}
 """  # noqa: S608  # All of it is ours.
 
 OCCUPIED = 'for path; do [ ! -s "$path" ] || echo "$path"; done'
-LOAD = rf"""{COPY}
-cat >"$folder/copy" || exit
-check
+# SQLite's own locks let an app go on meanwhile.
+BY_CLIENT = rf"""{COPY}
 there=$(dirname "$1")
-mkdir -p "$there"
+mkdir -p "$there" && made "$there" && cat >"$folder/copy" || exit
+path=$1
+check "$folder/copy"
 [ -e "$1" ] || new=yes
 sqlite3 -init /dev/null -bail -batch "$1" '.timeout 10000' ".restore '$folder/copy'" || exit
 [ -z "$new" ] || chown "$(stat -c %u:%g "$there")" "$1"
 """
 
-# Rows of each table that is a tree of its own; virtual ones hold theirs in others.
-COUNT = r"""
-each=$(sqlite3 -init /dev/null -bail -batch "$1" '.timeout 10000' "SELECT 'SELECT count(*) || char(9) || '
-    || quote(replace(replace(name, char(10), ' '), char(9), ' ')) || ' FROM \"' || replace(name, '\"', '\"\"') || '\";'
-    FROM sqlite_master WHERE type = 'table' AND rootpage > 0 AND substr(name, 1, 7) <> 'sqlite_'") || exit
-sqlite3 -init /dev/null -bail -batch "$1" '.timeout 10000' "BEGIN; $each COMMIT"
+COUNT = rf"""{EXPENDABLE}
+each=$({CLIENT} "$1" '.timeout 10000' "$2") || exit
+{CLIENT} "$1" '.timeout 10000' "BEGIN; $each COMMIT"
 """
+
+SCHEMA = f"""{CLIENT} "$1" '.timeout 10000' 'SELECT type, name, sql FROM sqlite_master ORDER BY 1, 2' | cksum"""  # noqa: S608
 
 READER = ("python", "-m", "strategies.sqlite_reader")
 # While the application stands still, from any container that sees its volumes: it may have no shell.
-BY_HAND = r"""
+BY_HELPER = r"""
 mkdir -p "${1%/*}"
 [ -e "$1" ] || new=yes
 cat >"$1" && rm -f "$1-wal" "$1-shm" "$1-journal"
@@ -107,15 +149,16 @@ class Sqlite(Strategy[SqliteOptions]):
     serves = False
 
     def probes(self, options: SqliteOptions) -> Mapping[str, Argv]:
-        return {"client": ("sqlite3", "--version"), "databases": ("sh", "-c", FIND_DATABASES, "sh", *options.paths)}
+        return {"client": ("sqlite3", "--version"), "databases": script(FIND_DATABASES, *options.paths)}
 
     def plan(self, container: Container, facts: Facts, options: SqliteOptions) -> Plan:
         if facts.helper:
-            _demand_mounted(container, facts)
+            _demand_mounted(container, facts, options.paths)
         elif not _has_client(facts):
             hint = "Use an image that has it, or let commands.backup write the application's own dump."
             raise NeedsHelper(f"{container.image} lacks sh or sqlite3", hint, "no-client")
-        return Plan(tuple(_dump(path, container, facts) for path in _databases(facts)))
+        found = databases(container, facts, options.paths)
+        return Plan(tuple(_dump(path, container, facts) for path in found.paths), found.warnings)
 
     def formats(self) -> Mapping[str, Check]:
         return {"sqlite": whole_database}
@@ -125,34 +168,53 @@ class Sqlite(Strategy[SqliteOptions]):
             hint = "Restore --to a container that has them, or write the dump --to-file and follow its line `restore`."
             raise Unsuitable(f"{container.image} lacks sh or sqlite3", hint, "no-client")
         paths = {stored.name: stored.subject for stored in request.artifacts}
+        swap = Swap(request, paths)
+        if facts.helper:  # It has a place of its own for them.
+            steps: tuple[Step, ...] = tuple(Feed(name, (*READER, "load", path)) for name, path in paths.items())
+            return Restore(
+                "a helper container", steps=steps, counts={name: _count(paths[name], facts) for name in paths}
+            )
         return Restore(
             f"the databases {shortened(sorted(paths.values()))}",
-            occupied=(Exec(("sh", "-c", OCCUPIED, "sh", *paths.values())),),
-            steps=tuple(Feed(name, _load(path, facts), _undo(path, request)) for name, path in paths.items()),
-            counts={name: _count(path, facts) for name, path in paths.items()},
+            "they go on; who has a database open waits up to 10 s while it is replaced",
+            occupied=(Exec(script(OCCUPIED, *paths.values())),),
+            steps=tuple(swap.steps()),
+            counts=swap.counts(lambda path: _count(path, facts)),
+            present={name: _count(path, facts) for name, path in paths.items()},
+            swap=tuple(swap.swap()),
+            finish=tuple(swap.finish()),
+            room=swap.room(),
         )
 
 
 def _dump(path: str, container: Container, facts: Facts) -> Dump:
-    source = Exec((*READER, "copy", path) if facts.helper else ("sh", "-c", DUMP, "sh", _url(path)))
-    restore = _by_hand(path, container) if facts.helper else shlex.join(_load(path, facts))
+    source = Exec((*READER, "copy", path) if facts.helper else script(DUMP, _url(path), path))
+    restore = _by_hand(path, container) if facts.helper else shell_line(script(BY_CLIENT, path))
     name, count = file_name(path.strip("/"), ".sqlite"), _count(path, facts)
-    return Dump(name, "sqlite", source, restore, whole_database, min_size=HEADER_SIZE, subject=path, count=count)
+    return Dump(
+        name,
+        "sqlite",
+        source,
+        restore,
+        whole_database,
+        warning_codes={PARTLY: UNCHECKED},
+        min_size=HEADER_SIZE,
+        subject=path,
+        count=count,
+        schema=None if facts.helper else script(SCHEMA, _url(path)),
+    )
 
 
 def _by_hand(path: str, container: Container) -> str:
     """It stops the application, since nothing in the target knows SQLite's locks."""
-    script, owner = shlex.join(("sh", "-c", BY_HAND, "sh", path)), shlex.quote(container.name)
-    run = f"docker run --rm --interactive --volumes-from {owner} busybox {script}"
-    return f"(docker stop {owner} && {run} && docker start {owner})"
-
-
-def _load(path: str, facts: Facts) -> Argv:
-    return (*READER, "load", path) if facts.helper else ("sh", "-c", LOAD, "sh", path)
+    stop, start = (shell_line(("docker", verb, container.name)) for verb in ("stop", "start"))
+    run = ("docker", "run", "--rm", "--interactive", "--volumes-from", container.name, "busybox")
+    return f"({stop} && {shell_line((*run, 'sh', '-c', BY_HELPER, 'sh', path))} && {start})"
 
 
 def _count(path: str, facts: Facts) -> Count:
-    return Count(Exec((*READER, "count", path) if facts.helper else ("sh", "-c", COUNT, "sh", _url(path))), read_counts)
+    by_client = script(COUNT, _url(path), COUNTING)
+    return Count(Exec((*READER, "count", path) if facts.helper else by_client), read_counts)
 
 
 def _url(path: str) -> str:
@@ -175,47 +237,19 @@ def whole_database(stream: BinaryIO, witnesses: Mapping[str, str]) -> tuple[str,
     return ()
 
 
-def _undo(path: str, request: RestoreRequest) -> Argv | None:
-    """A database that was not there before goes away again."""
-    return None if request.replace else ("rm", "-f", path, f"{path}-wal", f"{path}-shm", f"{path}-journal")
-
-
 def _has_client(facts: Facts) -> bool:
     return facts.shell is not None and facts.answers["client"].ok
 
 
-def _demand_mounted(container: Container, facts: Facts) -> None:
+def _demand_mounted(container: Container, facts: Facts, named: tuple[str, ...]) -> None:
     """Raises `Unsuitable` for what a helper does not see with all that belongs to it."""
     if not (answer := facts.answers["databases"]).ok:
         hint = "Use an image that has sqlite3."
         raise Unsuitable(f"the helper container could not look: {answer.complaint}", hint, "no-helper")
-    for _, path in _found_paths(facts):
+    for path in named or [path for kind, path in found_paths(answer) if kind == "database"]:
         if path in container.mounts:
             message = f"of {path} only the file itself is mounted, and not what may lie beside it"
             raise Unsuitable(message, "Mount its folder, or use an image that has sqlite3.", "not-mounted")
         if not any(path.startswith(folder.rstrip("/") + "/") for folder in container.mounts):
             hint = "Put it on a volume, or use an image that has sqlite3."
             raise Unsuitable(f"{path} is on no volume, so that no helper container sees it", hint, "not-mounted")
-
-
-def _found_paths(facts: Facts) -> Iterator[tuple[str, str]]:
-    for line in facts.answers["databases"].stdout.splitlines():
-        kind, _, path = line.partition(" ")
-        yield kind, path
-
-
-def _databases(facts: Facts) -> Iterable[str]:
-    """Paths, sorted; raises `Unsuitable` for a named one that is none, and where there is none at all."""
-    paths: list[str] = []
-    for kind, path in _found_paths(facts):
-        if kind == "missing":
-            hint = "Check backup.sqlite.paths, and what backup.user may see."
-            raise Unsuitable(f"{path} is not there", hint, "missing-path")
-        if kind != "database":
-            hint = "Name the file itself; an encrypted one needs commands.backup and its own client."
-            raise Unsuitable(f"{path} is not a SQLite database", hint, "no-database")
-        paths.append(path)
-    if not paths:
-        hint = "Name them: backup.sqlite.paths=/data/app.db."
-        raise Unsuitable("nothing that is mounted holds a SQLite database", hint, "no-database")
-    return sorted(set(paths))

@@ -6,21 +6,29 @@ table; in a drill `load PATH` takes a copy back.
 
 import fcntl
 import os
+import re
 import shutil
 import sqlite3
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.parse import quote
+
+from strategies.sqlite_check import COUNTING, PARTLY
 
 LOCK_TIMEOUT_SECONDS = 10.0
 """How long another connection's lock, or a moment in which nothing can be read here, may last."""
 SHARED_FIRST, SHARED_SIZE = 0x40000002, 510
 """The bytes that whoever reads a database locks (SQLite's os.h)."""
-TABLES = "SELECT name FROM sqlite_master WHERE type = 'table' AND rootpage > 0 AND substr(name, 1, 7) <> 'sqlite_'"
+LACKING = re.compile(
+    "no such (collation sequence|function|module|tokenizer)|unknown (function|tokenizer)|no query solution"
+)
+"""What SQLite says where the application brings along what is not here."""
+DAMAGED = "SELECT coalesce(group_concat(DISTINCT name), 'ok') FROM dbstat WHERE pagetype = 'corrupted'"
+TREES = "SELECT name FROM sqlite_master WHERE type = 'table' AND rootpage > 0"
 
 
 class Unreadable(Exception):
@@ -95,45 +103,86 @@ def last_change(file: int) -> tuple[int, int]:
     return status.st_mtime_ns, status.st_ctime_ns
 
 
-def copy(path: Path) -> None:
-    """A checked copy to standard output."""
+def copy(path: Path) -> int:
+    """A checked copy to standard output; gives `PARTLY` where not all of it could be checked, and tells what."""
     with TemporaryDirectory() as folder:
         with reading(path) as source, closing(sqlite3.connect(copied := Path(folder, "copy"))) as target:
             source.backup(target)
         with closing(sqlite3.connect(copied)) as target:
-            report = [row for (row,) in target.execute("PRAGMA integrity_check(5)")]
-        if report != ["ok"]:
-            raise Unreadable(f"integrity check: {'; '.join(report)}")
+            lacking = unchecked(target)
         with copied.open("rb") as file:
             shutil.copyfileobj(file, sys.stdout.buffer, 1 << 20)
+    if lacking:
+        sys.stderr.write(f"{path}: {', '.join(lacking)}\n")
+    return PARTLY if lacking else 0
 
 
-def load(path: Path) -> None:
+def unchecked(database: sqlite3.Connection) -> list[str]:
+    """The tables that could only be read, since they need what is not here; the words of the strategy's `CHECK`.
+
+    Raises `Unreadable` and `sqlite3.Error` for a database that is not sound.
+    """
+    try:
+        demand_sound(database.execute("PRAGMA integrity_check(5)"))
+    except sqlite3.OperationalError as error:
+        if not LACKING.search(str(error)):
+            raise
+    else:
+        return []
+    lacking = list(lacking_tables(database))
+    with suppress(sqlite3.OperationalError):  # Not every SQLite knows it.
+        demand_sound(database.execute(DAMAGED))
+    return lacking
+
+
+def lacking_tables(database: sqlite3.Connection) -> Iterator[str]:
+    """Each with what it needs; all others are checked, and of these every row is read that can be."""
+    for (table,) in database.execute(TREES).fetchall():
+        try:
+            demand_sound(database.execute("SELECT integrity_check FROM pragma_integrity_check(?)", (table,)))
+        except sqlite3.OperationalError as error:
+            if not LACKING.search(str(error)):
+                raise
+            yield f"{table} ({error})"
+            name = table.replace('"', '""')
+            try:
+                for _ in database.execute(f'SELECT * FROM "{name}"'):  # noqa: S608  # no placeholder fits
+                    pass
+            except sqlite3.OperationalError as unread:
+                if not LACKING.search(str(unread)):
+                    raise
+
+
+def demand_sound(report: sqlite3.Cursor) -> None:
+    if (lines := [line for (line,) in report]) != ["ok"]:
+        raise Unreadable(f"integrity check: {'; '.join(lines)}")
+
+
+def load(path: Path) -> int:
     """A new database from standard input, in a helper that has a place of its own for it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("xb") as file:
         shutil.copyfileobj(sys.stdin.buffer, file, 1 << 20)
+    return 0
 
 
-def count(path: Path) -> None:
+def count(path: Path) -> int:
     """Rows of each table, in the words of the strategy's `COUNT`."""
     with reading(path) as source:
-        for (name,) in source.execute(TABLES).fetchall():
-            quoted = '"' + name.replace('"', '""') + '"'
-            ((rows,),) = source.execute(f"SELECT count(*) FROM {quoted}")  # noqa: S608  # a name has no placeholder
-            shown = name.replace("\n", " ").replace("\t", " ")
-            sys.stdout.write(f"{rows}\t{shown}\n")
+        for (statement,) in source.execute(COUNTING).fetchall():
+            ((line,),) = source.execute(statement)
+            sys.stdout.write(f"{line}\n")
+    return 0
 
 
 def main(arguments: Sequence[str]) -> int:
     """`copy PATH`, `load PATH` or `count PATH`; gives the exit code."""
     command, path = arguments
     try:
-        {"copy": copy, "load": load, "count": count}[command](Path(path))
+        return {"copy": copy, "load": load, "count": count}[command](Path(path))
     except (sqlite3.Error, OSError, Unreadable) as error:
         sys.stderr.write(f"{path}: {error}\n")
         return 1
-    return 0
 
 
 if __name__ == "__main__":

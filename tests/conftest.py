@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from loguru import logger
 
-pytest_plugins = ["tests.kit.fault_table"]
+pytest_plugins = ["tests.kit.fault_table", "tests.kit.fuzzing"]
 REPOSITORY = Path(__file__).parents[1]
 # A busy machine breaks no law. `make faults` asks for the long profile.
 for profile, examples in {"loop": 25, "long": 500}.items():

@@ -9,12 +9,13 @@ from collections.abc import Iterable
 from fastapi import APIRouter, Depends, FastAPI
 from fastapi.security import HTTPBearer
 
+from controller.api.callers import role_of
 from controller.api.problems import DOCUMENTED, answer_errors
 from controller.core.redaction import Redact
 
 
 def build(version: str, health: APIRouter, guarded: Iterable[APIRouter], redact: Redact) -> FastAPI:
-    """All of it; who may ask the guarded routes is seen to by the server."""
+    """All of it; each guarded route says which role it needs, and the document says so too. Raises ValueError."""
     app = FastAPI(
         title="Backup sidecar",
         version=version,
@@ -26,7 +27,11 @@ def build(version: str, health: APIRouter, guarded: Iterable[APIRouter], redact:
     routers = tuple(guarded)
     answer_errors(app, [*app.routes, *health.routes, *(route for router in routers for route in router.routes)], redact)
     app.include_router(health)
-    bearer = [Depends(HTTPBearer(auto_error=False, description="The sidecar's token."))]
+    bearer = [
+        Depends(HTTPBearer(auto_error=False, description="A token of the sidecar; `x-role` says which role it needs."))
+    ]
     for router in routers:
+        for route in router.routes:
+            route.openapi_extra = {"x-role": role_of(route)}  # type: ignore[attr-defined]
         app.include_router(router, dependencies=bearer)
     return app

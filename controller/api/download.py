@@ -17,7 +17,7 @@ from controller.storage.bundle import MEDIA_TYPES, Bundle
 from controller.storage.leases import Leases
 
 NO_HEADERS = Headers()
-RANGE = re.compile(r"bytes=\s*([0-9]*)-([0-9]*)\s*")
+RANGE = re.compile(r"bytes=[ \t]*([0-9]*)-([0-9]*)[ \t]*")
 CONTENT: dict[str, Any] = {kind: {} for kind in ("application/x-tar", *MEDIA_TYPES.values())}
 HEADERS = {
     name: {"description": text, "schema": {"type": "string"}}

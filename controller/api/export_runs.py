@@ -36,7 +36,7 @@ class ExportPlanner:
         self,
         targets: Callable[[], Sequence[Target]],
         verdicts: Callable[[], Sequence[Freshness]],
-        start: Callable[[Key, str], Job],
+        start: Callable[[Key, str, str], Job],
         jobs: Jobs,
         catalog: Catalog,
         *,
@@ -45,10 +45,10 @@ class ExportPlanner:
         self._targets, self._verdicts, self._start, self._clock = targets, verdicts, start, clock
         self._jobs, self._catalog = jobs, catalog
 
-    def begun(self, key: Key | None) -> ExportRuns:
+    def begun(self, key: Key | None, by: str) -> ExportRuns:
         """With a new run of each target, or the one that it has under way. Raises `SidecarError`, `Refused`."""
         keys, older = ([key], ()) if key else self._everything()
-        return ExportRuns(jobs=tuple(map(self._run, keys)), older=older)
+        return ExportRuns(jobs=tuple(self._run(each, by) for each in keys), older=older)
 
     def covered(self, key: Key | None, claim: Claim) -> ExportRuns | None:
         """What a claim gives; None where a target has no such run yet. Raises as `begun` does."""
@@ -56,10 +56,10 @@ class ExportPlanner:
         claimed = tuple(report for each in keys if (report := self._newest(each, claim)))
         return ExportRuns(claimed=claimed, older=older) if claimed and len(claimed) == len(keys) else None
 
-    def _run(self, key: Key) -> Job:
+    def _run(self, key: Key, by: str) -> Job:
         while True:
             try:
-                return self._start(key, "export")
+                return self._start(key, "export", by)
             except Busy as busy:
                 if job := self._jobs.job(busy.run):
                     return job

@@ -48,6 +48,11 @@ class Export:
         return tuple(report.id for report in self.contents.older)
 
     @property
+    def has_run(self) -> bool:
+        """Whether all its runs have ended; it may still be packed."""
+        return all(job.future.done() for job in self.contents.jobs)
+
+    @property
     def slot_seconds(self) -> float:
         """The longest time that one of its runs has waited for a slot."""
         return max((job.slot_seconds for job in self.contents.jobs), default=0.0)
@@ -66,19 +71,19 @@ class Exports:
         self._open: dict[str, Export] = {}
         self._joining, self._closing = asyncio.Lock(), asyncio.Event()
 
-    async def join(self, key: Key | None, *, as_tar: bool) -> Export:
-        """The export that is under way, else a new one. Raises `SidecarError`, `Refused`."""
+    async def join(self, key: Key | None, *, as_tar: bool, by: str) -> Export:
+        """The export that is under way, else a new one, which `by` has started. Raises `SidecarError`, `Refused`."""
         async with self._joining:
             name = name_of(key, as_tar)
             if name not in self._open:
-                contents = await run_in_threadpool(self._planner.begun, key)
+                contents = await run_in_threadpool(self._planner.begun, key, by)
                 export = Export(contents, self._packed(contents, as_tar))
                 self._leases.take(export.runs)
                 export.bundle.add_done_callback(lambda bundle: self._keep(export, bundle))
                 self._open[name] = export
             return self._open[name]
 
-    async def claimed(self, key: Key | None, claim: Claim, *, as_tar: bool) -> tuple[Export, bool] | None:
+    async def claimed(self, key: Key | None, claim: Claim, *, as_tar: bool, by: str) -> tuple[Export, bool] | None:
         """What a claim gives at once, and whether a new export goes on beside it, since it is old.
 
         None where there is not yet a run for each target. Raises `SidecarError`, `Refused`.
@@ -87,10 +92,10 @@ class Exports:
         if contents is None:
             return None
         unfetched = self._open.get(name_of(key, as_tar))
-        if unfetched and unfetched.bundle.done():
+        if unfetched and unfetched.has_run:
             self.delivered(unfetched.runs)  # Nobody gets it after what may be newer.
         is_old = any(self._clock() - report.time > CLAIMED_AGE for report in contents.claimed)
-        return Export(contents, self._packed(contents, as_tar)), is_old and await self._renewed(key, as_tar)
+        return Export(contents, self._packed(contents, as_tar)), is_old and await self._renewed(key, as_tar, by)
 
     async def answer(self, export: Export, within: float) -> Bundle | None:
         """What comes of it, None after `within` seconds or when the server stops. Raises `SidecarError`, `Refused`."""
@@ -130,10 +135,10 @@ class Exports:
         with self._leases.held(*(run for _, run in runs)):
             return await run_in_threadpool(of_runs, self._store, runs, as_tar=as_tar, older=older)
 
-    async def _renewed(self, key: Key | None, as_tar: bool) -> bool:
+    async def _renewed(self, key: Key | None, as_tar: bool, by: str) -> bool:
         """Whether an export goes on; one that cannot be started keeps nobody from what there is."""
         try:
-            await self.join(key, as_tar=as_tar)
+            await self.join(key, as_tar=as_tar, by=by)
         except (SidecarError, Refused) as error:
             logger.warning("no new export was begun beside an old one: {}", error)
             return False

@@ -36,9 +36,12 @@ class Metrics(Collector):
         problems: Callable[[], Sequence[Problem]],
         pings: Callable[[], Mapping[tuple[str, str], int]],
         reconnects: Callable[[], int],
+        queued: Callable[[], Mapping[str, float]],
+        refusals: Callable[[], Mapping[tuple[str], int]],
     ) -> None:
         self._targets, self._catalog, self._status = targets, catalog, status
         self._next_due, self._problems, self._pings, self._reconnects = next_due, problems, pings, reconnects
+        self._queued, self._refusals = queued, refusals
         self._runs: Counter[tuple[str, str]] = Counter()
         self._lock = threading.Lock()
         self._registry = CollectorRegistry(auto_describe=False)
@@ -89,6 +92,15 @@ class Metrics(Collector):
             "1 for a target whose last good run is as young as was promised, else 0.",
             {str(verdict.key): verdict.state == "fresh" for verdict in status.targets},  # Also where it has vanished.
         )
+        copies = {(str(copy.key), copy.destination): copy for copy in status.copies}
+        labels = ["target", "destination"]
+        text = "1 for copies of a target at a destination that are as young as was promised, else 0."
+        fresh = {names: float(copy.state == "fresh") for names, copy in copies.items()}
+        yield filled(GaugeMetricFamily("backup_copy_fresh", text, labels=labels), fresh)
+        text = "When the newest run began that a destination has whole, in Unix time."
+        times = {names: copy.time.timestamp() for names, copy in copies.items() if copy.time}
+        yield filled(GaugeMetricFamily("backup_copy_timestamp_seconds", text, labels=labels), times)
+        yield gauge("backup_run_queued_seconds", "How long a run of the target has been queued.", self._queued())
         yield gauge(
             "backup_damaged_runs",
             "Stored runs whose bytes are not what was written.",
@@ -123,6 +135,8 @@ class Metrics(Collector):
         yield filled(CounterMetricFamily("backup_pings", text, labels=["target", "outcome"]), self._pings())
         text = "How often the engine was watched again after it had been away."
         yield CounterMetricFamily("backup_engine_reconnects", text, value=self._reconnects())
+        text = "Connections and requests that were refused before anything was read of them, by why."
+        yield filled(CounterMetricFamily("backup_api_refused", text, labels=["reason"]), self._refusals())
 
     def _count(self, event: RunEnded) -> None:
         with self._lock:

@@ -33,11 +33,6 @@ async def target_key(key: str) -> Key:
     return parsed(key)
 
 
-async def trigger(request: Request) -> str:
-    """`cli` for the unix socket, which has no port."""
-    return "cli" if request["server"][1] is None else "api"
-
-
 async def client(request: Request) -> str:
     """Who asks, by the digest of the token; the same for all on the unix socket."""
     token = request.headers.get("authorization", "").partition(" ")[2].strip()
@@ -79,7 +74,6 @@ class PageQuery(BaseModel):
 Page = Annotated[PageQuery, Query()]
 TargetKey = Annotated[Key, Depends(target_key)]
 Client = Annotated[str, Depends(client)]
-Trigger = Annotated[str, Depends(trigger)]
 NamedTar = Annotated[bool, Depends(named_tar)]
 IdempotencyKey = Annotated[str, Header(max_length=255, description="The same key starts the same thing only once.")]
 Note = Annotated[str, Query(max_length=200), AfterValidator(one_line)]

@@ -10,6 +10,7 @@ from loguru import logger
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Match
 
+from controller.core.copy_errors import DestinationError, UnknownDestination
 from controller.core.errors import (
     Busy,
     ContainersForbidden,
@@ -38,6 +39,7 @@ MEDIA_TYPE = "application/problem+json"
 STATUS: Mapping[type[SidecarError], int] = {
     UnknownTarget: 404,
     UnknownRun: 404,
+    UnknownDestination: 404,
     Busy: 409,
     InUse: 409,
     LastGood: 409,
@@ -51,6 +53,7 @@ STATUS: Mapping[type[SidecarError], int] = {
     NotAdopted: 422,
     TargetError: 409,
     EngineError: 503,
+    DestinationError: 503,
     Stopping: 503,
     StoreFull: 507,
     SidecarError: 500,

@@ -1,9 +1,10 @@
-"""Bounds what clients that are slow, never finish or talk nonsense can take, and answers them by a problem too.
+"""Bounds what clients that are slow, many, never finish or talk nonsense take, and answers them by a problem too.
 
 uvicorn waits for a request's head without limit, has none for its body, and answers what is no HTTP in plain text.
 """
 
 import asyncio
+import math
 import re
 from typing import Any
 
@@ -13,7 +14,9 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
+from controller.api.callers import Caller
 from controller.api.problems import Refused
+from controller.api.refusals import Refusals
 from controller.core.redaction import Redact
 
 HEAD_TIMEOUT_SECONDS = 30.0
@@ -22,7 +25,7 @@ BODY_TIMEOUT_SECONDS = 30.0
 """Within which the next piece of a request's body has to arrive."""
 MAX_BODY_BYTES = 64 << 10
 BACKUP = re.compile(r"/v1/(targets/.+/)?adopt")
-"""Paths to which the operator sends backups, over the unix socket, which has no port."""
+"""Paths to which administrators send backups."""
 
 
 class PatientProtocol(H11Protocol):
@@ -33,9 +36,25 @@ class PatientProtocol(H11Protocol):
 
     _giving_up: asyncio.TimerHandle | None = None
 
+    def __init__(self, most: int, refusals: Refusals, *parts: Any, **more: Any) -> None:
+        """Of `most` connections; for one more, that is closed which has waited for its request for the longest."""
+        super().__init__(*parts, **more)
+        self._most, self._refusals = most, refusals
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # As uvicorn has it.
         super().connection_made(transport)
         self._wait()
+        if len(self.connections) > self._most:
+            ours = [each for each in self.connections if isinstance(each, PatientProtocol)]
+            oldest = min(ours, key=PatientProtocol.waits_until)
+            address = oldest.client[0] if oldest.client else "socket"
+            self._refusals.note("too-many-connections", address, f"a connection beyond {self._most} was closed")
+            oldest.abort()
+
+    def abort(self) -> None:
+        """Close it at once, and count it no longer."""
+        self.connections.discard(self)
+        self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
@@ -57,6 +76,10 @@ class PatientProtocol(H11Protocol):
     def _wait(self) -> None:
         self._stop_waiting()
         self._giving_up = self.loop.call_later(HEAD_TIMEOUT_SECONDS, self._give_up)
+
+    def waits_until(self) -> float:
+        """Of the loop's clock; for ever for one with a request under way."""
+        return self._giving_up.when() if self._giving_up else math.inf
 
     def _stop_waiting(self) -> None:
         if self._giving_up is not None:
@@ -81,6 +104,21 @@ class PatientProtocol(H11Protocol):
         self.transport.close()
 
 
+class Unambiguous:
+    """Refuses a request whose length is told in two ways: a proxy before it may have believed the other one."""
+
+    def __init__(self, app: ASGIApp, redact: Redact) -> None:
+        self._app, self._redact = app, redact
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if {"content-length", "transfer-encoding"} <= set(Headers(scope=scope)):
+            detail, hint = "It says Content-Length and Transfer-Encoding.", "Send one of them."
+            refused = Refused(400, "bad-request", detail, hint=hint, headers={"Connection": "close"})
+            await refused.response(self._redact)(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+
 class Limited:
     """Refuses large bodies, whether announced or not, and those that take too long to come."""
 
@@ -88,8 +126,8 @@ class Limited:
         self._app, self._redact = app, redact
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        is_local = (scope.get("server") or ("", 0))[1] is None
-        if is_local and BACKUP.fullmatch(scope["path"]):
+        caller: Caller | None = scope.get("caller")
+        if caller and caller.may("admin") and BACKUP.fullmatch(scope["path"]):
             await self._app(scope, receive, send)
             return
         announced = Headers(scope=scope).get("content-length", "0")

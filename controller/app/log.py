@@ -1,12 +1,12 @@
 """How the log looks: text for people, one JSON object a line for programs; facts are fields, secrets are taken out."""
 
-import json
 import sys
 from typing import TYPE_CHECKING
 
 from loguru import logger
 
 from config.problems import Problem
+from config.wording import as_json, escaped
 from controller.core.records import rfc3339
 from controller.core.redaction import Redact
 
@@ -16,19 +16,27 @@ if TYPE_CHECKING:
 
 def configure(level: str, form: str, redact: Redact) -> None:
     """Send everything from `level` on to standard error; `form` is `auto`, `json` or `text`."""
-    as_json = form == "json" or (form == "auto" and not sys.stderr.isatty())
+    in_json = form == "json" or (form == "auto" and not sys.stderr.isatty())
 
     def sink(message: "Message") -> None:
-        sys.stderr.write(structured(message.record, redact) + "\n" if as_json else redact(str(message)))
+        sys.stderr.write(structured(message.record, redact) + "\n" if in_json else plain(message, redact))
 
     logger.remove()
-    template = "{time:HH:mm:ss} {level: <7} {message} {extra}\n{exception}"
-    logger.add(sink, level=level.upper(), format=template, backtrace=False, diagnose=False)
+    logger.add(sink, level=level.upper(), format="", backtrace=False, diagnose=False)
 
 
 def write(problem: Problem) -> None:
     """The line of a problem, by its severity."""
     logger.bind(code=problem.code).log(problem.severity.upper(), "{}", problem)
+
+
+def plain(message: "Message", redact: Redact) -> str:
+    """One record as a line for people, and the lines of its traceback; nothing in it acts on their terminal."""
+    record = message.record
+    facts = " ".join(f"{name}={fact}" for name, fact in record["extra"].items())
+    head = f"{record['time']:HH:mm:ss} {record['level'].name: <7} {record['message']} {facts}".rstrip()
+    lines = (head, *(f"  {line}" for line in str(message).splitlines() if line))
+    return "".join(f"{escaped(redact(line))}\n" for line in lines)
 
 
 def structured(record: "Record", redact: Redact) -> str:
@@ -44,4 +52,4 @@ def structured(record: "Record", redact: Redact) -> str:
         name: fact if isinstance(fact, int | float | None) else redact(str(fact))
         for name, fact in record["extra"].items()
     }
-    return json.dumps(line | facts, ensure_ascii=False)
+    return as_json(line | facts)

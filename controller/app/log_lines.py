@@ -9,7 +9,7 @@ def run_ended(event: RunEnded) -> None:
     """The one line of a finished run."""
     report = event.report
     facts = {"target": str(report.target), "run": report.id, "state": report.state}
-    bound = logger.bind(**facts, seconds=report.seconds, size=report.size, proof=report.proof)
+    bound = logger.bind(**facts, **of(report.by), seconds=report.seconds, size=report.size, proof=report.proof)
     if failure := report.failure:
         bound.bind(code=failure.code).error("run {}: {}. {}", report.state, failure.message, failure.hint)
     elif report.suspicious:
@@ -23,7 +23,7 @@ def restore_ended(event: RestoreEnded) -> None:
     """The one line of a finished restore."""
     report = event.report
     facts = {"restore": report.id, "run": report.run, "target": str(report.target), "container": report.container}
-    bound = logger.bind(**facts, state=report.state, seconds=report.seconds, compared=report.compared)
+    bound = logger.bind(**facts, **of(report.by), state=report.state, seconds=report.seconds, compared=report.compared)
     if report.failure:
         bound.bind(code=report.failure.code).error("restore failed: {}", report.failure.message)
     else:
@@ -33,11 +33,17 @@ def restore_ended(event: RestoreEnded) -> None:
 def drill_ended(event: DrillEnded) -> None:
     """The one line of a finished drill."""
     report = event.report
-    bound = logger.bind(target=str(report.target), run=report.run, drill=report.id, seconds=report.seconds)
+    facts = {"target": str(report.target), "run": report.run, "drill": report.id}
+    bound = logger.bind(**facts, **of(report.by), seconds=report.seconds)
     if failure := report.failure:
         bound.bind(code=failure.code).error("drill {}: {}. {}", report.state, failure.message, failure.hint)
     else:
         bound.info("drill {}", report.state)
+
+
+def of(by: str) -> dict[str, str]:
+    """Who asked, as a fact; none where nobody did."""
+    return {"by": by} if by else {}
 
 
 def target_changed(event: TargetChanged) -> None:

@@ -12,9 +12,11 @@ from controller.api.claims import Claims
 from controller.api.export_runs import ExportPlanner
 from controller.api.exports import Exports
 from controller.api.metrics import Metrics
+from controller.api.refusals import Refusals
 from controller.api.routes.adoption import adoption_routes
 from controller.api.routes.artifacts import artifact_routes
 from controller.api.routes.contract import contract_routes
+from controller.api.routes.copies import copy_routes
 from controller.api.routes.drills import drill_routes
 from controller.api.routes.forgetting import forget_routes
 from controller.api.routes.health import health_routes
@@ -24,9 +26,9 @@ from controller.api.routes.runs import run_routes
 from controller.api.routes.status import status_routes
 from controller.api.routes.targets import target_routes
 from controller.api.server import Server
-from controller.app import checks
-from controller.app.parts import Parts
-from controller.app.startup import SOCKET
+from controller.app import checks, listening
+from controller.app.copying import Copying
+from controller.app.program import SOCKET
 from controller.outbound.channel import Channel
 from controller.outbound.heartbeat import Heartbeat
 from controller.outbound.pings import Pings
@@ -35,7 +37,7 @@ from controller.views.announcement import Announcer
 from controller.views.targets import TargetViews
 
 
-class Outward(Parts):
+class Outward(Copying):
     """To be asked like the other parts."""
 
     @cached_property
@@ -76,6 +78,7 @@ class Outward(Parts):
             dead=lambda: self.dead,
             may_drill=lambda: self.drills.allowed,
             may_idle=lambda: bool((scope := self.scope()) and scope.in_swarm),
+            copies=self.copier.freshness,
             clock=self.clock,
         )
 
@@ -94,11 +97,22 @@ class Outward(Parts):
             problems=lambda: self.problems,
             pings=self.pings.counts,
             reconnects=lambda: self.watch.reconnects,
+            queued=self.jobs.queued,
+            refusals=self.refusals.counts,
         )
+
+    @cached_property
+    def refusals(self) -> Refusals:
+        return Refusals()
 
     def sends_bundles(self) -> bool:
         """Whether an export is a tar, whatever a client says."""
         return self.loaded.settings.api.bundle
+
+    def addresses(self, port: int) -> Sequence[str]:
+        """On which the API listens now."""
+        host = self.loaded.settings.api.host
+        return (host,) if host else listening.addresses(self.scope(), port)
 
     def server(self, alive: Callable[[], bool]) -> Server:
         """`alive`: whether everything lives that goes on."""
@@ -134,6 +148,7 @@ class Outward(Parts):
             forget_routes(self.forgetting, self.jobs, self.pruner),
             restore_routes(self.restores, self.jobs),
             adoption_routes(self.adoption),
+            copy_routes(self.copier, self.situation),
             status_routes(
                 self.situation,
                 self.catalog,
@@ -146,10 +161,16 @@ class Outward(Parts):
         )
         health = health_routes(alive, lambda: self.watch.watching, self.situation)
         application = build(self.version, health, guarded, self.redact)
-        settings = self.loaded.settings.api
-        address = (settings.host, settings.port)
+        port = self.loaded.settings.api.port
         return Server(
-            application, exports, address, self.socket, token=lambda: self.loaded.api_token, redact=self.redact
+            application,
+            exports,
+            lambda: self.addresses(port),
+            port,
+            self.socket,
+            tokens=lambda: self.loaded.tokens,
+            redact=self.redact,
+            refusals=self.refusals,
         )
 
     @cached_property

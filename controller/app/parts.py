@@ -12,15 +12,16 @@ from pathlib import Path
 from config.loading import Loaded
 from config.secrets import Secrets
 from controller.app.identity import identity
+from controller.app.program import CATALOG, config_folder, env_files
 from controller.app.reload import Reloader
-from controller.app.startup import CATALOG, checked, config_folder, env_files
+from controller.app.startup import checked
 from controller.backup.adoption import Adoption
 from controller.backup.anomaly import HISTORY
 from controller.backup.executor import Executor
 from controller.backup.jobs import Job, Jobs
 from controller.backup.orphans import Orphans
 from controller.backup.quiesce import Quiescing
-from controller.core.errors import Stopping
+from controller.core.errors import Stopping, Tampered
 from controller.core.events import Bus
 from controller.core.key import Key
 from controller.core.run import Report
@@ -32,10 +33,12 @@ from controller.restore.restores import Restores
 from controller.storage import access
 from controller.storage.catalog import Catalog
 from controller.storage.leases import Leases
+from controller.storage.own_marks import OwnMarks, told
 from controller.storage.rebuild import opened
 from controller.storage.store import Store
-from controller.targets.discovery import Strategies
+from controller.targets.discovery import Strategies, elsewhere
 from controller.targets.helper_containers import Helpers
+from controller.targets.holders import Holders
 from controller.targets.inventory import Inventory
 from controller.targets.resolution import Resolution
 from controller.targets.scope import Scope
@@ -102,7 +105,16 @@ class Parts:
 
     @cached_property
     def store(self) -> Store:
-        return Store(self.loaded.settings.paths.artifacts, lambda: self.pruner)
+        own_marks = OwnMarks(self.workdir, self.known, self.tampered)
+        return Store(self.loaded.settings.paths.artifacts, lambda: self.pruner, own_marks)
+
+    def known(self, run: str) -> Report | None:
+        """What the catalog has of a run."""
+        return self.catalog.known(run)
+
+    def tampered(self, error: Tampered, run: str) -> None:
+        """A run is not what was published, which is told as soon as anybody sees it."""
+        told(self.catalog, error, run)
 
     @cached_property
     def unreadable(self) -> Sequence[Path]:
@@ -125,11 +137,15 @@ class Parts:
 
     @cached_property
     def resolution(self) -> Resolution:
-        return Resolution(self.strategies)
+        return Resolution(self.strategies, self.holders)
+
+    @cached_property
+    def holders(self) -> Holders:
+        return Holders(self.workdir)
 
     @cached_property
     def inventory(self) -> Inventory:
-        return Inventory(self.catalog.has_good, self.is_forgotten, self.events)
+        return Inventory(self.catalog.has_good, self.is_forgotten, self.events, self.catalog.last_good)
 
     def is_forgotten(self, key: Key) -> bool:
         """Whether somebody has let go of a target that is gone."""
@@ -189,10 +205,10 @@ class Parts:
         limit = self.loaded.settings.policy.max_concurrent_runs
         return Jobs(self.executor, self.catalog, limit, self.events, clock=self.clock)
 
-    def start(self, key: Key, trigger: str) -> Job:
+    def start(self, key: Key, trigger: str, by: str = "") -> Job:
         """Queue a run; raises `UnknownTarget`, `TargetUnsuitable`, `TargetGone`, `Busy`."""
         self.target(key).runnable()
-        return self.jobs.start(key, trigger)
+        return self.jobs.start(key, trigger, by=by)
 
     # --- restores and drills ------------------------------------------------------------------------------------------
 
@@ -207,27 +223,19 @@ class Parts:
             secrets=self.secrets,
             targets=self.targets,
             scope=self.scope,
+            elsewhere=lambda target: elsewhere(self.loaded, target, self.strategies),
         )
 
     @cached_property
     def restores(self) -> Restores:
         folder = self.workdir / "restores"
-        return Restores(self.planner, self.jobs, self.leases, self.catalog, folder, events=self.events)
+        parts = (self.planner, self.jobs, self.leases, self.catalog, folder)
+        return Restores(*parts, quiescing=self.quiescing, events=self.events)
 
     @cached_property
     def driller(self) -> Driller:
-        return Driller(
-            self.engine,
-            self.store,
-            self.surveyor,
-            self.helpers,
-            self.strategies,
-            self.target,
-            self.secrets,
-            self.leases,
-            self.loaded.settings.drills,
-            self.identity,
-        )
+        asking = (self.engine, self.store, self.surveyor, self.helpers, self.strategies, self.target, self.secrets)
+        return Driller(*asking, self.leases, self.loaded.settings.drills, self.identity)
 
     @cached_property
     def drills(self) -> Drills:

@@ -7,8 +7,9 @@ from loguru import logger
 
 from config.problems import ConfigurationError
 from controller.app import folders, log, privileges
+from controller.app.program import CONFIGURATION, FAILED, OK
 from controller.app.sidecar import Sidecar
-from controller.app.startup import CONFIGURATION, FAILED, OK, configuration_at_start, with_token
+from controller.app.startup import configuration_at_start, with_token
 from controller.core.errors import SidecarError
 
 LOOK_SECONDS = 1.0
@@ -22,8 +23,10 @@ def serve(stop: threading.Event) -> int:
     except ConfigurationError as error:
         sys.stderr.writelines(f"{problem.severity}: {problem}\n" for problem in error.problems)
         return CONFIGURATION
-    paths = loaded.settings.paths
-    privileges.drop((paths.workdir, paths.artifacts, paths.tmp))
+    paths, copies = loaded.settings.paths, loaded.settings.copies
+    privileges.take_descriptors()
+    places = [each.path for each in copies.destinations.values() if each.path] if copies else []
+    privileges.drop((paths.workdir, paths.artifacts, paths.tmp), places)
     log.configure(loaded.settings.log.level, loaded.settings.log.format, loaded.secrets.redact)
     problems = (*loaded.problems, *folders.problems(loaded), *privileges.problems())
     for problem in problems:

@@ -13,6 +13,8 @@ from controller.app.services import Ending, Services
 from controller.core.errors import StoreError
 from controller.core.events import ConfigReloaded, DrillEnded, RestoreEnded, RunBegan, RunEnded, TargetChanged
 from controller.core.loop import Loop
+from controller.drill.disk import free_room
+from controller.upkeep.rehearsals import Rehearsals
 
 
 class Sidecar(Outward):
@@ -33,9 +35,26 @@ class Sidecar(Outward):
         self.events.subscribe(RunEnded, self.pruner.run_ended)
         self.events.subscribe(RunEnded, self.scheduler.run_ended)
         self.events.subscribe(RunBegan, self.attendance.run_began)
+        self.events.subscribe(RunBegan, self.rehearsals.run_began)
+        self.pruner.elsewhere = self.copier
+        self.events.subscribe(RunEnded, self.copier.wake)
+        self.events.subscribe(ConfigReloaded, self.copier.reloaded)
         for channel in self.channels:
             channel.listen(self.events)
         self.events.subscribe(ConfigReloaded, self._take_over)
+
+    @cached_property
+    def rehearsals(self) -> Rehearsals:
+        return Rehearsals(
+            self.drills,
+            self.catalog,
+            self.store,
+            self.targets,
+            wanted=self.loaded.settings.drills.auto,
+            busy=lambda: bool(self.jobs.active() or self.restores.busy),
+            free=free_room,
+            clock=self.clock,
+        )
 
     @cached_property
     def services(self) -> Services:
@@ -54,12 +73,15 @@ class Sidecar(Outward):
             Loop("schedule", self.scheduler.look, seconds=1),
             Loop("restore", self.restores.look, seconds=5),
             Loop("drill", self.drill_schedule.look, seconds=5),
+            Loop("rehearsal", self.rehearsals.look, seconds=5),
             Loop("prune", self.pruner.look, seconds=10),
             Loop("promises", self.expectations.look, seconds=2),
             Loop("orchestrator", self.attendance.look, seconds=10),
             Loop("last-known", self.forgetting.look, seconds=2),
             Loop("reload", self.reloader.look, seconds=1),
             Loop("scrub", self.verifier.look, seconds=5),
+            Ending(self.copier.stop),
+            Loop("copies", self.copier.look, seconds=2),
             Ending(server.stop),
             Ending(self.jobs.refuse),
         )

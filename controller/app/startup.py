@@ -1,4 +1,4 @@
-"""What every process of this program begins with, the operator's files, and the codes with which it ends."""
+"""What the operator's files say, for a process that begins, and for one that runs."""
 
 import os
 from collections.abc import Mapping
@@ -9,38 +9,12 @@ from typing import Any
 from config import document
 from config.loading import Loaded, load
 from config.problems import ConfigurationError, Problem
-from config.settings import TOKEN_NAME, Paths
-from config.sources import ENV_FILE, FILE
-from config.variables import EnvFile
+from config.settings import TOKEN_NAME
+from config.sources import FILE
 from controller.app import api_token, folders, last_good
 from controller.app.last_good import LastGood
+from controller.app.program import config_folder, env_files, work_folder
 from strategies import discover
-
-FOLDER = Path("/etc/sidecar")
-"""Where the operator's `config.yaml` and `.env` are mounted, unless `SIDECAR_CONFIG` names another folder."""
-REPOSITORY = Path("/etc/sidecar-repository")
-"""Where `compose.sidecar.yml` mounts the folder that it lies in, for the `.env` there."""
-SOCKET, CATALOG = "sidecar.sock", "catalog.sqlite"
-OK, FAILED, USAGE, SOME, CONFIGURATION, INTERRUPTED = 0, 1, 2, 3, 78, 130
-"""Exit codes; 78 is EX_CONFIG of sysexits.h."""
-
-
-def config_folder() -> Path:
-    return Path(os.environ.get("SIDECAR_CONFIG") or FOLDER)
-
-
-def env_files() -> tuple[EnvFile, ...]:
-    """The `.env` files, the first to go first, called as on the host, where Compose has told how."""
-    folder = config_folder()
-    beside = EnvFile(folder / ENV_FILE, f"{os.environ.get('SIDECAR_CONFIG_DIR') or folder}/{ENV_FILE}")
-    return (beside, EnvFile(REPOSITORY / ENV_FILE, f"sidecar/{ENV_FILE}", copied=True))
-
-
-def work_folder() -> Path:
-    """The work folder, as far as files say it that may be broken."""
-    paths = document.read(config_folder() / FILE).values.get("paths")
-    written = paths.get("workdir") if isinstance(paths, dict) else None
-    return Path(os.environ.get("SIDECAR_PATHS_WORKDIR") or (isinstance(written, str) and written) or Paths().workdir)
 
 
 def configuration(*, written: Mapping[str, Any] | None = None) -> Loaded:

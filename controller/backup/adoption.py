@@ -46,6 +46,8 @@ class Adopted:
     """None where it cannot be read."""
     error: SidecarError | None = None
     """Why it was refused."""
+    place: str = ""
+    """Its folder in the archive."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,7 @@ class Adoption:
         except (Stopping, StoreFull):
             raise
         except SidecarError as error:
-            return Adopted("refused", manifest, error)
+            return Adopted("refused", manifest, error, arrival.place)
         return Adopted("adopted", manifest)
 
     def _is_known(self, arrival: Arrival, manifest: Manifest) -> bool:

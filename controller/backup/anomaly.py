@@ -1,5 +1,6 @@
 """Whether a run that succeeded looks like those before it; pure. One that does not is `suspicious`, and no good run."""
 
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -68,14 +69,21 @@ class Loss:
 
 
 def judged(manifest: Manifest, good: Sequence[Report], expect: Expect) -> Judgement:
-    """What is odd about a run; `good` are its target's last good ones, newest first. Nothing without `max-shrink`."""
-    if expect.max_shrink is None or not good:
+    """What is odd about a run; `good` are its target's last good ones, newest first. Without `max-shrink` nothing but
+    what it lacks.
+    """
+    if not good:
         return Judgement()
-    most, last = expect.max_shrink, f"run {good[0].id}"
+    last = f"run {good[0].id}"
     past, now = [dumps(run.artifacts, expect.ignore) for run in good], dumps(manifest.artifacts, expect.ignore)
+    lacks = missing(past[0], now, expect.ignore) if good[0].strategy in ("", manifest.strategy) else ()
+    gone = listed([f"missing: {what}, which {last} has" for what in lacks], "missing")
+    if (most := expect.max_shrink) is None:
+        return Judgement(suspicious=gone)
     lost = sorted(losses(past, now, most), key=lambda loss: loss.now - loss.before)
     return Judgement(
         suspicious=(
+            *gone,
             *(f"{reason} of {last}, {most:.0%} are allowed" for reason in shrunk(past[0], now, most)),
             *told("emptied", last, [loss for loss in lost if loss.telling]),
         ),
@@ -100,6 +108,23 @@ def is_ignored(what: str, patterns: Sequence[str]) -> bool:
     return any(fnmatchcase(part, pattern) for part in {name, name.rpartition(".")[2]} for pattern in patterns)
 
 
+def missing(before: Mapping[str, Counted], now: Mapping[str, Counted], ignore: Sequence[str]) -> Iterator[str]:
+    """Every dump, path, database and table of the last good run that the run has not."""
+    held = {what for dump in now.values() for what in subjects(dump.artifact)}
+    for name, dump in before.items():
+        yield from (what for what in subjects(dump.artifact) if what not in held and not is_ignored(what, ignore))
+        if name in now and now[name].rows is not None:
+            artifact = now[name].artifact
+            yield from (f"{what} in {artifact.name}" for what in dump.known if what not in artifact.counts)
+
+
+def subjects(artifact: Artifact) -> Sequence[str]:
+    """What a dump is of: the paths of an archive of files, a database, else the dump itself."""
+    if artifact.format == "tar":
+        return shlex.split(artifact.subject)
+    return [artifact.subject or artifact.name.removesuffix(SUFFIX[artifact.compression])]
+
+
 def shrunk(before: Mapping[str, Counted], now: Mapping[str, Counted], most: float) -> Iterator[str]:
     """Each dump that is far smaller than the same one before, else all of them together."""
     both = [name for name in before if name in now]
@@ -115,15 +140,15 @@ def smaller(name: str, before: Sequence[Counted], now: Sequence[Counted], most: 
     ignored_before, ignored_now = (sum(sum(dump.ignored.values()) for dump in dumps) for dumps in (before, now))
     size, old_size = (sum(dump.artifact.plain_size for dump in dumps) for dumps in (now, before))
     if is_below(size, old_size, most) and not is_below(ignored_now, ignored_before, most):
-        yield f"shrunk: {name}: {size} bytes are {1 - size / old_size:.0%} less than the {old_size}"
+        yield f"shrunk: {name}: {size} bytes are {share_lost(size, old_size)} less than the {old_size}"
     if all(dump.rows is not None for dump in now):
         rows, old_rows = (sum(sum(dump.known.values()) for dump in dumps) for dumps in (now, before))
         if old_rows >= TELLING_SUM and is_below(rows, old_rows, most):
-            yield f"fewer: {name}: {rows} rows are {1 - rows / old_rows:.0%} less than the {old_rows}"
+            yield f"fewer: {name}: {rows} rows are {share_lost(rows, old_rows)} less than the {old_rows}"
 
 
 def losses(past: Sequence[Mapping[str, Counted]], now: Mapping[str, Counted], most: float) -> Iterator[Loss]:
-    """Every table that is empty now, or has lost more than may be; what is no longer there has no rows.
+    """Every table that is empty now, or has lost more than may be.
 
     An empty one tells, if it held much of its database and was not as empty in one of the last good runs. A number that
     changed while its dump was made tells nothing: a table that is loaded anew is empty for a moment.
@@ -134,7 +159,9 @@ def losses(past: Sequence[Mapping[str, Counted]], now: Mapping[str, Counted], mo
             continue
         whole = sum(last.known.values())
         for table, before in last.known.items():
-            left = dump.rows.get(table, 0)
+            if table not in dump.rows:  # It is missing.
+                continue
+            left = dump.rows[table]
             if left and (before < TELLING_ROWS or not is_below(left, before, most)):
                 continue
             is_telling = (
@@ -148,15 +175,24 @@ def losses(past: Sequence[Mapping[str, Counted]], now: Mapping[str, Counted], mo
 
 
 def told(word: str, last: str, losses: Sequence[Loss]) -> tuple[str, ...]:
-    """The first few in words, and how many there are beyond."""
-    named = (f"{word}: {loss.table}: {loss.now} of {loss.before} since {last}" for loss in losses[:TABLES_NAMED])
-    rest = len(losses) - TABLES_NAMED
-    return (*named, *([f"{word}: {rest} more like these"] if rest > 0 else ()))
+    """Each in words."""
+    return listed([f"{word}: {loss.table}: {loss.now} of {loss.before} since {last}" for loss in losses], word)
+
+
+def listed(reasons: Sequence[str], word: str) -> tuple[str, ...]:
+    """The first few, and how many there are beyond."""
+    rest = len(reasons) - TABLES_NAMED
+    return (*reasons[:TABLES_NAMED], *([f"{word}: {rest} more like these"] if rest > 0 else ()))
 
 
 def is_below(now: int, then: int, most: float) -> bool:
     """Whether a larger share is gone than may be; rounded, because 1 - 0.7 is a little more than 0.3."""
     return then > 0 and round(1 - now / then, 9) > most
+
+
+def share_lost(now: int, then: int) -> str:
+    """The share that is gone; of what left something it is never all."""
+    return f"{(then - now) * 100 // then}%"
 
 
 def hasty(manifest: Manifest, good: Sequence[Report]) -> Sequence[str]:

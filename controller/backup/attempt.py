@@ -1,43 +1,27 @@
 """One attempt of a run: pre, quiesce, dump, check, publish, post."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from functools import partial
 from importlib.metadata import version
-from itertools import chain
-from typing import BinaryIO
 
 from controller.backup.anomaly import judged
-from controller.backup.counts import Counted, settled
+from controller.backup.counts import Counted
+from controller.backup.failures import Failures
+from controller.backup.measuring import Measuring, measured_together
 from controller.backup.orphans import Orphans
+from controller.backup.proving import CapturedDump, Proving
 from controller.backup.quiesce import Quiescing
 from controller.backup.target_run import TargetRun
 from controller.core.errors import CommandFailed, IncompleteDump, SidecarError
-from controller.core.manifest import Artifact, Manifest, Proof, weakest
+from controller.core.manifest import Artifact, Manifest, weakest
 from controller.core.run import Report
+from controller.core.structure import Shape, structure
 from controller.engine.stream import ExecStream
 from controller.storage import capture
 from controller.storage.codecs import SUFFIX
 from controller.storage.draft import Draft
 from controller.storage.store import Store
-from strategies.plan import Dump, Exec, ExecCheck, Incomplete
-
-COUNT_SECONDS = 60.0
-"""What a question for numbers may take."""
-DECODE = {"zstd": "zstd -dc {}", "gzip": "gzip -dc {}", "none": "cat {}"}
-
-
-@dataclass(frozen=True, slots=True)
-class CapturedDump:
-    """A dump on the disk, not yet proved."""
-
-    dump: Dump
-    name: str
-    digest: capture.Captured
-    sealed: bool
-    witnesses: Mapping[str, str]
+from strategies.plan import Dump, Exec
 
 
 class BackupAttempt:
@@ -50,7 +34,8 @@ class BackupAttempt:
         self.target_run, self.store, self.job = target_run, store, target_run.job
         self.quiescing, self.orphans, self.good = quiescing, orphans, good
         self.settings = target_run.target.settings
-        self.warnings: list[str] = list(target_run.survey.plan.warnings)
+        self.warnings: list[str] = [*target_run.target.remarks, *target_run.survey.plan.warnings]
+        self.failures = Failures(target_run)
         self.counted: dict[str, Counted] = {}
         """By the dump's name."""
 
@@ -64,8 +49,9 @@ class BackupAttempt:
             try:
                 self.target_run.pre()
                 captured = self.captured(draft)
-                artifacts = tuple(self.prove(dump, draft) for dump in captured)
-                manifest = self.judged(self.manifest(artifacts, started))
+                proving = Proving(self.target_run, draft, self.counted, self.warnings)
+                artifacts = proving.artifacts(captured, self.failures)
+                manifest = self.judged(self.manifest(artifacts, started, structure(map(self.shape, captured))))
                 draft.publish(manifest)
                 outcome = "succeeded"
             except SidecarError as error:
@@ -93,7 +79,9 @@ class BackupAttempt:
         container, run = self.target_run.survey.probed.container.id, self.job.report.id
         with self.quiescing.held(container, self.settings.quiesce, run, self.target_run.deadline):
             killed = self.target_run.killed_for_memory()
-            captured = [self.capture(dump, draft) for dump in reversed(self.target_run.survey.plan.dumps)][::-1]
+            captured = self.capture_all(draft)
+            if self.failures:
+                return captured
             if killed and any(isinstance(dump.dump.source, Exec) and not dump.sealed for dump in captured):
                 self.warnings.append("killed-before: a kill for memory would not have been seen, since there was one")
             elif not killed and self.target_run.killed_for_memory():
@@ -101,11 +89,22 @@ class BackupAttempt:
                 raise CommandFailed("the kernel killed something in the target for memory during the dump", hint=hint)
             return captured
 
-    def capture(self, dump: Dump, draft: Draft) -> CapturedDump:
+    def capture_all(self, draft: Draft) -> list[CapturedDump]:
+        """Every dump of the plan, in its order, made from the last to the first."""
+        captured: list[CapturedDump] = []
+        for dumps in measured_together(self.target_run.survey.plan.dumps[::-1]):
+            measuring = Measuring(self.target_run, dumps, self.warnings)
+            measuring.before()
+            for dump in dumps:
+                with self.failures.apart(dump):
+                    captured.append(self.capture(dump, draft, measuring))
+            self.counted |= measuring.after()
+        return captured[::-1]
+
+    def capture(self, dump: Dump, draft: Draft, measuring: Measuring) -> CapturedDump:
         """Stream one dump into its partial."""
         name = dump.name + SUFFIX[self.settings.compression.codec]
-        witnesses = {question: self.target_run.ask(argv) for question, argv in dump.witnesses.items()}
-        moment, counted = self.moment(dump), self.count(dump)
+        witnesses = self.target_run.ask(dump.witnesses)
         before = self.job.report.bytes
         stream = self.target_run.source(dump)
         with draft.open(name) as file, stream:
@@ -125,85 +124,14 @@ class BackupAttempt:
         if digest.plain_size < least:
             hint = "Look at what the command printed, or lower backup.expect.min-size."
             raise IncompleteDump(f"{dump.name} has {digest.plain_size} bytes, at least {least} are expected", hint=hint)
-        if counted:
-            unchanged = moment and moment == self.moment(dump)
-            self.counted[dump.name] = Counted(counted) if unchanged else settled(counted, self.count(dump))
-        return CapturedDump(dump, name, digest, sealed, witnesses)
+        return CapturedDump(dump, name, digest, sealed, witnesses, measuring.disk(dump), measuring.schema(dump))
 
-    def count(self, dump: Dump) -> Mapping[str, int]:
-        """Ask for the numbers of a dump whose own stream does not tell them; without an answer there is a warning."""
-        if dump.count is None or not self.settings.counts or counts_itself(dump):
-            return {}
-        try:
-            return self.target_run.session.count(dump.count, COUNT_SECONDS)
-        except SidecarError as error:
-            self.warnings.append(f"not-counted: {dump.name}: {error.message}")
-            return {}
-
-    def moment(self, dump: Dump) -> str:
-        """What tells cheaply whether the numbers of a dump may have changed; empty where nothing does."""
-        if dump.count is None or dump.count.still is None or not self.settings.counts:
-            return ""
-        with suppress(SidecarError):
-            return self.target_run.ask(dump.count.still)
-        return ""
-
-    def disk(self, dump: Dump) -> int:
-        """Bytes that the data takes in the target; 0 where it does not say."""
-        if dump.disk is not None:
-            with suppress(SidecarError, ValueError):
-                return int(self.target_run.ask(dump.disk))
-        return 0
-
-    def prove(self, captured: CapturedDump, draft: Draft) -> Artifact:
-        """Re-read the partial from the disk and check it in full; raises `Damaged` or `IncompleteDump`."""
-        dump, digest, codec = captured.dump, captured.digest, self.settings.compression.codec
-        proof = proof_of(dump, sealed=captured.sealed)
-        path, consume = draft.partial(captured.name), self.consumer(captured)
-        try:
-            verified = capture.verify(path, digest, self.settings.compression, consume, check=self.job.check)
-        except IncompleteDump as error:
-            hint = "Run the dump by hand in the container and look at what it prints."
-            raise IncompleteDump(f"{dump.name} is not a whole dump: {error.message}", hint=hint) from error
-        self.warnings += [f"{dump.name}: {warning}" for warning in verified.warnings]
-        argv = dump.source.argv if isinstance(dump.source, Exec) else ()
-        counted = self.counted.get(dump.name, Counted({}))
-        return Artifact(
-            name=captured.name,
-            format=dump.format,
-            compression=codec,
-            size=digest.stored_size,
-            sha256=digest.stored_sha256,
-            plain_size=digest.plain_size,
-            plain_sha256=digest.plain_sha256,
-            proof=proof,
-            argv=tuple(map(self.target_run.secrets.redact, argv)),
-            restore=f"{DECODE[codec].format(captured.name)} | {dump.restore}" if dump.restore else "",
-            subject=dump.subject,
-            counts=dict(counted.numbers),
-            approximate=counted.approximate,
-            disk=self.disk(dump),
+    def shape(self, captured: CapturedDump) -> Shape:
+        """What its structure is."""
+        dump = captured.dump
+        return Shape(
+            dump.name, dump.format, dump.subject, tuple(sorted(self.counted[dump.name].numbers)), captured.schema
         )
-
-    def consumer(self, captured: CapturedDump) -> Callable[[BinaryIO], Sequence[str]] | None:
-        """What the plain stream is given to while it is re-read."""
-        check = captured.dump.check
-        if isinstance(check, ExecCheck):
-            return partial(self.feed, check)
-        if counts_itself(captured.dump):
-            return partial(self.count_stream, captured.dump)
-        return None if check is None else lambda stream: check(stream, captured.witnesses)
-
-    def count_stream(self, dump: Dump, stream: BinaryIO) -> Sequence[str]:
-        """Count what the stream holds, which checks it as well."""
-        assert dump.count
-        self.counted[dump.name] = Counted(dump.count.read(stream))
-        return ()
-
-    def feed(self, check: ExecCheck, stream: BinaryIO) -> Sequence[str]:
-        """Give the plain stream to a command in the target that reads all of it."""
-        self.target_run.feed(check.argv, begun(stream, check.head))
-        return ()
 
     def judged(self, manifest: Manifest) -> Manifest:
         """With what is odd about it, before it is published."""
@@ -215,7 +143,7 @@ class BackupAttempt:
         )
         return manifest.model_copy(update={"suspicious": suspicious, "warnings": (*manifest.warnings, *warnings)})
 
-    def manifest(self, artifacts: tuple[Artifact, ...], started: datetime) -> Manifest:
+    def manifest(self, artifacts: tuple[Artifact, ...], started: datetime, made: str) -> Manifest:
         probed = self.target_run.survey.probed
         container = probed.container
         return Manifest(
@@ -232,27 +160,6 @@ class BackupAttempt:
             finished=datetime.now(UTC),
             proof=weakest(artifact.proof for artifact in artifacts),
             warnings=tuple(map(self.target_run.secrets.redact, self.warnings)),
+            structure=made,
             artifacts=artifacts,
         )
-
-
-def begun(stream: BinaryIO, head: bytes) -> Iterator[bytes]:
-    """The stream, whose first bytes have to be these; raises `Incomplete`."""
-    if (begin := stream.read(len(head))) != head:
-        raise Incomplete(f"it does not begin with {head!r}")
-    return chain([begin], iter(partial(stream.read, 1 << 20), b""))
-
-
-def counts_itself(dump: Dump) -> bool:
-    """Whether what there is to count is in the dump's own stream, so that it costs nothing."""
-    return dump.count is not None and dump.count.source == dump.source
-
-
-def proof_of(dump: Dump, *, sealed: bool) -> Proof:
-    """How far a dump is proved once its check has passed; raises `IncompleteDump` where nothing could prove it."""
-    if dump.check is not None:
-        return "full" if sealed else "framed"
-    if sealed:
-        return "sealed"
-    hint = "Use an image with a shell, or a strategy whose format can be checked."
-    raise IncompleteDump(f"{dump.name} can be proved neither by a seal nor by its format", hint=hint)

@@ -9,14 +9,15 @@ from importlib.metadata import version
 from typing import BinaryIO
 
 from config.fields import Compression
-from controller.backup.attempt import DECODE, begun, counts_itself
+from controller.backup.measuring import counts_itself
+from controller.backup.proving import DECODE, begun
 from controller.core.errors import CommandFailed, IncompleteDump, NotAdopted
 from controller.core.manifest import Artifact, Manifest
 from controller.storage import capture
 from controller.storage.adopt import Arrival, faults
 from controller.storage.bundle import file_name
 from controller.storage.codecs import SUFFIX, blocks, codec_of, plain_chunks
-from controller.storage.draft import MANIFEST
+from controller.storage.draft import MANIFEST, document
 from controller.storage.staging import Staging
 from controller.targets.runnable import RunnableTarget
 from controller.targets.session import Session
@@ -91,8 +92,8 @@ class BareFile:
         for fault in faults(manifest, now):
             raise NotAdopted(f"{self.name} {fault}", hint="Say when it was made with --at.")
         self._path.rename(self.arrival.folder / name)
-        document = manifest.model_dump_json(indent=2).encode() + b"\n"
-        self._place.write(self.arrival.folder / MANIFEST, [document], len(document))
+        data = document(manifest)
+        self._place.write(self.arrival.folder / MANIFEST, [data], len(data))
         return manifest
 
     def _recognized(self, target: RunnableTarget, survey: Survey, session: Session) -> list[Dump]:

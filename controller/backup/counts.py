@@ -1,9 +1,11 @@
 """What is counted beside a dump and compared after a restore; pure."""
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from controller.core.manifest import Artifact
+from strategies.plan import Count
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,18 +28,38 @@ class Compared:
 
     differences: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
-    """Differences where only an approximate number is known."""
+    """Differences in what only an approximate number is known of, or what the server makes anew."""
 
 
-def compared(artifact: Artifact, restored: Mapping[str, int]) -> Compared:
+def compared(artifact: Artifact, restored: Mapping[str, int], count: Count) -> Compared:
     """What was counted has to be there, in its number where that is exact. What is new is no difference."""
     differences: list[str] = []
     warnings: list[str] = []
+    anew = defaultdict[str, list[str]](list)
     for what, number in artifact.counts.items():
-        if what not in restored:
-            differences.append(f"{what}: none, {number} were counted")
-        elif restored[what] != number:
-            more = "; something wrote meanwhile" if restored[what] > number else ""
-            difference = f"{what}: {restored[what]}, {number} were counted{more}"
-            (warnings if what in artifact.approximate else differences).append(difference)
-    return Compared(tuple(differences), tuple(warnings))
+        if restored.get(what) == number:
+            continue
+        sentence = f"{what}: {restored.get(what, 'none')}, {number} were counted"
+        if why := count.remade(what, number, restored):
+            anew[why].append(sentence)
+        elif what in restored and what in artifact.approximate:
+            warnings.append(f"approximate: {artifact.name}: {sentence}; something wrote while the dump was made")
+        else:
+            differences.append(f"{artifact.name}: {sentence}; {cause(number, restored.get(what))}")
+    made_anew = (f"made-anew: {artifact.name}: {why}: {named(sentences)}" for why, sentences in anew.items())
+    return Compared(tuple(differences), (*made_anew, *warnings))
+
+
+def named(sentences: Sequence[str]) -> str:
+    """The first ten, and how many more; a view's definition may differ in another version of the server, and so all."""
+    more = f"; and {len(sentences) - 10} more" if len(sentences) > 10 else ""
+    return "; ".join(sentences[:10]) + more
+
+
+def cause(counted: int, restored: int | None) -> str:
+    """What is most likely behind a difference that nothing explains."""
+    if restored is None:
+        return "the dump lacks it"
+    if restored > counted:
+        return "something wrote while the dump was made, or writes there now"
+    return "something deleted between the count and the dump, or a trigger, rule or policy takes it away"

@@ -84,16 +84,18 @@ class Executor:
             job.again(outcome.failure)
             outcome = self._attempt(job, seconds)
         report = ended(job, outcome)
-        if report.stored:
-            self._keep(report)
-        return report
+        return self._kept(report, outcome.manifest) if isinstance(outcome, Succeeded) else report
 
-    def _keep(self, report: Report) -> None:
-        """Beside the manifest, so that the catalog can be made anew; without it only the run's story is poorer."""
+    def _kept(self, report: Report, manifest: Manifest) -> Report:
+        """With its own mark, and beside the manifest, so that the catalog can be made anew; without that only the
+        run's story is poorer.
+        """
         try:
+            report = report.model_copy(update={"mark": self.store.own_marks.of(manifest)})
             marks.keep(self.store, report)
         except SidecarError as error:
             logger.bind(run=report.id, code=error.code).warning("a run's marks are not kept: {}", error)
+        return report
 
     def _attempt(self, job: Job, wait: float = 0.0) -> Succeeded | Failed:
         """One attempt after so many seconds."""

@@ -38,10 +38,13 @@ class Job(Activity[Report]):
         begun: Callable[[Report], None] = lambda _: None,
         *,
         clock: Callable[[], datetime] = utc_now,
+        by: str = "",
     ) -> None:
         now = clock()
-        queued = Report(id=new_run_id(now), target=key, state="queued", reason="slot", trigger=trigger, created=now)
-        super().__init__(queued)
+        name = new_run_id(now)
+        super().__init__(
+            Report(id=name, target=key, state="queued", reason="slot", trigger=trigger, by=by, created=now)
+        )
         self.key, self._clock = key, clock
         self.begun: float | None = None
         """Of `time.monotonic()`: when it had its turn first, or was held up by its target."""
@@ -77,7 +80,8 @@ class Job(Activity[Report]):
         """The slot of a running run; raises `Cancelled`, and `TimedOut` for a run whose time has begun before."""
         self.update(state="queued", reason="slot")
         self._waits_since = time.monotonic()
-        with self._turns.taken(self._number, self.check):
+        container = str(self.key.model_copy(update={"name": None}))
+        with self._turns.taken(self._number, self.check, container):
             self._waited, self._waits_since = self.slot_seconds, math.inf
             self.check()
             before = self.report.started
@@ -150,11 +154,11 @@ class Jobs:
         self._refused_at: float | None = None
         """Of `time.monotonic()`: since when no more runs are taken."""
 
-    def start(self, key: Key, trigger: str, *, holder: str = "") -> Job:
+    def start(self, key: Key, trigger: str, *, holder: str = "", by: str = "") -> Job:
         """Queue a run; raises `Busy` while the target has one, `RestoreUnderWay` while not `holder` has it."""
         with self._lock:
             self._demand_free(key, holder)
-            job = Job(key, trigger, self._turns, next(self._numbers), self._began, clock=self._clock)
+            job = Job(key, trigger, self._turns, next(self._numbers), self._began, clock=self._clock, by=by)
             self._catalog.keep(job.report)
             self._activities.start(str(key), job, self._work)
         return job
@@ -192,6 +196,14 @@ class Jobs:
     def active(self) -> list[Job]:
         """Queued and running, oldest first."""
         return self._activities.all()
+
+    def queued(self) -> dict[str, float]:
+        """By target: seconds that its run has been waiting since somebody asked for it."""
+        now = self._clock()
+        reports = {str(job.key): job.report for job in self.active()}
+        return {
+            key: (now - report.created).total_seconds() for key, report in reports.items() if report.state == "queued"
+        }
 
     def of_target(self, key: Key) -> Job | None:
         return self._activities.at(str(key))

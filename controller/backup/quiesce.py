@@ -58,12 +58,19 @@ class Quiescing:
 
     @contextmanager
     def held(
-        self, container_id: str, how: Literal["none", "pause", "stop"], run: str, deadline: float
+        self,
+        container_id: str,
+        how: Literal["none", "pause", "stop"],
+        run: str,
+        deadline: float,
+        *,
+        throughout: bool = True,
     ) -> Iterator[None]:
-        """Hold the container for as long as the context is open.
+        """Hold the container for as long as the context is open, for a run or a restore.
 
-        Raises the engine's errors, and `TargetResumed` when somebody let it run meanwhile. Letting go raises nothing:
-        what fails is logged, shown as a problem, and tried again at every look at the engine.
+        Raises the engine's errors, and `TargetResumed` when somebody let it run meanwhile, if it has to be held
+        `throughout`. Letting go raises nothing: what fails is logged, shown as a problem, and tried again at every look
+        at the engine.
         """
         if how == "none":
             yield
@@ -71,7 +78,8 @@ class Quiescing:
         before = self._engine.inspect(container_id)
         if before.paused or not before.running:  # By somebody else, who will let it run again.
             yield
-            self._demand_held(before.id, "pause" if before.paused else "stop")
+            if throughout:
+                self._demand_held(before.id, "pause" if before.paused else "stop")
             return
         fact = Quiesced(container=before.id, name=before.name, hold=how, run=run, at=datetime.now(UTC))
         with self._lock:
@@ -81,7 +89,8 @@ class Quiescing:
             try:
                 self._engine.transition(before.id, how, deadline=deadline)
                 yield
-                self._demand_held(before.id, how)
+                if throughout:
+                    self._demand_held(before.id, how)
             finally:
                 self._let_go_soon(fact)
         finally:
@@ -131,7 +140,7 @@ class Quiescing:
                 logger.bind(run=fact.run).info("container {} runs again", container.name)
 
     def _note(self, fact: Quiesced, error: SidecarError) -> None:
-        message = f"could not be let run again after run {fact.run}: {error.message}"
+        message = f"could not be let run again after {fact.run}: {error.message}"
         hint = f"Run `docker {UNDO[fact.hold]} {fact.name}`; it is tried again at every look at the engine."
         with self._lock:
             self._problems[fact.container] = Problem("still-held", f"container {fact.name}", message, hint)

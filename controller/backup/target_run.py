@@ -16,7 +16,7 @@ from controller.engine.models import ExecResult
 from controller.engine.stream import ExecStream
 from controller.targets.discovery import named
 from controller.targets.runnable import RunnableTarget
-from controller.targets.session import Session
+from controller.targets.session import Session, reason, tool
 from controller.targets.survey import Survey
 from strategies.base import script
 from strategies.plan import Argv, Dump, Exec, Incomplete
@@ -87,6 +87,7 @@ class TargetRun:
     def _commands(self, when: str, session: Session, extra: Mapping[str, str] | None = None) -> None:
         environment = {**self._environment(when), **(extra or {})}
         own = replace(session, context=replace(session.context, environment=environment, lasting=True))
+        own = replace(own, remedy=f"Mend commands.{when} of the target, or what it calls.")
         for command in getattr(self.target.settings.commands, when):
             own.run(script([command], own.context.shell), called=when)
 
@@ -95,16 +96,19 @@ class TargetRun:
         secrets = self.target.secrets_for(when, self.secrets)
         return {**secrets, **self.target.settings.env, "BACKUP_KEY": str(self.job.key)}
 
-    def ask(self, argv: Argv) -> str:
-        """The standard output of a read-only question; raises `CommandFailed`."""
-        return self.session.ask(argv, QUESTION_SECONDS, called="a question before the dump")
+    def ask(self, questions: Mapping[str, Argv]) -> dict[str, str]:
+        """The standard output of read-only questions by their names, asked in one exec; raises `CommandFailed`."""
+        answers = self.session.ask_all(questions, QUESTION_SECONDS)
+        for answer in answers.values():
+            self.session.demand_success("a question before the dump", answer)
+        return {name: answer.stdout for name, answer in answers.items()}
 
     def feed(self, argv: Argv, chunks: Iterable[bytes]) -> None:
         """Write chunks to a command's standard input; raises `Incomplete` when it does not like them."""
         result = self.engine.feed(self.session.context, argv, chunks)
         if result.code != 0:
-            last = self.secrets.redact(result.stderr[-500:]).strip()
-            raise Incomplete(f"{argv[0]} refuses it with exit code {result.code}: {last}")
+            why = reason(self.secrets.redact(result.stderr).strip())
+            raise Incomplete(f"{tool(argv)} refuses it with exit code {result.code}: {why}")
 
     def demand_success(self, dump: Dump, result: ExecResult) -> tuple[str, ...]:
         """Raises `CommandFailed` unless the exit code is 0, or one that the dump allows, which is a warning."""

@@ -1,8 +1,8 @@
 """The commands, for people and for programs.
 
 `serve` owns store, catalog and streams; the acting commands are clients of its API over the unix socket in the work
-folder, also by `docker exec`. `check`, `explain`, `token`, `version`, `catalog rebuild` and `restore --to-file` work
-alone. One file of this folder for each group.
+folder, also by `docker exec`. `check`, `explain`, `token`, `version`, `catalog rebuild`, `copies keys` and
+`restore --to-file` work alone. One file of this folder for each group.
 """
 
 import os
@@ -11,10 +11,9 @@ import threading
 from importlib import import_module
 
 import typer
-from rich.text import Text
 
 from config.problems import ConfigurationError
-from controller.app import startup as program
+from controller.app import program
 from controller.cli.terminal import Failed, err, show_problems
 from controller.core.errors import SidecarError
 
@@ -43,6 +42,7 @@ COMMANDS = {
     "restore": "restore",
     "restores": "restore",
     "adopt": "adopt",
+    "copies": "copies",
     "prune": "prune",
     "delete": "prune",
     "undelete": "prune",
@@ -86,5 +86,5 @@ def main() -> int:
 
 
 def refused(message: str, code: int) -> int:
-    err.print(Text(f"error: {message}", style="red"))
+    err.print(f"error: {message}", style="red")
     return code

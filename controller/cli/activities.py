@@ -10,10 +10,8 @@ from urllib.parse import quote
 
 import httpx
 import typer
-from rich.live import Live
-from rich.text import Text
 
-from controller.app import startup as program
+from controller.app import program
 from controller.cli.terminal import Failed, answered, client, err, of_target, out, show, show_json
 
 LOOK_SECONDS = 0.2
@@ -25,7 +23,7 @@ KINDS = ("runs", "restores", "drills")
 ListLimit = Annotated[int, typer.Option("--limit", min=1, max=MOST_ON_A_PAGE)]
 
 
-def follow(connection: httpx.Client, kind: str, start: httpx.Request, line: Callable[[Any], Text]) -> Any:
+def follow(connection: httpx.Client, kind: str, start: httpx.Request, line: Callable[[Any], str]) -> Any:
     """Start something and show how far it is, as one live line, until it has ended; gives the final report.
 
     Ctrl-C cancels it, also before the answer to `start` has come, without which nobody knows its id.
@@ -35,9 +33,9 @@ def follow(connection: httpx.Client, kind: str, start: httpx.Request, line: Call
         with held_back_interrupt():
             report = answered(connection.send(start))
             address = f"/v1/{kind}/{report['id']}"
-        with Live(console=err, refresh_per_second=5, transient=True) as live:
+        with err.live() as live:
             while not report["finished"]:
-                live.update(line(report))
+                live(line(report))
                 time.sleep(LOOK_SECONDS)
                 report = answered(connection.get(address))
     except KeyboardInterrupt:
@@ -80,8 +78,8 @@ def cancel(name: Annotated[str, typer.Argument(metavar="ID", help="Of a run, a r
     raise Failed(f"no run, restore or drill {name[:60]!r}", hint)
 
 
-def cancelling(report: Any) -> Text:
-    return Text(f"{report['key']}  {report['id']}  {report['state']}")
+def cancelling(report: Any) -> str:
+    return f"{report['key']}  {report['id']}  {report['state']}"
 
 
 def show_listed(

@@ -3,32 +3,82 @@
 import os
 import sys
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
 import httpx
 import typer
-from rich.text import Text
 
-from controller.app import startup as program
-from controller.cli.restore import when
-from controller.cli.terminal import AsJson, Failed, address_of, amount, answered, client, err, out, show, show_json
-from controller.core.run import RUN_ID
+from controller.app import program
+from controller.cli.terminal import (
+    AsJson,
+    Failed,
+    address_of,
+    amount,
+    answered,
+    as_key,
+    client,
+    err,
+    out,
+    show,
+    show_json,
+)
+from controller.cli.times import when
+from controller.core.key import RUN_ID, Key
 
 CHUNK_BYTES = 1 << 20
 MANIFEST, MARKS = "manifest.json", "marks"
 Source = Annotated[
-    str, typer.Argument(metavar="FOLDER|FILE|-", help="A store or a run of one, a tar, or `-` for stdin.")
+    str,
+    typer.Argument(
+        metavar="FOLDER|FILE|-|DESTINATION", help="A store or a run of one, a tar, `-` for stdin, or copies elsewhere."
+    ),
 ]
+Keys = Annotated[list[str] | None, typer.Argument(metavar="KEY", help="Copies: of these targets; else of all.")]
+Identity = Annotated[
+    str | None, typer.Option(metavar="-", help="The recovery kit on standard input: `-`. Nothing of it is kept.")
+]
+Everything = Annotated[bool, typer.Option("--all", help="Copies: every run, and not only the newest of each target.")]
 As = Annotated[str | None, typer.Option("--as", metavar="KEY", help="It is a bare file: a dump of this target.")]
-At = Annotated[str | None, typer.Option(help="When the bare file was made; else by its name, or its own time.")]
+At = Annotated[
+    str | None,
+    typer.Option(help="When the bare file was made, else by its name or its own time. Copies: none that began later."),
+]
 
 
-def adopt(source: Source, *, as_: As = None, at: At = None, as_json: AsJson = False) -> int:
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which copies are taken back."""
+
+    keys: Sequence[Key] = ()
+    """Empty: of all targets."""
+    run: str = ""
+    """Empty: the newest of each target."""
+    at: datetime | None = None
+    """None that began later."""
+    all: bool = False
+
+
+def adopt(
+    source: Source,
+    keys: Keys = None,
+    *,
+    identity: Identity = None,
+    all_: Everything = False,
+    as_: As = None,
+    at: At = None,
+    as_json: AsJson = False,
+) -> int:
     """Take in backups from elsewhere while the sidecar serves: check them, and enter them as of there."""
     path, moment = Path(source), when(at)
+    if identity or (not path.exists() and names_copies(source)):
+        wanted = Wanted([as_key(key) for key in keys or ()], at=moment, all=all_)
+        rows = adopted_copies(source, identity, wanted)
+        show_json(rows) if as_json else show_runs(rows)
+        return program.FAILED if any(row["error"] for row in rows) else program.OK
     if as_:
         report = adopted_file(as_, path, moment or made(path))
         show_json(report) if as_json else show_runs([{"outcome": "adopted", "run": report["id"], **report}])
@@ -39,7 +89,7 @@ def adopt(source: Source, *, as_: As = None, at: At = None, as_json: AsJson = Fa
     rows = [row for tar in tars(path, shut.append) for row in adopted_runs(tar, source)]
     show_json(rows) if as_json else show_runs(rows)
     for error in shut:
-        err.print(Text(f"error: cannot read {error.filename}: {error.strerror}", style="red"))
+        err.print(f"error: cannot read {error.filename}: {error.strerror}", style="red")
     return program.FAILED if shut or any(row["error"] for row in rows) else program.OK
 
 
@@ -52,6 +102,19 @@ def tars(path: Path, shut: Callable[[OSError], object]) -> Iterator[Iterator[byt
     if not runs:
         raise Failed(f"no run lies in {path}", "It needs the folders of runs, each with its manifest.json.")
     yield from map(packed, sorted(runs))
+
+
+def names_copies(name: str) -> bool:
+    from controller.cli.comeback import is_destination  # noqa: PLC0415  # As below.
+
+    return is_destination(name)
+
+
+def adopted_copies(name: str, identity: str | None, wanted: Wanted) -> list[dict[str, Any]]:
+    """Of a destination; raises `Failed`, `SidecarError`."""
+    from controller.cli.comeback import taken  # noqa: PLC0415  # Only here what decrypts is needed.
+
+    return [row for tar in taken(name, identity, wanted) for row in adopted_runs(tar, name)]
 
 
 def adopted_runs(tar: Iterator[bytes], origin: str) -> list[dict[str, Any]]:
@@ -125,9 +188,14 @@ def pieces(file: BinaryIO) -> Iterator[bytes]:
 
 
 def show_runs(rows: list[dict[str, Any]]) -> None:
-    cells = [(row["run"], row["key"], amount(row["size"]), row["outcome"]) for row in rows]
+    cells = [(named(row), row["key"], amount(row["size"]), row["outcome"]) for row in rows]
     show(cells, "RUN", "TARGET", "SIZE", "OUTCOME")
     for row in rows:
         if error := row.get("error"):
-            err.print(Text(f"error: {row['run'] or 'a run'}: {error['message']}. {error['hint']}", style="red"))
+            err.print(f"error: {named(row)}: {error['message']}. {error['hint']}", style="red")
     out.print(f"{sum(row['outcome'] == 'adopted' for row in rows)} of {len(rows)} runs adopted")
+
+
+def named(row: dict[str, Any]) -> str:
+    """By its id; where its manifest tells none, by its folder."""
+    return str(row["run"] or row["folder"] or "a run")

@@ -4,10 +4,8 @@ from enum import StrEnum
 from typing import Annotated
 
 import typer
-from rich.text import Text
 
-from controller.app import privileges
-from controller.app import startup as program
+from controller.app import privileges, program, startup
 from controller.cli.terminal import AsJson, err, out, show_json
 from controller.storage.rebuild import rebuild
 from controller.storage.store import Store
@@ -22,7 +20,7 @@ class What(StrEnum):
 def catalog(what: Annotated[What, typer.Argument(metavar="rebuild")], as_json: AsJson = False) -> int:
     """Make the index of runs anew from the manifests in the store, while no sidecar uses it."""
     del what  # There is one thing to do.
-    paths = program.configuration().settings.paths
+    paths = startup.configuration().settings.paths
     privileges.drop((paths.workdir, paths.artifacts, paths.tmp))
     store = Store(paths.artifacts)
     store.acquire()
@@ -42,5 +40,5 @@ def catalog(what: Annotated[What, typer.Argument(metavar="rebuild")], as_json: A
         if made.old:
             out.print(f"the old catalog is {made.old}")
         for reason in made.unreadable:
-            err.print(Text(f"error: {reason}", style="red"))
+            err.print(f"error: {reason}", style="red")
     return program.FAILED if made.unreadable else program.OK

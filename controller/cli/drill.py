@@ -6,9 +6,8 @@ from datetime import datetime
 from typing import Annotated, Any
 
 import typer
-from rich.text import Text
 
-from controller.app import startup as program
+from controller.app import program
 from controller.cli.activities import ListLimit, failure_code, follow, show_listed
 from controller.cli.terminal import (
     AsJson,
@@ -59,37 +58,37 @@ def proof(key: TargetKey, run: RunId = None, as_json: AsJson = False) -> int:
         show_json(chain)
         return program.OK
     source = chain["from"]
-    out.print(Text(f"{chain['key']}  run {chain['run']}"))
-    out.print(Text(f"dumped    {chain['dumped']['started']} to {chain['dumped']['finished']} by {source['strategy']}"))
-    out.print(Text(f"from      {source['container']}, image {source['image']} ({source['image_id'][:19]})"))
-    out.print(Text(f"          by backup-sidecar {source['sidecar']}, engine {source['engine']}"))
+    out.print(f"{chain['key']}  run {chain['run']}")
+    out.print(f"dumped    {chain['dumped']['started']} to {chain['dumped']['finished']} by {source['strategy']}")
+    out.print(f"from      {source['container']}, image {source['image']} ({source['image_id'][:19]})")
+    out.print(f"          by backup-sidecar {source['sidecar']}, engine {source['engine']}")
     if chain["origin"]:
-        out.print(Text(f"adopted   from {chain['origin']}: all of this is what came along, but for the digests"))
-    out.print(Text(f"proved    {chain['proof']}: {chain['meaning']}"))
+        out.print(f"adopted   from {chain['origin']}: all of this is what came along, but for the digests")
+    out.print(f"proved    {chain['proof']}: {chain['meaning']}")
     for artifact in chain["artifacts"]:
-        out.print(Text(f"stored    {artifact['name']}  {amount(artifact['size'])}  SHA-256 {artifact['sha256']}"))
-        out.print(Text(f"          plain {amount(artifact['plain_size'])}  SHA-256 {artifact['plain_sha256']}"))
+        out.print(f"stored    {artifact['name']}  {amount(artifact['size'])}  SHA-256 {artifact['sha256']}")
+        out.print(f"          plain {amount(artifact['plain_size'])}  SHA-256 {artifact['plain_sha256']}")
     if restored := chain["restored"]:
         show_restored(restored)
     if chain["drill"] is None:
-        out.print(Text("restored  never rehearsed: `backup-sidecar drill` does it", style="yellow"))
+        out.print("restored  never rehearsed: `backup-sidecar drill` does it", style="yellow")
     else:
         show_drill(chain["drill"])
     show_warnings(chain)
     return program.OK
 
 
-def progress(report: dict[str, Any]) -> Text:
+def progress(report: dict[str, Any]) -> str:
     """One live line: state, and the time since it was asked for."""
     passed = time.time() - datetime.fromisoformat(report["created"]).timestamp()
-    return Text(f"{report['key']}  drill {report['state']}  {passed:.0f} s")
+    return f"{report['key']}  drill {report['state']}  {passed:.0f} s"
 
 
 def show_restored(report: dict[str, Any]) -> None:
     """How the last restore by command ended."""
     end = f"{report['state']} {report['finished']} into {report['where']} of {report['container']}"
     style = "green" if report["state"] == "succeeded" else "red"
-    out.print(Text(f"restored  {end}, {report['compared']} numbers compared", style=style))
+    out.print(f"restored  {end}, {report['compared']} numbers compared", style=style)
 
 
 def show_drill(report: dict[str, Any]) -> None:
@@ -98,14 +97,14 @@ def show_drill(report: dict[str, Any]) -> None:
     when = f"{report['finished']} from image {report['image'][:19]}" if report["image"] else report["finished"]
     took = f", {seconds(report)}" if seconds(report) else ""
     style = "green" if report["state"] == "passed" else "red"
-    out.print(Text(f"restored  {report['state']} {when}, run {report['run']}{took}", style=style))
+    out.print(f"restored  {report['state']} {when}, run {report['run']}{took}", style=style)
     if failure:
-        out.print(Text(f"          [{failure['code']}] {failure['message']}", style="red"))
-        err.print(Text(failure["hint"]))
+        out.print(f"          [{failure['code']}] {failure['message']}", style="red")
+        err.print(failure["hint"])
     if report["check"] is not None:
-        out.print(Text(f"checked   drill.check exits 0  {report['check']}".rstrip()))
+        out.print(f"checked   drill.check exits 0  {report['check']}".rstrip())
     for remark in report["remarks"]:
-        err.print(Text(f"remark: {remark}", style="yellow"))
+        err.print(f"remark: {remark}", style="yellow")
     rows = [(row["artifact"], row["what"], row["dumped"], row["restored"]) for row in report["compared"]]
     if rows:
         show(rows[:MOST_COMPARED], "ARTIFACT", "COMPARED", "DUMPED", "RESTORED")

@@ -3,11 +3,10 @@
 from typing import Annotated, Any
 
 import typer
-from rich.text import Text
 
-from controller.app import startup as program
+from controller.app import program
 from controller.cli.terminal import AsJson, address_of, amount, answered, client, err, out, show_json
-from controller.core.run import RUN_ID
+from controller.core.key import RUN_ID
 
 Which = Annotated[str, typer.Argument(metavar="KEY|RUN", help="A target, or one run's id.")]
 
@@ -29,25 +28,25 @@ def forget(
         show_json(answer)
     elif is_run:
         done = "deleted" if answer["pruned"] else "would be forgotten" if dry_run else "forgotten"
-        out.print(Text(f"{answer['key']}  {answer['id']}  {done}: {answer['damaged']}"))
+        out.print(f"{answer['key']}  {answer['id']}  {done}: {answer['damaged']}")
     else:
         show_forgotten(answer)
     errors = [] if is_run else answer["errors"]
     for error in errors:
-        err.print(Text(f"error: {error['message']}. {error['hint']}", style="red"))
+        err.print(f"error: {error['message']}. {error['hint']}", style="red")
     return program.FAILED if errors else program.OK
 
 
 def show_forgotten(answer: dict[str, Any]) -> None:
     """What has become of a target, or would, and of its runs."""
     would = "would be " if answer["dry_run"] else ""
-    out.print(Text(f"{answer['key']}  {would or 'is '}forgotten, until a container of it runs again"))
+    out.print(f"{answer['key']}  {would or 'is '}forgotten, until a container of it runs again")
     going = [run for run in answer["runs"] if run["run"] in answer["deleted"]]
     if going:
-        out.print(Text(f"{would}deleted, `undelete` brings them back: {summed(going)}"))
+        out.print(f"{would}deleted, `undelete` brings them back: {summed(going)}")
     if staying := [run for run in answer["runs"] if run not in going]:
         rules = ", ".join(f"{rule} {value}" for rule, value in (answer["retention"] or {}).items())
-        out.print(Text(f"stay, {f'by {rules}' if rules else 'since nobody knows its retention'}: {summed(staying)}"))
+        out.print(f"stay, {f'by {rules}' if rules else 'since nobody knows its retention'}: {summed(staying)}")
 
 
 def summed(runs: list[dict[str, Any]]) -> str:

@@ -1,22 +1,21 @@
 """Commands that need no running `serve`."""
 
 import shlex
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from functools import cached_property
 from importlib.metadata import version as installed
 from typing import Any
 
-from rich.text import Text
-
 from config.problems import Problem
-from controller.app import api_token, folders
-from controller.app import startup as program
+from controller.app import api_token, folders, program, startup
 from controller.app.parts import Parts
 from controller.cli.terminal import (
     AsJson,
     Failed,
     TargetKey,
+    Verbose,
     answered,
     as_key,
     client,
@@ -28,6 +27,9 @@ from controller.cli.terminal import (
 from controller.core.errors import SidecarError
 from controller.core.ulid import new_ulid
 from controller.targets.discovery import nearest
+from controller.targets.holders import Holders
+from controller.targets.image_labels import ImageLabels
+from controller.targets.session import tool
 from controller.targets.survey import Surveyor
 from controller.targets.surveys import AT_A_TIME, unanswered
 from controller.targets.target import Target
@@ -41,6 +43,10 @@ class PartsBeside(Parts):
     def identity(self) -> str:
         return new_ulid()
 
+    @cached_property
+    def holders(self) -> Holders:
+        return Holders(self.workdir, keeps=False)
+
 
 def version(as_json: AsJson = False) -> int:
     """Print the version."""
@@ -49,8 +55,8 @@ def version(as_json: AsJson = False) -> int:
 
 
 def token(as_json: AsJson = False) -> int:
-    """Print the token that every request needs."""
-    loaded = program.configuration_at_start()
+    """Print the token of the API that orchestrators need."""
+    loaded = startup.configuration_at_start()
     found = loaded.api_token or api_token.known(loaded.settings.paths.workdir)
     if not found:
         raise Failed("there is no token yet", "The first start of `serve` makes one.")
@@ -62,7 +68,7 @@ def check(as_json: AsJson = False) -> int:
     """Check configuration, engine, labels and containers, and start no backup; exit 78 for the configuration, 3 for
     any other error.
     """
-    loaded = program.configuration()
+    loaded = startup.configuration()
     parts, told = PartsBeside(loaded), told_by_serve()
     found, problems = listed(parts)
     surveyor = parts.surveyor
@@ -84,9 +90,9 @@ def check(as_json: AsJson = False) -> int:
     return program.SOME if broken or any(problem.severity == "error" for problem in problems) else program.OK
 
 
-def explain(key: TargetKey, as_json: AsJson = False) -> int:
+def explain(key: TargetKey, *, verbose: Verbose = False, as_json: AsJson = False) -> int:
     """Show each setting of a target, where it comes from, and what a run would do."""
-    loaded = program.configuration()
+    loaded = startup.configuration()
     parts = PartsBeside(loaded)
     known, _ = listed(parts)
     target = next((target for target in known if target.key == as_key(key)), None)
@@ -109,16 +115,31 @@ def explain(key: TargetKey, as_json: AsJson = False) -> int:
     plan = described(target, loaded.secrets).plan
     by = ", by a helper container" if plan and plan.helper else ""
     for dump in plan.dumps if plan else ():
-        does = shlex.join(dump.argv) if dump.argv else f"archive of {dump.archive}"
-        out.print(Text(f"\ndump {dump.name} ({dump.format}{by}):\n  {does}"))
+        does = tool(dump.argv) if dump.argv else f"archive of {dump.archive}"
+        out.print(f"dump {dump.name} ({dump.format}{by}): {does}")
+    if verbose:
+        show_commands([dump.argv for dump in plan.dumps if dump.argv] if plan else [])
     show_problems(target.problems)
     return program.SOME if target.state == "problem" else program.OK
+
+
+def show_commands(commands: Iterable[Sequence[str]]) -> None:
+    """Each argv; a script that several have is there once."""
+    scripts: list[str] = []
+    for argv in commands:
+        new = [word for word in dict.fromkeys(argv) if "\n" in word and word not in scripts]
+        scripts += new
+        for script in new:
+            out.print(f"script {scripts.index(script) + 1}:")
+            out.block(script.strip("\n"))
+        words = (f"<script {scripts.index(word) + 1}>" if word in scripts else shlex.quote(word) for word in argv)
+        out.block(" ".join(words))
 
 
 def listed(parts: Parts) -> tuple[list[Target], tuple[Problem, ...]]:
     """The targets as the engine's list gives them, not yet asked, and what the sidecar itself lacks."""
     engine = parts.engine
-    containers = engine.containers()
+    containers = ImageLabels(engine).containers(parts.loaded)
     scope = parts.resolution.scope(parts.loaded, engine.own_container_id(), containers, engine.networks())
     return list(parts.resolution.find(parts.loaded, scope, containers).values()), scope.problems
 

@@ -6,9 +6,8 @@ from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
-from rich.text import Text
 
-from controller.app import startup as program
+from controller.app import program
 from controller.cli.status import RunId
 from controller.cli.terminal import AsJson, OptionalKey, amount, answered, client, err, of_target, out, show, show_json
 from controller.upkeep.freshness import ago
@@ -36,7 +35,7 @@ def prune(
             out.print(f"{what} deleted, {amount(answer['freed'])}; {free} are free for the next runs")
     for row in rows:
         if row["error"]:
-            err.print(f"error: {row['error']['message']}. {row['error']['hint']}", style="red", markup=False)
+            err.print(f"error: {row['error']['message']}. {row['error']['hint']}", style="red")
     return program.FAILED if any(row["error"] for row in rows) else program.OK
 
 
@@ -88,5 +87,5 @@ def act(
     """Do something to one run, and tell what has become of it."""
     with client() as connection:
         report = answered(connection.request(method, f"/v1/runs/{quote(run, safe='')}{route}", params=query))
-    show_json(report) if as_json else out.print(Text(f"{report['key']}  {report['id']}  {done(report)}"))
+    show_json(report) if as_json else out.print(f"{report['key']}  {report['id']}  {done(report)}")
     return program.OK

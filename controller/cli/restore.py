@@ -1,21 +1,22 @@
 """Restoring: by the running `serve`, or into plain files, which works alone."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.text import Text
 
-from controller.app import startup as program
+from controller.app import program
 from controller.cli.activities import ListLimit, failure_code, follow, show_listed
+from controller.cli.adopt import Identity, Wanted, adopted_copies
 from controller.cli.terminal import (
     AsJson,
     Failed,
     OptionalKey,
     TargetKey,
+    Verbose,
     address_of,
     amount,
     answered,
@@ -27,12 +28,11 @@ from controller.cli.terminal import (
     show_json,
     show_warnings,
 )
-from controller.core.key import Key, runs_of
-from controller.core.manifest import Manifest
-from controller.core.run import SAFETY
-from controller.storage import marks, plain
-from controller.storage.store import Store
+from controller.cli.times import since, when
+from strategies.base import shortened
 
+MOST_LINES = 10
+"""Of what would be done, for who does not want to know all of it."""
 PLAN_TIMEOUT_SECONDS = 300.0
 """For an answer that waits until the container was asked what is there."""
 At = Annotated[str | None, typer.Option(help="The newest good run that began by then: 2026-03-01T03:00Z (UTC).")]
@@ -40,34 +40,79 @@ ByRun = Annotated[str | None, typer.Option("--run", help="Id of the run; the new
 To = Annotated[str | None, typer.Option(metavar="PLACE", help="Another target's key, service or container.")]
 Into = Annotated[str | None, typer.Option(metavar="PATH", help="Folder for files; a new one without.")]
 Replace = Annotated[bool, typer.Option("--replace", help="What is there may go, after a backup of it.")]
-InPlace = Annotated[bool, typer.Option("--in-place", help="Files go where they came from.")]
+InPlace = Annotated[bool, typer.Option("--in-place", help="Files go where they came from, though something is there.")]
+Mirror = Annotated[
+    bool, typer.Option("--mirror", help="In place, and what is there and not in the run is removed, after a backup.")
+]
 WithPasswords = Annotated[
     bool, typer.Option("--with-passwords", help="Accounts that exist get the run's passwords, too.")
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only print what would be done.")]
+DropFirst = Annotated[
+    bool, typer.Option("--drop-first", help="Where both do not fit: what is there is dropped before it is loaded.")
+]
+Unsaved = Annotated[
+    bool, typer.Option("--without-safety-backup", help="Replace what is there, such as a broken one, without a backup.")
+]
+Force = Annotated[
+    bool, typer.Option("--force", help="MariaDB and MySQL: end the sessions that do not let go of a table.")
+]
+Stop = Annotated[
+    str | None, typer.Option(metavar="SERVICES", help="Services that are stopped for the while: web,worker.")
+]
+AcceptDifferences = Annotated[
+    bool, typer.Option("--accept-differences", help="Keep what was restored though it is not what was counted.")
+]
+SearchPath = Annotated[
+    str | None, typer.Option(metavar="SCHEMAS", help="PostgreSQL: the search path for the load: app,public.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only print what would be done, with --verbose each command.")]
 ToFile = Annotated[Path | None, typer.Option(metavar="FOLDER", help="Write the plain dumps there, and do no more.")]
+From = Annotated[
+    str | None,
+    typer.Option("--from", metavar="DESTINATION", help="Take the copy there, with --identity; then restore."),
+]
 
 
 def restore(
     key: TargetKey,
     *,
+    from_: From = None,
+    identity: Identity = None,
     at: At = None,
     run: ByRun = None,
     to: To = None,
     into: Into = None,
     replace: Replace = False,
     in_place: InPlace = False,
+    mirror: Mirror = False,
     with_passwords: WithPasswords = False,
+    drop_first: DropFirst = False,
+    without_safety_backup: Unsaved = False,
+    force: Force = False,
+    stop: Stop = None,
+    accept_differences: AcceptDifferences = False,
+    search_path: SearchPath = None,
     dry_run: DryRun = False,
+    verbose: Verbose = False,
     to_file: ToFile = None,
     as_json: AsJson = False,
 ) -> int:
     """Restore a run into its target or another container, and compare; Ctrl-C cancels, and undoes what can be."""
     moment = when(at)
+    if from_:
+        (row,) = adopted_copies(from_, identity, Wanted([as_key(key)], run or "", moment))
+        if row["error"]:
+            raise Failed(row["error"]["message"], row["error"]["hint"])
+        run, moment = row["run"], None
     if to_file:
-        return write_to_file(as_key(key), run, moment, to_file, as_json)
-    texts = {"run": run, "at": moment and moment.isoformat(), "to": to, "into": into}
-    flags = {"replace": replace, "in_place": in_place, "with_passwords": with_passwords, "dry_run": dry_run}
+        from controller.cli.to_file import write  # noqa: PLC0415  # Only here the store is read.
+
+        return write(as_key(key), run, moment, to_file, as_json)
+    texts = {"run": run, "at": moment and moment.isoformat(), "to": to, "into": into, "stop": stop}
+    texts |= {"search_path": search_path}
+    flags = {"replace": replace, "in_place": in_place, "with_passwords": with_passwords, "drop_first": drop_first}
+    flags |= {"without_safety_backup": without_safety_backup, "force": force, "mirror": mirror, "dry_run": dry_run}
+    flags |= {"accept_differences": accept_differences}
     query = {name: text for name, text in texts.items() if text}
     query |= {name: "true" for name, flag in flags.items() if flag}
     with client() as connection:
@@ -75,10 +120,10 @@ def restore(
         start = connection.build_request("POST", address, params=query, timeout=PLAN_TIMEOUT_SECONDS)
         if dry_run:
             plan = answered(connection.send(start))
-            show_json(plan) if as_json else show_plan(plan)
+            show_json(plan) if as_json else show_plan(plan, verbose)
             return program.OK
         report = follow(connection, "restores", start, progress)
-    show_json(report) if as_json else show_restore(report)
+    show_json(report) if as_json else show_restore(report, to or "")
     return program.OK if report["state"] == "succeeded" else program.FAILED
 
 
@@ -93,92 +138,99 @@ def restores(key: OptionalKey = None, limit: ListLimit = 20, as_json: AsJson = F
     return show_listed("restores", key, limit, as_json, *heads, cells=cells)
 
 
-def when(at: str | None) -> datetime | None:
-    """UTC where the text names no zone."""
-    try:
-        moment = datetime.fromisoformat(at) if at else None
-    except ValueError as error:
-        raise Failed(f"{at!r} is no time", "Write 2026-03-01T03:00Z.", program.USAGE) from error
-    return moment.replace(tzinfo=UTC) if moment and moment.tzinfo is None else moment
-
-
-def write_to_file(target: Key, run: str | None, at: datetime | None, folder: Path, as_json: bool) -> int:
-    """`--to-file`: read the store, whoever serves it."""
-    store = Store(program.configuration().settings.paths.artifacts)
-    manifest = store.manifest(target, run) if run else chosen(store, target, at)
-    path = plain.write(store, manifest, folder)
-    if as_json:
-        show_json({"run": manifest.run, "folder": str(path), "how": plain.how(manifest)})
-        return program.OK
-    out.print(Text(f"{path}\n"))
-    if origin := marks.report(store, manifest).origin:
-        err.print(Text(f"warning: these lines came along from {origin}: read them before you run them", style="yellow"))
-    for line in plain.how(manifest):
-        out.print(Text(f"{line}\n"))
-    return program.OK
-
-
-def chosen(store: Store, target: Key, at: datetime | None) -> Manifest:
-    """The newest good run, and no safety backup; where there is none, the newest. Says which younger ones it is not."""
-    readable = [manifest for manifest in store.manifests() if isinstance(manifest, Manifest)]
-    own = [manifest for manifest in readable if manifest.target == target]
-    fitting = [manifest for manifest in own if at is None or manifest.started <= at]
-    if not fitting:
-        hint = runs_of(sorted({str(manifest.target) for manifest in readable}))
-        raise Failed(f"{target} has no run in {store.root}", hint)
-    reports = {manifest.run: marks.report(store, manifest) for manifest in fitting}
-    usual = [manifest for manifest in fitting if reports[manifest.run].trigger != SAFETY]
-    future = {manifest.run for manifest in fitting if reports[manifest.run].is_future(datetime.now(UTC))}
-    past = [manifest for manifest in usual if manifest.run not in future]
-    good = [manifest for manifest in past if reports[manifest.run].good]
-    newest = max(good or past or usual or fitting, key=lambda manifest: manifest.started)
-    for manifest in usual:
-        if manifest.started > newest.started:
-            state = "of the future" if manifest.run in future else reports[manifest.run].doubt
-            err.print(Text(f"warning: run {manifest.run} is younger and {state}; --run takes it", style="yellow"))
-    return newest
-
-
-def progress(report: dict[str, Any]) -> Text:
+def progress(report: dict[str, Any]) -> str:
     share = f"{amount(report['bytes'])} of {amount(report['total'])}"
-    return Text(f"{report['key']}  {report['run']} into {report['container']}  {report['step']}  {share}")
+    return f"{report['key']}  {report['run']} into {report['container']}  {report['step']}  {share}"
 
 
-def show_plan(plan: dict[str, Any]) -> None:
-    """What would be done, with the exact argv of everything that would run."""
-    out.print(Text(f"{plan['run']} of {plan['target']} into {plan['where']} of {plan['container']}"))
-    for name in plan["in_the_way"]:
-        out.print(Text(f"in the way: {name}", style="yellow"))
+def show_plan(plan: dict[str, Any], verbose: bool) -> None:
+    """What would be done, in at most ten lines; or with the exact argv of everything that would run."""
+    lines = list(told(plan))
+    shown = lines if verbose or len(lines) <= MOST_LINES else lines[: MOST_LINES - 1]
+    for line in shown:
+        out.print(line)
+    if lines[len(shown) :]:
+        out.print(f"and {len(lines) - len(shown)} lines more: see --verbose")
+    if verbose:
+        show_steps(plan)
+
+
+def told(plan: dict[str, Any]) -> Iterator[str]:
+    """What somebody ought to know before, a line each."""
+    made = since(datetime.fromisoformat(plan["started"]), datetime.now(UTC))
+    yield f"{plan['run']} of {plan['target']}, made {made} in {plan['image']} by backup-sidecar {plan['sidecar']}"
+    yield f"into {plan['where']} of {plan['container']} ({plan['container_image']})"
+    for unit, number in plan["stored"].items():
+        unknown = "not counted there" if plan["in_the_way"] else "none there now"
+        there = f"{plan['present'][unit]:,} there now" if unit in plan["present"] else unknown
+        yield f"{unit}: {number:,} in the run, {there}"
+    if plan["in_the_way"]:
+        yield f"{fate(plan)}: {shortened(plan['in_the_way'])}"
+    if plan["beside"]:
+        yield f"beside what is there: {shortened(plan['beside'])}"
+    if plan["stops"]:
+        yield f"stopped for the while: {', '.join(plan['stops'])}"
+    if plan["clients"]:
+        yield f"clients: {plan['clients']}"
+    if (room := plan.get("room")) and "free" in room:
+        yield f"room: {amount(room['needed'])} are needed, {amount(room['free'])} are free"
+    seconds = plan.get("drill_seconds")  # What is None is left out.
+    yield "no drill was passed yet" if seconds is None else f"the last drill took {seconds:.0f} s"
+    yield from (f"warning: {warning}" for warning in plan["warnings"])
+
+
+def fate(plan: dict[str, Any]) -> str:
+    """What becomes of what is in the way."""
+    if plan["mirror"]:
+        return "replaced, or removed where the run does not have it"
+    return "replaced where the run has it" if plan["replaces"] else "in the way"
+
+
+def show_steps(plan: dict[str, Any]) -> None:
+    """Everything that would run."""
     for step in plan["steps"]:
         show_step(step)
     for name, source in plan["compares"].items():
         reads = shlex.join(source["argv"]) if "argv" in source else f"archive of {source['archive']}"
-        out.print(Text(f"\ncompare {name}:\n  {reads}"))
+        show_lines(f"compare {name}", reads)
     for step in plan["swap"]:
         show_step(step)
     for argv in plan["finish"]:
-        out.print(Text(f"\nfinish:\n  {shlex.join(argv)}"))
-    show_warnings(plan)
+        show_lines("finish", shlex.join(argv))
 
 
 def show_step(step: dict[str, Any]) -> None:
     does = f"put into {step['put']}" if "put" in step else shlex.join(step["argv"])
-    out.print(Text(f"\n{step.get('artifact', 'run')}:\n  {does}"))
+    show_lines(step.get("artifact", "run"), does)
     if "undo" in step:
-        out.print(Text(f"  undo: {shlex.join(step['undo'])}"))
+        out.block(f"undo: {shlex.join(step['undo'])}")
 
 
-def show_restore(report: dict[str, Any]) -> None:
-    """How a restore ended."""
+def show_lines(name: str, lines: str) -> None:
+    out.print(f"{name}:")
+    out.block(lines)
+
+
+def show_restore(report: dict[str, Any], to: str) -> None:
+    """How a restore ended; `to` as it was asked for."""
     head = f"{report['key']}  {report['run']} into {report['where']} of {report['container']}  {report['state']}"
     failure = report["failure"]
     if failure is None:
-        out.print(Text(f"{head}  {amount(report['bytes'])}  {report['seconds']:.1f} s  compared {report['compared']}"))
+        out.print(f"{head}  {amount(report['bytes'])}  {report['seconds']:.1f} s  compared {report['compared']}")
     else:
-        out.print(Text(f"{head}  [{failure['code']}] {failure['message']}", style="red"))
+        out.print(f"{head}  [{failure['code']}] {failure['message']}", style="red")
         if failure["hint"]:
-            err.print(Text(failure["hint"]))
-        err.print(Text("Everything is as it was." if report["undone"] else "Not everything is as it was."))
+            err.print(failure["hint"])
+        err.print("Everything is as it was." if report["undone"] else "Not everything is as it was.")
     if report["safety"]:
-        out.print(Text(f"what was there is in run {report['safety']}"))
+        out.print(f"what was there is in run {report['safety']}")
     show_warnings(report)
+    if report["beside"] and failure is None:
+        out.print(in_place(report["key"], report["run"], to))
+
+
+def in_place(key: str, run: str, to: str) -> str:
+    """How to have in place what goes beside what is there."""
+    place = f" --to {shlex.quote(to)}" if to else ""
+    command = f"backup-sidecar restore {key} --run {run}{place} --in-place --replace"
+    return f"to have it in place: `{command}`; with --mirror also without what the run does not have"

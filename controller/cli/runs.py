@@ -5,9 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from rich.text import Text
-
-from controller.app import startup as program
+from controller.app import program
 from controller.cli.activities import ListLimit, failure_code, follow, listed, show_listed
 from controller.cli.terminal import (
     AsJson,
@@ -62,7 +60,7 @@ def runs(key: OptionalKey = None, limit: ListLimit = 20, as_json: AsJson = False
 
     def cells(run: Any) -> Sequence[object]:
         state = "pruned" if run["pruned"] else run["state"]
-        return run["id"], run["key"], state, run["trigger"], amount(run["size"]), seconds(run), run["proof"], why(run)
+        return run["id"], run["key"], state, asked(run), amount(run["size"]), seconds(run), run["proof"], why(run)
 
     heads = ("RUN", "TARGET", "STATE", "TRIGGER", "SIZE", "TIME", "PROOF", "WHY")
     return show_listed("runs", key, limit, as_json, *heads, cells=cells)
@@ -92,6 +90,11 @@ def artifacts(key: OptionalKey = None, as_json: AsJson = False) -> int:
     return program.OK
 
 
+def asked(run: dict[str, Any]) -> str:
+    """What began a run, and who, where somebody did so over the network."""
+    return f"{run['trigger']} by {run['by']}" if "@" in run["by"] else str(run["trigger"])
+
+
 def why(report: dict[str, Any]) -> str:
     """In a word, why a run is no good one, and when and why it went; or why it stays, and
     where it comes from.
@@ -105,19 +108,20 @@ def why(report: dict[str, Any]) -> str:
     if report["origin"]:
         words.append(f"adopted from {report['origin']}")
     if report["damaged"]:
-        words.append("damaged, forgotten" if report["forgotten"] else "damaged")
+        word = "tampered" if report["tampered"] else "damaged"
+        words.append(f"{word}, forgotten" if report["forgotten"] else word)
     elif report["suspicious"] and not report["accepted"]:
         words.append("suspicious")
     return "; ".join(words) or failure_code(report)
 
 
-def progress(report: dict[str, Any]) -> Text:
+def progress(report: dict[str, Any]) -> str:
     """One live line: state, bytes, rate, time."""
     begun = datetime.fromisoformat(report["started"] or report["created"]).timestamp()
     passed = max(time.time() - begun, 0.001)
     rate = f"{amount(report['bytes'] / passed)}/s"
     state = f"{report['state']} ({report['reason']})" if report["reason"] else report["state"]
-    return Text(f"{report['key']}  {state}  {amount(report['bytes'])}  {rate}  {passed:.0f} s")
+    return f"{report['key']}  {state}  {amount(report['bytes'])}  {rate}  {passed:.0f} s"
 
 
 def show_run(report: dict[str, Any]) -> None:
@@ -127,17 +131,17 @@ def show_run(report: dict[str, Any]) -> None:
     if failure is None:
         taken = report["seconds"] or 0.001
         rate = amount(report["bytes"] / max(taken, 0.001))
-        out.print(Text(f"{head}  {amount(report['size'])}  {taken:.1f} s  {rate}/s  proof {report['proof']}"))
+        out.print(f"{head}  {amount(report['size'])}  {taken:.1f} s  {rate}/s  proof {report['proof']}")
     else:
-        out.print(Text(f"{head}  [{failure['code']}] {failure['message']}", style="red"))
+        out.print(f"{head}  [{failure['code']}] {failure['message']}", style="red")
         if failure["stderr"]:
-            err.print(Text(failure["stderr"]))
+            err.block(failure["stderr"])
         if failure["hint"]:
-            err.print(Text(failure["hint"]))
+            err.print(failure["hint"])
     for number, failed in enumerate(report["retried"], start=1):
-        err.print(Text(f"attempt {number} failed: [{failed['code']}] {failed['message']}", style="yellow"))
+        err.print(f"attempt {number} failed: [{failed['code']}] {failed['message']}", style="yellow")
     for reason in report["suspicious"]:
-        err.print(Text(f"suspicious: {reason}", style="yellow"))
+        err.print(f"suspicious: {reason}", style="yellow")
     if report["suspicious"]:
-        err.print(Text(f"Look at it; `backup-sidecar accept {report['id']}` takes it for good."))
+        err.print(f"Look at it; `backup-sidecar accept {report['id']}` takes it for good.")
     show_warnings(report)

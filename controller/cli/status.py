@@ -1,13 +1,13 @@
 """Commands that say how far the backups can be trusted: clients of the running `serve`."""
 
+from collections import defaultdict
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
-from rich.text import Text
 
-from controller.app import startup as program
+from controller.app import program
 from controller.cli.activities import listed
 from controller.cli.terminal import (
     AsJson,
@@ -21,11 +21,11 @@ from controller.cli.terminal import (
     show_json,
     show_problems,
 )
-from controller.cli.times import spoken
-from controller.core.run import RUN_ID
+from controller.cli.times import dated, spoken
+from controller.core.key import RUN_ID
 
 Which = Annotated[str, typer.Argument(metavar="KEY|RUN", help="A target, for all its stored runs, or one run's id.")]
-HEADS = ("TARGET", "STATE", "LAST GOOD", "NEXT", "SIZE", "LAST DRILL")
+HEADS = ("TARGET", "STATE", "LAST GOOD", "NEXT", "SIZE", "REHEARSED", "COPIES")
 InUtc = Annotated[bool, typer.Option("--utc", help="Print exact times, in UTC.")]
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="The id of a run.")]
 
@@ -40,19 +40,26 @@ def status(as_json: AsJson = False, utc: InUtc = False) -> int:
     now, zones = datetime.now(UTC), {target["key"]: target["timezone"] for target in answer["targets"]}
 
     def told(text: str, key: str | None) -> str:
-        return text if utc else spoken(text, now, zones.get(key or "", "UTC"))
+        """Where no target says it, it may be that the clock was wrong, by which an age would be told."""
+        if utc:
+            return text
+        return spoken(text, now, zones.get(key, "UTC")) if key else dated(text)
 
     wrong = {reason["key"]: reason["code"] for reason in reversed(answer["reasons"])}
-    show([cells(target, wrong, told) for target in answer["targets"]], *HEADS, needed=2)
+    copies: dict[str, list[str]] = defaultdict(list)
+    for copy in answer["copies"]:
+        copies[copy["key"]].append(f"{copy['destination']} {copy['state']}")
+    rows = [(*cells(target, wrong, told), ", ".join(copies[target["key"]])) for target in answer["targets"]]
+    show(rows, *HEADS, needed=2)
     for target in answer["targets"]:
         if target["state"] == "unpromised":
             line = f"- {target['key']} is unpromised: {target['reason']}"
-            out.print(Text(told(line, target["key"]), style="yellow"))
+            out.print(told(line, target["key"]), style="yellow")
     for reason in answer["reasons"]:
         line = f"- {reason['message']}. {reason['hint']}".rstrip()
-        out.print(Text(told(line, reason["key"]), style="red"))
+        out.print(told(line, reason["key"]), style="red")
     show_problems([problem for problem in answer["problems"] if problem["severity"] != "error"])
-    out.print(Text(answer["verdict"], style="green" if answer["safe"] else "red"))
+    out.print(answer["verdict"], style="green" if answer["safe"] else "red")
     return program.OK if answer["safe"] else program.SOME
 
 
@@ -65,7 +72,7 @@ def cells(target: Any, wrong: dict[str | None, str], told: Callable[[str, str | 
         told(good["time"], key) if good else "never",
         told(target["next_due"] or "", key),
         amount(good["size"]) if good else "",
-        told(drill["finished"], key) if drill else "",
+        told(drill["finished"], key) if drill else "never",
     )
 
 
@@ -76,7 +83,7 @@ def verify(which: Which, as_json: AsJson = False) -> int:
         for run in [which] if RUN_ID.fullmatch(which) else stored(connection, which):
             reports.append(answered(connection.post(f"/v1/runs/{run}/verify", timeout=None)))
             if not as_json:
-                out.print(verified(reports[-1]))
+                show_verified(reports[-1])
     if not reports:
         raise Failed(f"{which} has no stored run", "`backup-sidecar artifacts` lists what is stored.")
     if as_json:
@@ -88,7 +95,7 @@ def accept(run: RunId, as_json: AsJson = False) -> int:
     """Take a suspicious run for good; those after it are compared with it."""
     with client() as connection:
         report = answered(connection.post(f"/v1/runs/{run}/accept"))
-    show_json(report) if as_json else out.print(Text(f"{report['key']}  {report['id']}  accepted"))
+    show_json(report) if as_json else out.print(f"{report['key']}  {report['id']}  accepted")
     return program.OK
 
 
@@ -98,7 +105,11 @@ def stored(connection: Any, key: str) -> list[str]:
     return [run["id"] for run in reports if not run["pruned"]]
 
 
-def verified(report: dict[str, Any]) -> Text:
+def show_verified(report: dict[str, Any]) -> None:
+    head = f"{report['key']}  {report['id']}"
     if report["damaged"]:
-        return Text(f"{report['key']}  {report['id']}  damaged: {report['damaged']}", style="red")
-    return Text(f"{report['key']}  {report['id']}  every byte is what was written  {amount(report['size'])}")
+        word = "TAMPERED" if report["tampered"] else "damaged"
+        out.print(f"{head}  {word}: {report['damaged']}", style="red")
+    else:
+        unmarked = "" if report["mark"] else "  unmarked"
+        out.print(f"{head}  every byte is what was written  {amount(report['size'])}{unmarked}")

@@ -1,9 +1,8 @@
 """What the commands share: the client of the running `serve`, tables, units, and errors in plain words."""
 
-import json
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,17 +11,43 @@ import httpx
 import typer
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
+from rich.live import Live
 from rich.text import Text
 
-from config.problems import ConfigurationError, Problem
-from controller.app import startup as program
+from config.problems import Problem
+from config.wording import as_json, escaped
+from controller.app import program
 from controller.core.key import Key
 
-out, err = Console(soft_wrap=True), Console(stderr=True, soft_wrap=True)
-if not out.is_terminal:
-    out.width = 1000  # A program that reads lines wants them whole.
+
+class Terminal:
+    """All that people read goes through here; nothing in it acts on their terminal, or looks like a line of ours."""
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        self._console = Console(stderr=stderr, soft_wrap=True)
+        self.width = self._console.width if self._console.is_terminal else 1000
+        """A program that reads lines wants them whole."""
+
+    def print(self, text: str, style: str = "") -> None:
+        """One line, whatever is in it."""
+        self._console.print(Text(escaped(text), style=style))
+
+    def block(self, text: str) -> None:
+        """The lines of somebody else, each marked as such."""
+        for line in text.splitlines():
+            self.print(f"| {line}")
+
+    @contextmanager
+    def live(self) -> Iterator[Callable[[str], None]]:
+        """One line that changes, as long as the context is open; gives what writes it."""
+        with Live(console=self._console, refresh_per_second=5, transient=True) as live:
+            yield lambda text: live.update(Text(escaped(text)))
+
+
+out, err = Terminal(), Terminal(stderr=True)
 GAP = "  "
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Verbose = Annotated[bool, typer.Option("--verbose", help="Print the exact argv of each command, too.")]
 TargetKey = Annotated[str, typer.Argument(metavar="KEY", help="project/service or project/service/name.")]
 OptionalKey = Annotated[str | None, typer.Argument(metavar="KEY", help="Only of this target.")]
 FIRST_PROCESS = Path("/proc/1/cmdline")
@@ -38,18 +63,10 @@ class Failed(Exception):
         super().__init__(f"{message.rstrip('.')}. {hint}" if hint else message)
 
 
-def workdir() -> Path:
-    """Of the configuration, also of a broken one: a running `serve` still has the last good one."""
-    try:
-        return program.configuration().settings.paths.workdir
-    except ConfigurationError:
-        return program.work_folder()
-
-
 @contextmanager
 def client() -> Iterator[httpx.Client]:
     """A connection to the running `serve`; says so when there is none, and translates its errors."""
-    path = workdir() / program.SOCKET
+    path = program.work_folder() / program.SOCKET
     try:
         if is_sidecar_here():
             wait_for(path)
@@ -113,29 +130,29 @@ def show(rows: Sequence[Sequence[object]], *heads: str, needed: int | None = Non
 
     Beyond the `needed` columns, those are left out for which the terminal has no room.
     """
-    table = [heads, *(["" if cell is None else str(cell) for cell in row] for row in rows)]
+    table = [heads, *(["" if cell is None else escaped(str(cell)) for cell in row] for row in rows)]
     widths = [max(map(cell_len, column)) for column in zip(*table, strict=True)]
     count = len(heads)
     while needed and count > needed and sum(widths[:count]) + len(GAP) * (count - 1) > out.width:
         count -= 1
     for number, row in enumerate(table):
         line = GAP.join(set_cell_size(*cell) for cell in zip(row[:count], widths[:count], strict=True))
-        out.print(Text(line.rstrip(), style="bold" if number == 0 else ""))
+        out.print(line.rstrip(), style="bold" if number == 0 else "")
 
 
 def show_json(value: Any) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    print(as_json(value, indent=2))
 
 
 def show_problems(problems: Sequence[Problem | dict[str, Any]]) -> None:
     for each in problems:
         problem = each if isinstance(each, Problem) else Problem(**each)
-        err.print(Text(f"{problem.severity}: {problem}", style="red" if problem.severity == "error" else "yellow"))
+        err.print(f"{problem.severity}: {problem}", style="red" if problem.severity == "error" else "yellow")
 
 
 def show_warnings(shown: Any) -> None:
     for warning in shown["warnings"]:
-        err.print(Text(f"warning: {warning}", style="yellow"))
+        err.print(f"warning: {warning}", style="yellow")
 
 
 def as_key(text: str) -> Key:

@@ -1,8 +1,11 @@
 """Says times as people do; `--json` and `--utc` give them exactly."""
 
 import re
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
+
+from controller.app import program
+from controller.cli.terminal import Failed
 
 EXACT = re.compile(r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z")
 EVENING, MORNING = 18, 6
@@ -15,6 +18,11 @@ UNITS = ((2 * DAY, DAY, "days"), (HOUR, HOUR, "h"), (MINUTE, MINUTE, "min"))
 def spoken(text: str, now: datetime, zone: str) -> str:
     """A text in which every exact time is said as people do; what is to come, in a time zone."""
     return EXACT.sub(lambda found: said(datetime.fromisoformat(found[0]), now, zone), text)
+
+
+def dated(text: str) -> str:
+    """A text in which every exact time is said to the minute, for one that tells of the clock itself."""
+    return EXACT.sub(lambda found: f"{datetime.fromisoformat(found[0]):%Y-%m-%d %H:%M} UTC", text)
 
 
 def said(moment: datetime, now: datetime, zone: str) -> str:
@@ -42,3 +50,12 @@ def until(moment: datetime, now: datetime, zone: str) -> str:
     if days < 7:
         return f"{then:%a %H:%M}"
     return f"{then.day} {then:%b %H:%M}" if days < 180 else f"{then:%Y-%m-%d %H:%M}"
+
+
+def when(at: str | None) -> datetime | None:
+    """UTC where the text names no zone."""
+    try:
+        moment = datetime.fromisoformat(at) if at else None
+    except ValueError as error:
+        raise Failed(f"{at!r} is no time", "Write 2026-03-01T03:00Z.", program.USAGE) from error
+    return moment.replace(tzinfo=UTC) if moment and moment.tzinfo is None else moment

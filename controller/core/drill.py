@@ -9,6 +9,10 @@ from controller.core.records import Record, Time
 DrillState = Literal["queued", "running", "passed", "failed", "unsupported", "cancelled", "interrupted"]
 
 
+AUTO = "auto"
+"""Trigger of a drill that nobody asked for."""
+
+
 class Comparison(Record):
     """One thing that was counted at the dump and again after the restore."""
 
@@ -28,7 +32,11 @@ class Drill(Record):
     """The run that was rehearsed."""
     state: DrillState = "queued"
     trigger: str
-    """Who asked: `cli`, `api`, `schedule`."""
+    """Who asked: `cli`, `api`, `schedule`, `auto`."""
+    by: str = ""
+    """Who asked, by the name of a token and an address, or `socket`; empty for what the sidecar does by itself."""
+    rehearsed: str = ""
+    """Digest of the structure, image and version of the run; another run of the same need not be rehearsed."""
     created: Time
     started: Time | None = None
     finished: Time | None = None

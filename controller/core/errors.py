@@ -149,7 +149,7 @@ class CommandFailed(SidecarError):
     """A command in the target ended with a code that its plan does not allow."""
 
     code = "command-failed"
-    remedy = "Run it by hand in the container, and look at what it prints."
+    remedy = "Mend what it complains of in the container, and try again."
 
     def __init__(self, message: str, *, hint: str = "", exit_code: int | None = None, stderr: str = "") -> None:
         super().__init__(message, hint=hint)
@@ -179,7 +179,7 @@ class IncompleteDump(SidecarError):
     """The bytes arrived whole, but they are not a whole dump."""
 
     code = "incomplete-dump"
-    remedy = "Run the dump by hand in the container, and look at what it prints."
+    remedy = "Mend what is named in the container, and make another run."
 
 
 class StoreError(SidecarError):
@@ -206,6 +206,13 @@ class Damaged(StoreError):
 
     code = "damaged"
     remedy = "Look at the store's disk; restore from another run."
+
+
+class Tampered(Damaged):
+    """A stored run is not the one that was published: manifest, catalog and the run's own mark differ."""
+
+    code = "tampered"
+    remedy = "Find out who can write to the store; restore another run with --run, and look at what it holds."
 
 
 class UnknownTarget(SidecarError):
@@ -248,7 +255,7 @@ class NoRoom(SidecarError):
     """The place that a restore goes to has not the room for what is there and what comes."""
 
     code = "no-room"
-    remedy = "Free room there, or restore elsewhere with --to."
+    remedy = "Free room there, or restore elsewhere: with --to, or files with --into."
 
 
 class NotEmpty(SidecarError):

@@ -30,7 +30,7 @@ class Failure(Record):
         return cls(
             code=error.code,
             message=redact(error.message) + place,
-            hint=error.hint,
+            hint=redact(error.hint),
             transient=error.transient,
             exit_code=getattr(error, "exit_code", None),
             stderr=redact(getattr(error, "stderr", ""))[-STDERR_CHARACTERS:],

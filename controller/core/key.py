@@ -1,5 +1,6 @@
 """The name of a target."""
 
+import re
 from collections.abc import Iterable
 from typing import Annotated
 from urllib.parse import quote, unquote
@@ -7,6 +8,9 @@ from urllib.parse import quote, unquote
 from pydantic import AfterValidator
 
 from controller.core.records import Record
+
+RUN_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
+"""What a run is called: when it was asked for, and a random number."""
 
 KEYS_NAMED = 20
 

@@ -63,6 +63,8 @@ class Manifest(Record):
     finished: Time
     proof: Proof
     warnings: tuple[str, ...] = ()
+    structure: str = ""
+    """Digest of what the data is made of, which changes with its schema; empty in runs of older releases."""
     suspicious: tuple[str, ...] = ()
     """Why it may not be what it should, known before it was published."""
     artifacts: tuple[Artifact, ...]

@@ -1,6 +1,5 @@
 """The report of a run, while and after it runs. Times are UTC; sizes are bytes."""
 
-import re
 import secrets
 from datetime import UTC, datetime, timedelta
 from typing import Literal
@@ -9,8 +8,6 @@ from controller.core.failure import Failure
 from controller.core.key import Key
 from controller.core.manifest import Artifact, Proof
 from controller.core.records import Record, Time
-
-RUN_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
 
 State = Literal["queued", "running", "succeeded", "failed", "cancelled", "interrupted", "missed"]
 SCHEDULE = "schedule"
@@ -42,6 +39,8 @@ class Report(Record):
     state: State
     trigger: str
     """Who asked: `cli`, `api`, `schedule`, `export`; `restore` for a backup of what a restore was about to replace."""
+    by: str = ""
+    """Who asked, by the name of a token and an address, or `socket`; empty for what the sidecar does by itself."""
     created: Time
     strategy: str = ""
     reason: str = ""
@@ -68,6 +67,10 @@ class Report(Record):
     """Somebody has looked at a suspicious run and takes it for good."""
     damaged: str = ""
     """What is wrong with the stored bytes, since they were found changed after they had been published."""
+    tampered: bool = False
+    """What is wrong is not the disk: manifest, catalog and the run's own mark differ."""
+    mark: str = ""
+    """Its own mark: its manifest under a key that is not in the store. Empty: unmarked, of before or adopted."""
     forgotten: Time | None = None
     """Since when somebody knows that it is damaged or lost, so that it is no matter for the verdict any more."""
     verified: Time | None = None
@@ -112,7 +115,7 @@ class Report(Record):
     def doubt(self) -> str:
         """What its artifacts are said to be; empty for those of a good run."""
         if self.damaged:
-            return "damaged"
+            return "tampered" if self.tampered else "damaged"
         return "suspicious" if self.suspicious and not self.accepted else ""
 
     @property

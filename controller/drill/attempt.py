@@ -27,6 +27,8 @@ from controller.core.failure import Failure
 from controller.core.key import Key
 from controller.core.manifest import Manifest
 from controller.core.redaction import Redact
+from controller.core.structure import rehearsable
+from controller.drill import disk
 from controller.drill.readiness import Readiness
 from controller.engine import drill_container
 from controller.engine.client import Engine
@@ -51,6 +53,7 @@ start one for itself first, prepare it and stop it again, and what is restored i
 READY_CHECK_SECONDS = 0.5
 REFUSED = "refused"
 """Code of strategies for what passes while a server starts for the first time: it does not know its account yet."""
+DRILLING = "So it would not come back: mend what it complains of in the target, make another run, and drill that."
 IDLE = ("sh", "-c", "while :; do sleep 60; done")
 
 
@@ -91,6 +94,7 @@ class Driller:
                 "started": started,
                 "finished": datetime.now(UTC),
                 "seconds": round(time.monotonic() - begun, 3),
+                "rehearsed": attempt.rehearsed,
                 "image": attempt.image,
                 "remarks": tuple(attempt.remarks),
                 "compared": attempt.compared,
@@ -117,7 +121,7 @@ class DrillAttempt:
     def __init__(self, parts: Driller, activity: Activity[Drill], deadline: float) -> None:
         self.parts, self.activity, self.drill, self.deadline = parts, activity, activity.report, deadline
         self.redact: Redact = parts.secrets().redact
-        self.image = ""
+        self.rehearsed = self.image = ""
         self.remarks: list[str] = []
         self.compared: tuple[Comparison, ...] = ()
         self.checked: str | None = None
@@ -125,7 +129,12 @@ class DrillAttempt:
     def run(self) -> None:
         """Raises `SidecarError`; whatever happens the throw-away container is gone afterwards."""
         rehearsal = self.rehearsal()
-        with self.parts.leases.held(rehearsal.manifest.run), self.container(rehearsal) as container:
+        engine, allowed = self.parts.engine, disk.allowance(rehearsal.manifest, self.parts.limits.disk)
+        with (
+            self.parts.leases.held(rehearsal.manifest.run),
+            self.container(rehearsal) as container,
+            disk.bounded(engine, container, allowed),
+        ):
             applying = self.ready(container, rehearsal)
             check = self.check_argv(rehearsal, applying.session)
             try:
@@ -140,6 +149,7 @@ class DrillAttempt:
     def rehearsal(self) -> Rehearsal:
         """Raises `Unsupported` where the run is another strategy's than the target."""
         manifest = self.parts.store.manifest(self.drill.target, self.drill.run)
+        self.rehearsed = rehearsable(manifest)
         target = self.parts.target(self.drill.target)
         runnable = target.runnable()
         if manifest.strategy != target.strategy:
@@ -203,7 +213,7 @@ class DrillAttempt:
             return engine.create_drill_container(like, self.image, labels, limits, idle=idle)
 
     def ready(self, container: str, rehearsal: Rehearsal) -> Applying:
-        """Wait until the strategy can restore into it; raises `DrillFailed` when that does not come about."""
+        """Wait until the strategy can restore into it; raises `Unsupported` when that does not come about."""
         readiness = Readiness(self.parts.engine, container)
         began, since, reason = time.monotonic(), 0.0, "its probes were not answered"
         while True:
@@ -222,7 +232,7 @@ class DrillAttempt:
                 if not is_settling or now - since > SETTLING_SECONDS:
                     return applying
             if now - began > READY_WITHIN_SECONDS or now > self.deadline:
-                readiness.give_up(f"was not ready after {now - began:.0f} s: {reason}", "not-ready")
+                readiness.give_up(f"was not ready after {now - began:.0f} s: {reason}")
             time.sleep(READY_CHECK_SECONDS)
 
     def planned(self, container: str, rehearsal: Rehearsal) -> Applying:
@@ -233,12 +243,12 @@ class DrillAttempt:
         probed = self.parts.surveyor.probe(target, container)
         run, deadline = self.drill.id, self.deadline
         session = restoring(self.parts.engine, target, probed, self.parts.secrets(), run=run, deadline=deadline)
-        session = session.heard_by(self.activity.reading)
+        session = replace(session.heard_by(self.activity.reading), remedy=DRILLING)
         self.redact = session.redact
         sources = sources_of(manifest, self.parts.store.folder(manifest.target, manifest.run))
         stored = tuple(source.stored for source in sources.values())
         request = RestoreRequest(manifest.run, stored, replace=rehearsal.strategy.serves, restore=self.drill.id)
-        with suitable():
+        with suitable(probed.redact):
             facts = replace(probed.facts, helper=rehearsal.by_helper)
             restore = rehearsal.strategy.restore(probed.container, facts, target.options, request)
         return Applying(session, restore, sources, check=self.activity.check, warnings=list(restore.warnings))

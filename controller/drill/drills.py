@@ -14,7 +14,7 @@ from loguru import logger
 
 from controller.backup.turns import Turns
 from controller.core.activity import Activities, Activity
-from controller.core.drill import Drill
+from controller.core.drill import AUTO, Drill
 from controller.core.errors import Busy, Cancelled, ContainersForbidden, Stopping, StoreError, UnknownRun
 from controller.core.events import Bus, DrillEnded
 from controller.core.failure import Failure
@@ -42,8 +42,8 @@ class Drills:
         """By target."""
         self._stopping = self._swept = False
 
-    def start(self, key: Key, trigger: str, run: str | None = None) -> Drill:
-        """Queue a drill of a run, by default the last good one.
+    def start(self, key: Key, trigger: str, run: str | None = None, *, by: str = "") -> Drill:
+        """Queue a drill of a run, by default the last good one; where it is just rehearsed by itself, that is the one.
 
         Raises `ContainersForbidden`, `UnknownRun`, `Busy` while the target has one, `Stopping`.
         """
@@ -54,9 +54,11 @@ class Drills:
             if self._stopping:
                 raise Stopping("the sidecar is shutting down", hint="Try again when it is back.")
             if other := self._activities.at(str(key)):
+                if other.report.trigger == AUTO and other.report.run == run:
+                    return other.report
                 raise Busy(f"{key} has drill {other.id} under way", run=other.id, hint="Wait for it, or cancel it.")
             now, number = datetime.now(UTC), next(self._numbers)
-            activity = Activity(Drill(id=new_run_id(now), target=key, run=run, trigger=trigger, created=now))
+            activity = Activity(Drill(id=new_run_id(now), target=key, run=run, trigger=trigger, by=by, created=now))
             self._catalog.keep(activity.report)
             self._activities.start(str(key), activity, lambda drill: self._work(drill, number))
         return activity.report
@@ -72,6 +74,17 @@ class Drills:
         """Live while it is under way; raises `UnknownRun`."""
         activity = self.active(drill)
         return activity.report if activity else self._catalog.drill(drill)
+
+    @property
+    def busy(self) -> bool:
+        """Whether one is queued or under way."""
+        return bool(self._activities.all())
+
+    def cancel(self, trigger: str, why: str) -> None:
+        """End those with this trigger; may wait for the engine."""
+        for activity in self._activities.all():
+            if activity.report.trigger == trigger:
+                activity.cancel(why)
 
     def recover(self) -> None:
         """What a dead process left under way becomes `interrupted`."""

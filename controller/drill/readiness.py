@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import NoReturn
 
-from controller.core.errors import DrillFailed
+from controller.core.errors import Unsupported
 from controller.engine.client import Engine
 from controller.engine.context import ExecContext
 
@@ -22,16 +22,16 @@ class Readiness:
     """Id."""
 
     def demand_running(self) -> None:
-        """Raises `DrillFailed` when it has stopped."""
+        """Raises `Unsupported` when it has stopped."""
         state = self.engine.inspect(self.container)
         if not state.running:
             memory = " (killed for memory: see drills.memory)" if state.oom else ""
-            self.give_up(f"ended with exit code {state.exit_code}{memory}", "container-ended")
+            self.give_up(f"ended with exit code {state.exit_code}{memory}")
 
-    def give_up(self, why: str, code: str) -> NoReturn:
-        """Raises `DrillFailed` with the end of the container's log."""
-        message = f"the throw-away container {why}; its log ends: {self.engine.log_tail(self.container)}"
-        raise DrillFailed(message, hint="See whether its image starts without mounts and network.", code=code)
+    def give_up(self, why: str) -> NoReturn:
+        """Raises `Unsupported` with the end of the container's log: what it lacks says nothing of the backup."""
+        message = f"unsupported: the throw-away container {why}; its log ends: {self.engine.log_tail(self.container)}"
+        raise Unsupported(message, hint="See whether its image starts without mounts and network.")
 
     def is_settling(self) -> bool:
         """Whether its main program is a shell that may become something else; asked before the server is, since what a

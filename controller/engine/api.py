@@ -16,12 +16,22 @@ from typing import Any
 
 import docker
 
-from controller.core.errors import EngineError, TargetGone
+from controller.core.errors import EngineError, ImageGone, TargetGone
 from controller.engine import transport
 from controller.engine.address import Address
 from controller.engine.context import ExecContext
 from controller.engine.errors import message_of, refusal, translated
-from controller.engine.models import EngineVersion, ExecState, Inspected, Listed, NetworkInfo, identifier, text
+from controller.engine.models import (
+    EngineVersion,
+    ExecState,
+    Inspected,
+    Listed,
+    NetworkInfo,
+    identifier,
+    labels,
+    text,
+    value,
+)
 from controller.engine.transport import REQUEST_SECONDS, Connection, Patience
 
 API_VERSION = re.compile(r"1\.[0-9]{1,3}")
@@ -115,6 +125,14 @@ class Api:
         client = self.client
         with translated("inspecting the container", container_id):
             return Inspected.from_json(client.inspect_container(container_id))
+
+    def image_labels(self, image_id: str) -> dict[str, str]:
+        client = self.client
+        with translated("asking for an image's labels"):
+            try:
+                return labels(value(client.inspect_image(image_id), "Config", dict))
+            except (docker.errors.NotFound, docker.errors.NullResource):
+                raise ImageGone(f"the engine has no image {image_id[:19]} any more", hint="Pull it again.") from None
 
     def demand_done(self, container_id: str, what: str, is_done: Callable[[Inspected], bool], seconds: float) -> None:
         """Wait so long until it is to be seen that the engine did what it says.

@@ -1,11 +1,14 @@
 """Small captured commands: probes, witnesses, pre and post commands."""
 
+import re
 import secrets
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
-from controller.core.errors import CommandFailed, TargetUnsuitable
+from controller.core.errors import CommandFailed, StreamTruncated, TargetUnsuitable
+from controller.core.grouping import grouped
 from controller.engine.api import Api
 from controller.engine.context import ExecContext
 from controller.engine.seal import REAPING, UNFOOLED
@@ -19,6 +22,15 @@ elif (set -o pipefail) 2>/dev/null; then echo sh-pipefail
 else echo sh
 fi
 """
+
+SHELL_ARGV = ("sh", "-c", UNFOOLED + FIND_SHELL)
+SHELLS: Mapping[str, Shell] = {"bash": "bash", "sh-pipefail": "sh-pipefail", "sh": "sh"}
+"""By what it answers."""
+SHELL = ""
+"""The name of the question for it, which no probe has."""
+SCRIPT_BYTES = 100 << 10
+"""Of questions that are asked in one exec: Linux takes 128 KiB in one argument."""
+CODE = re.compile(r"[0-9]{3}")
 
 UNSTARTED = (
     ("unable to find user", "no-such-user", "user"),
@@ -37,7 +49,8 @@ def ask(api: Api, context: ExecContext, argv: Sequence[str], *, timeout: float, 
             for chunk in stream:
                 output += chunk
                 if len(output) > limit:
-                    raise CommandFailed(f"the command's answer is longer than {limit} bytes")
+                    message = f"the answer of {argv[0]!r} is longer than {limit} bytes: {bytes(output[:80])!r}..."
+                    raise CommandFailed(message, hint="Look at what the command prints in the container.")
     except CommandFailed as error:
         if error.exit_code is None:
             raise
@@ -51,16 +64,25 @@ def ask_all(
     """See `Engine.ask_all`. A random mark on both streams tells the answers apart."""
     if context.shell is None or len(questions) < 2:
         return {name: ask(api, context, argv, timeout=timeout, limit=limit) for name, argv in questions.items()}
-    mark = secrets.token_hex(16)
-    script = REAPING + "\n".join(
-        f"(exec {shlex.join(argv)}) </dev/null; printf '%s%03d' {mark} $?; echo {mark} >&2"
-        for argv in questions.values()
-    )
-    whole = ask(api, context, ("sh", "-c", script), timeout=timeout, limit=limit)
-    return _parted(mark, tuple(questions), whole)
+    context, mark = context.within(timeout), secrets.token_hex(16)
+    answers: dict[str, Answer] = {}
+    for names, script in scripts(questions, mark):
+        whole = ask(api, context, ("sh", "-c", script), timeout=timeout, limit=limit)
+        answers |= parted(mark, names, whole)
+    return answers
 
 
-def _parted(mark: str, names: tuple[str, ...], whole: Answer) -> Mapping[str, Answer]:
+def scripts(questions: Mapping[str, Sequence[str]], mark: str) -> Iterator[tuple[tuple[str, ...], str]]:
+    """The names of questions, in their order, and a script that asks as many of them as one argument can hold."""
+    lines = {
+        name: f"(exec {shlex.join(argv)}) </dev/null; printf '%s%03d' {mark} $?; echo {mark} >&2\n"
+        for name, argv in questions.items()
+    }
+    for names in grouped(lines, lambda name: len(lines[name].encode()), SCRIPT_BYTES):
+        yield tuple(names), REAPING + "".join(lines[name] for name in names)
+
+
+def parted(mark: str, names: tuple[str, ...], whole: Answer) -> Mapping[str, Answer]:
     outputs, errors = whole.stdout.split(mark), whole.stderr.split(mark + "\n")
     if len(outputs) != len(names) + 1:
         raise CommandFailed("the probes were ended before all had answered", exit_code=whole.code, stderr=whole.stderr)
@@ -70,13 +92,29 @@ def _parted(mark: str, names: tuple[str, ...], whole: Answer) -> Mapping[str, An
         output = before if index == 0 else before[3:]
         from_end = index - len(names) - 1
         error = errors[from_end] if -from_end <= len(errors) else ""
+        if not CODE.match(after):
+            message = "the probes were answered by somebody else than the shell that was asked"
+            raise CommandFailed(message, hint="Look at what `sh` is in the container.", stderr=whole.stderr)
         answers[name] = Answer(int(after[:3]), output, error)
     return answers
 
 
+def probe(
+    api: Api, context: ExecContext, questions: Mapping[str, Sequence[str]], *, timeout: float, limit: int
+) -> tuple[Shell | None, Mapping[str, Answer]]:
+    """See `Engine.probe`. Most targets have a shell; where that fails in any way, it is looked for by itself."""
+    asked, supposed = {SHELL: SHELL_ARGV, **questions}, SHELLS["sh"]
+    with suppress(CommandFailed, StreamTruncated):
+        answers = dict(ask_all(api, replace(context, shell=supposed), asked, timeout=timeout, limit=limit))
+        if shell := SHELLS.get(_last_line(answers.pop(SHELL))):
+            return shell, answers
+    shell = find_shell(api, context)
+    return shell, ask_all(api, replace(context, shell=shell), questions, timeout=timeout, limit=limit)
+
+
 def find_shell(api: Api, context: ExecContext, *, timeout: float = 10.0) -> Shell | None:
     """See `Engine.find_shell`."""
-    answer = ask(api, replace(context, shell=None), ("sh", "-c", UNFOOLED + FIND_SHELL), timeout=timeout, limit=4096)
+    answer = ask(api, replace(context, shell=None), SHELL_ARGV, timeout=timeout, limit=4096)
     for words, code, label in UNSTARTED:
         if answer.code == 126 and words in answer.stderr:
             reason = answer.stderr.strip().splitlines()[-1]
@@ -86,5 +124,8 @@ def find_shell(api: Api, context: ExecContext, *, timeout: float = 10.0) -> Shel
     if CROWDED.search(answer.stderr):
         message = f"nothing more can be started in it: {answer.complaint}"
         raise TargetUnsuitable(message, hint=CROWDED_REMEDY, code="pids-limit")
-    shells: dict[str, Shell] = {"bash": "bash", "sh-pipefail": "sh-pipefail", "sh": "sh"}
-    return shells.get(answer.stdout.strip().rpartition("\n")[2])
+    return SHELLS.get(_last_line(answer))
+
+
+def _last_line(answer: Answer) -> str:
+    return answer.stdout.strip().rpartition("\n")[2]

@@ -59,6 +59,10 @@ class Engine:
         """One container by id or name. Raises `TargetGone` when there is none."""
         return self._api.inspect(container_id)
 
+    def image_labels(self, image_id: str) -> Mapping[str, str]:
+        """The labels that an image brings into its containers. Raises `ImageGone` when the engine has none such."""
+        return self._api.image_labels(image_id)
+
     def own_container_id(self) -> str | None:
         """The id of the container that this process runs in; None when it runs in none."""
         return self._api.own_container_id()
@@ -91,7 +95,7 @@ class Engine:
         timeout: float = 15.0,
         limit: int = 1 << 20,
     ) -> Mapping[str, Answer]:
-        """Answers by the questions' names; one exec for all of them where the target has a shell."""
+        """Answers by the questions' names; one exec for all that fit, where the target has a shell."""
         return ask.ask_all(self._api, context, questions, timeout=timeout, limit=limit)
 
     def find_shell(self, context: ExecContext) -> Shell | None:
@@ -100,6 +104,12 @@ class Engine:
         Raises `TargetUnsuitable` where there is no such user or workdir.
         """
         return ask.find_shell(self._api, context)
+
+    def probe(
+        self, context: ExecContext, questions: Mapping[str, Sequence[str]], *, timeout: float = 15.0
+    ) -> tuple[Shell | None, Mapping[str, Answer]]:
+        """Which shell the target offers (see `find_shell`), and the answers (see `ask_all`); mostly by one exec."""
+        return ask.probe(self._api, context, questions, timeout=timeout, limit=1 << 20)
 
     def feed(self, context: ExecContext, argv: Sequence[str], chunks: Iterable[bytes | memoryview]) -> ExecResult:
         """Run argv and write the chunks to its standard input, then end that; standard output is discarded.
@@ -168,6 +178,10 @@ class Engine:
         (`EngineError`).
         """
         drill_container.remove(self._api, container_id)
+
+    def written(self, container_id: str) -> int:
+        """Bytes of the container's own layer, without its volumes; the engine walks its files for that."""
+        return drill_container.written(self._api, container_id)
 
     def put_file(self, container_id: str, path: str, content: bytes) -> None:
         """Make a file that everybody in the container may read, by the archive endpoint."""

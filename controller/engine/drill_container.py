@@ -1,11 +1,14 @@
 """Throw-away containers for drills: like a target, but with nothing of its reach. The other kind: `helper_container`.
 
-Such a container runs what the target runs, as the same user, with the same environment, memory file systems and
-capabilities at most. It has no network, no port, no bind or named mount, none of the target's labels, and limits. The
-volumes that its image declares are anonymous and go away with it.
+Such a container runs what the target runs, as the same user, under the same runtime, with the same environment, memory
+file systems and capabilities at most, and with a read-only root where the target has one. It has no network, no port,
+no bind or named mount, none of the target's labels, and limits. The volumes that its image declares are anonymous and
+go away with it.
 """
 
+import json
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +16,7 @@ import docker
 
 from controller.core.errors import EngineError, ImageGone, TargetGone
 from controller.engine.api import Api
-from controller.engine.errors import translated
+from controller.engine.errors import message_of, refusal, translated
 from controller.engine.models import Json, identifier, text, texts, value
 
 LABEL = "backup-sidecar.drill"
@@ -23,7 +26,7 @@ OWNER = "backup-sidecar.owner"
 PROCESS_LIMIT = 4096
 """Processes and threads that it may have at a time."""
 LOG_SIZE = "1m"
-CONFLICT = 409
+OK, CONFLICT = 200, 409
 REMOVAL_SECONDS = 10.0
 """That the engine may take until a container that it says it removed is gone."""
 TAKEN_OVER = ("Entrypoint", "Cmd", "User", "WorkingDir", "StopSignal")
@@ -89,6 +92,17 @@ def remove(api: Api, container_id: str) -> None:
         return
 
 
+def written(api: Api, container_id: str) -> int:
+    """See `Engine.written`."""
+    doing = "inspecting the container"
+    with translated(doing, container_id), closing(api.http()) as connection:
+        connection.request("GET", api.path(f"/containers/{container_id}/json?size=1"))
+        answer = connection.getresponse()
+        if answer.status != OK:
+            raise refusal(answer.status, message_of(answer.read(4096)), doing, container_id)
+        return value(json.loads(answer.read()), "SizeRw", int)
+
+
 def named_binds(api: Api, container_id: str) -> dict[str, tuple[str, ...]]:
     """Paths that are bound into a container, and the words of its command line and the `NAME=value` that name them."""
     client = api.client
@@ -117,16 +131,21 @@ def specification(
     """
     config, host = target.get("Config") or {}, target.get("HostConfig") or {}
     default = (base or {}).get("Config") or {}
-    memory = min(filter(None, (host.get("Memory"), limits.memory)))
+    memory = _lower(host.get("Memory"), limits.memory)
+    kept = [option for option in host.get("SecurityOpt") or () if not any(word in option for word in UNPROTECTED)]
+    read_only = bool(host.get("ReadonlyRootfs"))
     return {
         **{key: config[key] for key in TAKEN_OVER if config.get(key) and config.get(key) != default.get(key)},
         "Image": image,
         "Env": [line for line in config.get("Env") or () if line not in (default.get("Env") or ())],
         "Labels": dict(labels),
         "Healthcheck": {"Test": ["NONE"]},
+        "Volumes": _written(target) if read_only else {},
         "HostConfig": {
             "NetworkMode": "none",
             "RestartPolicy": {"Name": "no"},
+            "Runtime": host.get("Runtime") or "",
+            "ReadonlyRootfs": read_only,
             "ShmSize": host.get("ShmSize") or 0,
             "Tmpfs": host.get("Tmpfs") or {},
             "Mounts": [mount for mount in host.get("Mounts") or () if mount.get("Type") == "tmpfs"],
@@ -135,15 +154,33 @@ def specification(
             "CapAdd": None if host.get("Privileged") else host.get("CapAdd"),
             "CapDrop": host.get("CapDrop"),
             "SecurityOpt": [
-                option for option in host.get("SecurityOpt") or () if not any(word in option for word in UNPROTECTED)
+                *(option for option in kept if "no-new-privileges" not in option),
+                "no-new-privileges:true",
             ],
             "Memory": memory,
             "MemorySwap": memory,
-            "NanoCpus": int(limits.cpus * 1_000_000_000),
-            "PidsLimit": PROCESS_LIMIT,
+            "NanoCpus": _lower(_processors(host), int(limits.cpus * 1_000_000_000)),
+            "PidsLimit": _lower(host.get("PidsLimit"), PROCESS_LIMIT),
             "LogConfig": {"Type": "json-file", "Config": {"max-size": LOG_SIZE}},
         },
     }
+
+
+def _lower(own: int | None, most: int) -> int:
+    """The lower limit; none of its own is 0, -1 or None."""
+    return min(own, most) if own and own > 0 else most
+
+
+def _processors(host: Json) -> int | None:
+    """Billionths of a processor, however that was told."""
+    quota, period = host.get("CpuQuota") or 0, host.get("CpuPeriod") or 100_000
+    return host.get("NanoCpus") or quota * 1_000_000_000 // period
+
+
+def _written(target: Json) -> dict[str, Any]:
+    """Places for what the target writes beside its read-only root, each an anonymous volume."""
+    mounts = value(target, "Mounts", list)
+    return {text(mount, "Destination"): {} for mount in mounts if mount.get("RW") and mount.get("Type") == "volume"}
 
 
 def _inspected(client: Any, image: str) -> Json | None:

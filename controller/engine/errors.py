@@ -32,6 +32,7 @@ NEEDS: Mapping[str, tuple[str, str]] = {
     "listing containers": ("GET /containers/json", DISCOVERY),
     "listing networks": ("GET /networks", DISCOVERY),
     "inspecting the container": ("GET /containers/{id}/json", DISCOVERY),
+    "asking for an image's labels": ("GET /images/{id}/json", "to tell an image's labels from the operator's"),
     "subscribing to events": ("GET /events", "to see containers start and stop"),
     "preparing a command": ("POST /containers/{id}/exec", COMMANDS),
     "starting a command": ("POST /exec/{id}/start", COMMANDS),

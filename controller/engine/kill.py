@@ -30,9 +30,9 @@ hidden() {
 }
 run=$1 age=$2
 hidden
-for signal in TERM KILL; do
-  patience=5
-  for process in $(found); do kill -s "$signal" "$process" 2>/dev/null; done
+for signal in TERM:5 TERM:2 KILL:5; do
+  patience=${signal#*:}
+  for process in $(found); do kill -s "${signal%:*}" "$process" 2>/dev/null; done
   while [ -n "$(found)" ] && [ "$patience" -gt 0 ]; do sleep 1; patience=$((patience - 1)); done
 done
 for process in $(found); do
@@ -40,7 +40,8 @@ for process in $(found); do
   echo "left $process $name"
 done 2>/dev/null
 """
-"""Shell builtins only, but for `sleep`. The environment of a zombie is empty, so zombies are not found.
+"""Shell builtins only, but for `sleep`. TERM twice, since the first may have been lost, as in the wrapper's switch. The
+environment of a zombie is empty, so zombies are not found.
 
 Root without ptrace rights cannot read another user's environment (ptrace(2), access mode checks): such users are
 named, if they have a process that is not older than `age` seconds (proc(5): field 22 of `stat`, in hundredths).

@@ -60,6 +60,12 @@ class Listed:
     mounts: tuple[Mount, ...] = ()
     network_mode: str = ""
     """`host`, `none`, `container:<id>`, or the name of a network."""
+    published: frozenset[int] = frozenset()
+    """Its ports that the host has."""
+    of_image: frozenset[str] = frozenset()
+    """Names of the labels that its image brings too, with the same value; only of those that somebody asked for."""
+    image_unseen: tuple[str, str] | None = None
+    """Why nobody knows that, and the next step; None where it is known."""
 
     @classmethod
     def from_json(cls, row: Json) -> "Listed":
@@ -74,6 +80,7 @@ class Listed:
             created=value(row, "Created", int),
             mounts=_mounts(row),
             network_mode=text(value(row, "HostConfig", dict), "NetworkMode"),
+            published=_published(row),
         )
 
 
@@ -115,6 +122,8 @@ class Inspected:
     """Process 1 as the host numbers it; 0 when not running."""
     env: Mapping[str, str] = field(repr=False)
     """Environment of the container's own process; holds its secrets, for redaction only."""
+    command: tuple[str, ...] = field(default=(), repr=False)
+    """Its own program and arguments; may hold a password."""
     mounts: tuple[Mount, ...] = ()
     tmpfs: tuple[str, ...] = ()
     auto_remove: bool = False
@@ -140,6 +149,7 @@ class Inspected:
             started_at=text(state, "StartedAt"),
             pid=value(state, "Pid", int),
             env=dict(line.partition("=")[::2] for line in texts(config, "Env")),
+            command=(text(row, "Path"), *texts(row, "Args")),
             mounts=mounts,
             tmpfs=tuple(sorted(tmpfs)),
             auto_remove=value(host, "AutoRemove", bool),
@@ -247,6 +257,11 @@ def _networks(row: Json) -> Mapping[str, NetworkEndpoint]:
     networks = value(value(row, "NetworkSettings", dict), "Networks", dict)
     ends = {name: value(networks, name, dict) for name in networks}
     return {name: NetworkEndpoint(text(end, "NetworkID"), text(end, "IPAddress")) for name, end in ends.items()}
+
+
+def _published(row: Json) -> frozenset[int]:
+    ports = value(row, "Ports", list)
+    return frozenset(value(port, "PrivatePort", int) for port in ports if value(port, "PublicPort", int))
 
 
 def _mounts(row: Json) -> tuple[Mount, ...]:

@@ -21,7 +21,7 @@ def transition(api: Api, container_id: str, what: Transition, *, deadline: float
     if what == "stop" and deadline is not None:
         timeout = max(1.0, deadline - time.monotonic())
     before = api.inspect(container_id)
-    doing = f"asking for POST /containers/{{id}}/{what}, which backup.quiesce needs"
+    doing = f"asking for POST /containers/{{id}}/{what}, which backup.quiesce and `restore --stop` need"
     with translated(doing, container_id):
         status, text = _post(api, f"/containers/{container_id}/{what}", timeout)
         if status not in (204, 304):

@@ -9,7 +9,8 @@ target's `sh`, which behaves alike in dash, BusyBox and bash:
    target's environment brought along; nothing is exported.
 2. The seal's token and a colon begin the stream. What comes before it, the shell itself has printed.
 3. The switch, a subshell, reads standard input: a newline answers the seal; its end, because our socket was closed or
-   our process died, ends the group: TERM, and KILL to what is left after 5 s. Each second it looks whether it is
+   our process died, ends the group: TERM, and to what is left TERM again after 5 s and KILL after 2 s more, since a
+   shell's child that has just been made may have taken the first as its shell does. Each second it looks whether it is
    alone (proc(5): state, parent and group follow the name in `stat`), so that nobody waits for it in vain.
 4. The command is `exec`ed in a subshell, so that builtins such as `exit` or `exec` end that and not the wrapper, with
    empty standard input. 126 and 127 are the shell's codes for a command that it cannot run.
@@ -62,14 +63,16 @@ others() {
   trap 'exit 0' TERM
   read -r BACKUP_SEAL <&3 && exit
   trap '' TERM
-  kill -TERM 0
   read -r BACKUP_SELF BACKUP_STAT </proc/self/stat
-  BACKUP_PATIENCE=5
-  while [ "$BACKUP_PATIENCE" != 0 ] && others; do
-    sleep 1
-    BACKUP_PATIENCE=$((BACKUP_PATIENCE - 1))
+  for BACKUP_PATIENCE in 5 2; do
+    kill -TERM 0
+    while [ "$BACKUP_PATIENCE" != 0 ] && others; do
+      sleep 1
+      BACKUP_PATIENCE=$((BACKUP_PATIENCE - 1))
+    done
+    [ "$BACKUP_PATIENCE" = 0 ] || exit 0
   done
-  [ "$BACKUP_PATIENCE" != 0 ] || kill -KILL 0
+  kill -KILL 0
   exit 0
 ) >/dev/null 2>&1 4>&- &
 BACKUP_SWITCH=$!

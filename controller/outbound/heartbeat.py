@@ -10,6 +10,7 @@ import time
 from collections import deque
 from math import isfinite
 from typing import Any
+from urllib.parse import urlsplit
 
 from loguru import logger
 
@@ -138,7 +139,8 @@ class Heartbeat:
     def _send(self, method: str, message: Greeting, timeout: float) -> tuple[int, Json]:
         """Status and answer; 0 and a reason where there was none."""
         body = message.model_dump_json().encode()
-        headers = {"Content-Type": "application/json", **signed_headers(self._key, body, time.time())}
+        signed = signed_headers(self._key, body, time.time(), f"{method} {urlsplit(self._url).path}")
+        headers = {"Content-Type": "application/json", **signed}
         answer = send(method, self._url, body, headers, timeout)
         return answer.status, parsed(answer.body) if answer.good else {"reason": answer.reason}
 

@@ -2,6 +2,9 @@
 
 `webhook-signature` is `v1,` and the base64 of HMAC-SHA256 over `<webhook-id>.<webhook-timestamp>.<body>`; several may
 stand there, separated by spaces. The key is `whsec_` and base64, or any text, whose UTF-8 bytes then are the key.
+
+The second entry is `v1r`: the same over `<webhook-id>.<webhook-timestamp>.<METHOD> <path>.<body>`, so that no message
+is taken for another one. Who knows only the standard skips it, as that demands of versions that are not known.
 """
 
 import base64
@@ -30,19 +33,21 @@ def key_bytes(key: str) -> bytes:
     return key.encode()
 
 
-def signature(key: str, message_id: str, timestamp: str, body: bytes) -> str:
-    """`v1,<base64>`."""
-    signed = b".".join((message_id.encode(), timestamp.encode(), body))
-    return "v1," + base64.b64encode(hmac.digest(key_bytes(key), signed, "sha256")).decode()
+def signature(key: str, message_id: str, timestamp: str, body: bytes, request: str = "") -> str:
+    """`v1,<base64>`; with a request, such as `PUT /v1/x`, `v1r,<base64>`."""
+    head = (message_id, timestamp, request) if request else (message_id, timestamp)
+    digest = hmac.digest(key_bytes(key), b".".join((*(part.encode() for part in head), body)), "sha256")
+    return f"{'v1r' if request else 'v1'},{base64.b64encode(digest).decode()}"
 
 
-def signed_headers(key: str, body: bytes, now: float) -> dict[str, str]:
-    """The three headers for a new message; `now` is Unix time."""
+def signed_headers(key: str, body: bytes, now: float, request: str) -> dict[str, str]:
+    """The three headers for a new message; `now` is Unix time, `request` as in `signature`."""
     message_id, timestamp = f"msg_{new_ulid()}", str(int(now))
+    signatures = (signature(key, message_id, timestamp, body, signed) for signed in ("", request))
     return {
         "webhook-id": message_id,
         "webhook-timestamp": timestamp,
-        "webhook-signature": signature(key, message_id, timestamp, body),
+        "webhook-signature": " ".join(signatures),
     }
 
 

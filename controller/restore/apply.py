@@ -4,14 +4,16 @@ A drill applies the same plan to a throw-away container.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from controller.backup import counts
 from controller.core.errors import CommandFailed, CountsDiffer, Damaged, SidecarError, UnsafeArtifact
 from controller.core.manifest import Artifact
+from controller.restore.watch import watched
 from controller.storage import capture
 from controller.storage.source import Source
 from controller.targets.session import Session, tool
@@ -20,6 +22,11 @@ from strategies.plan import Argv, Feed, Put, Restore, Run, Step, Unsafe
 UNDOING = "undoing"
 """The step in which what has failed is made good; nothing cancels it."""
 NOT_CLEARED = "not-cleared-up: "
+NOT_UNDONE = "not-undone: "
+MOST_TOLD = 100
+"""Lines of what a step prints that are warnings."""
+TOLD = re.compile(r"[a-z]+(-[a-z]+)+: ")
+"""What a line begins with that is a warning."""
 MOST_NAMED = 20
 """Differences that a message names."""
 
@@ -42,13 +49,17 @@ class Applying:
     """Numbers that were found again."""
     counted: dict[str, Mapping[str, int]] = field(default_factory=dict)
     """By the dump's name: the numbers that were found after the restore."""
+    accept_differences: bool = False
+    """What was restored is kept, although it is not what was counted at the dump."""
     undone: bool = False
     on_owed: Callable[["Applying"], None] = lambda applying: None
-    """Hears, before each step and whenever it changes, what `owed` and `kept` are; may raise."""
+    """Hears, before each step and whenever it changes, what `owed` and `left` are; may raise."""
     owed: tuple[Argv, ...] = ()
     """What would make good everything that was begun; once `whole`, what clears up."""
     whole: bool = False
     """Everything was applied and compared."""
+    _taken: int = 0
+    """How many of the steps that were begun have ended well."""
     _begun: list[Step] = field(default_factory=list)
     _applied: int = 0
 
@@ -58,7 +69,7 @@ class Applying:
         for name, source in self.sources.items():
             guard = self.restore.guards.get(name)
             try:
-                source.verify(self._guarding(guard))
+                source.verify(self._guarding(guard), self.check)
             except Unsafe as error:
                 hint = "Nothing was applied. Look at it with --to-file."
                 raise UnsafeArtifact(f"{source.artifact.name}: {error}", hint=hint) from error
@@ -69,24 +80,40 @@ class Applying:
             self._take(self.restore.steps)
             self._compare()
             self._take(self.restore.swap)
-        except BaseException:
-            self._undo()
-            raise
+        except BaseException as error:
+            self.on_step(UNDOING)
+            self.warnings += self.session.end()
+            if not self._is_settled(error):
+                self._undo()
+                raise
+            self.warnings.append(f"in-place: everything was in place already when this came: {error}")
         self.whole = True
         self._owe(*self.restore.finish)
         self._finish()
 
     @property
-    def kept(self) -> tuple[str, ...]:
-        """The steps that were begun and that nothing undoes, as messages call them."""
-        return tuple(called(step) for step in self._begun if not (isinstance(step, Run | Feed) and step.undo))
+    def untouched(self) -> bool:
+        """No step was begun."""
+        return not self._begun
+
+    @property
+    def left(self) -> tuple[str, ...]:
+        """What was begun and nothing undoes, in words."""
+        steps = enumerate(self._begun)
+        return tuple(left_by(step, certainly=number < self._taken) for number, step in steps if not undo_of(step))
+
+    def _is_settled(self, error: BaseException) -> bool:
+        """Whether the last step was done all the same, as the place itself tells."""
+        begun = bool(self.restore.swap and self._begun and self._begun[-1] is self.restore.swap[-1])
+        return begun and isinstance(error, SidecarError) and is_settled(self.session, self.restore.settled)
 
     def _take(self, steps: Iterable[Step]) -> None:
         for step in steps:
             self.check()
             self._begun.append(step)
-            self._owe(*(step.undo for step in reversed(self._begun) if isinstance(step, Run | Feed) and step.undo))
+            self._owe(*dict.fromkeys(undo for step in reversed(self._begun) if (undo := undo_of(step))))
             self._apply(step)
+            self._taken += 1
 
     def _finish(self) -> None:
         """Clear up. What the container refuses is told; what could not be asked of it is still owed."""
@@ -94,7 +121,7 @@ class Applying:
         owed: list[Argv] = []
         for argv in self.restore.finish:
             try:
-                self.session.ask(argv)
+                self._ask(argv)
             except CommandFailed as error:
                 self.warnings.append(f"{NOT_CLEARED}{error.message}")
             except SidecarError as error:
@@ -107,12 +134,10 @@ class Applying:
         self.owed = commands
         self.on_owed(self)
 
-    def _guarding(self, guard: Callable[[BinaryIO], object] | None) -> capture.Consume:
+    def _guarding(self, guard: Callable[[BinaryIO], Sequence[str] | None] | None) -> capture.Consume:
         def consume(stream: BinaryIO) -> tuple[str, ...]:
             if guard is not None:
-                guard(stream)
-            while stream.read(1 << 20):
-                self.check()
+                self.warnings += guard(stream) or ()
             return ()
 
         return consume
@@ -120,16 +145,46 @@ class Applying:
     def _apply(self, step: Step) -> None:
         if isinstance(step, Run):
             self.on_step(f"running {tool(step.argv)}")
-            printed = self.session.ask(step.argv)
-            self.warnings += printed.splitlines() if step.tells else ()
-            return
+            printed = self._ask(step.argv)
+            self.warnings += printed.splitlines()[:MOST_TOLD] if step.tells else ()
+        elif isinstance(step, Feed):
+            self._feed(step)
+        else:
+            self.on_step(f"applying {step.artifact}")
+            with self._opened(step) as chunks, self._watched() as session:
+                session.put(step.folder, chunks)
+
+    def _feed(self, step: Feed) -> None:
         self.on_step(f"applying {step.artifact}")
-        with self.sources[step.artifact].open_plain() as stream:
-            chunks = self._chunks(stream, self.sources[step.artifact].artifact)
-            if isinstance(step, Put):
-                self.session.put(step.folder, chunks)
-            else:
-                self.session.feed(step.argv, self._rewritten(step, chunks))
+        printed, hear = self._fed(step), step.hear
+        for line in filter(TOLD.match, printed.splitlines()):
+            if hear:
+                self.warnings.append(line)
+                hear(line)
+
+    def _fed(self, step: Feed) -> str:
+        """What the step has printed, or what it says would help once it has failed."""
+        try:
+            with self._opened(step) as chunks, self._watched() as session:
+                return session.feed(step.argv, self._rewritten(step, chunks))
+        except CommandFailed as error:
+            another = step.again(error.stderr) if step.again else None
+            if another is None:
+                raise
+        return self._fed(another)
+
+    @contextmanager
+    def _opened(self, step: Feed | Put) -> Iterator[Iterator[bytes]]:
+        source = self.sources[step.artifact]
+        with source.open_plain() as stream:
+            yield self._chunks(stream, source.artifact)
+
+    def _watched(self) -> AbstractContextManager[Session]:
+        return watched(self.session, lambda: self._applied)
+
+    def _ask(self, argv: Argv) -> str:
+        with self._watched() as session:
+            return session.ask(argv)
 
     def _rewritten(self, step: Feed, chunks: Iterator[bytes]) -> Iterator[bytes]:
         """Raises `UnsafeArtifact` where it cannot be rewritten."""
@@ -160,34 +215,50 @@ class Applying:
             if not artifact.counts:
                 self.warnings.append(f"not-compared: nothing was counted when {artifact.name} was made")
                 continue
-            self.counted[name] = self.session.count(count)
-            comparison = counts.compared(artifact, self.counted[name])
-            self.warnings += [f"approximate: {artifact.name}: {warning}" for warning in comparison.warnings]
-            differences += [f"{artifact.name}: {difference}" for difference in comparison.differences]
+            with self._watched() as session:
+                self.counted[name] = session.count(count)
+            comparison = counts.compared(artifact, self.counted[name], count)
+            self.warnings += comparison.warnings
+            differences += comparison.differences
             self.compared += len(artifact.counts)
-        if differences:
+        if differences and self.accept_differences:
+            self.warnings += [f"accepted: {difference}" for difference in differences]
+        elif differences:
             listed = "; ".join(differences[:MOST_NAMED])
             more = f"; and {len(differences) - MOST_NAMED} more" if differences[MOST_NAMED:] else ""
-            hint = "The artifact is not what the server held when it was made; take another run."
+            hint = "Take another run; --accept-differences keeps what was restored as it is."
             raise CountsDiffer(f"what was restored is not what was counted at the dump: {listed}{more}", hint=hint)
 
     def _undo(self) -> None:
         """Make good what the steps that were begun have done, the last one first."""
-        self.on_step(UNDOING)
-        self.warnings += self.session.end()
         failed: list[Argv] = []
         for argv in self.owed:
             try:
-                self.session.ask(argv)
+                self._ask(argv)
             except SidecarError as error:
                 failed.append(argv)
-                self.warnings.append(f"not-undone: {error.message}")
-        self.warnings += [f"kept: what `{name}` has done stays" for name in self.kept]
-        self.undone = not failed and not self.kept
+                self.warnings.append(f"{NOT_UNDONE}{error.message}")
+        self.warnings += [f"{NOT_UNDONE}{what}" for what in self.left]
+        self.undone = not failed and not self.left
         with suppress(SidecarError):  # Then more is owed than need be, which does no harm.
             self._owe(*failed)
 
 
-def called(step: Step) -> str:
-    """How messages call a step."""
-    return tool(step.argv) if isinstance(step, Run) else step.artifact
+def is_settled(session: Session, question: Argv | None) -> bool:
+    """The answer to `Restore.settled`; a place that cannot answer has settled nothing."""
+    try:
+        return question is not None and session.ask(question, timeout=60).strip() == "yes"
+    except CommandFailed:
+        return False
+
+
+def undo_of(step: Step) -> Argv | None:
+    return None if isinstance(step, Put) else step.undo
+
+
+def left_by(step: Step, *, certainly: bool) -> str:
+    """What a step that nothing undoes has done, for people; a command that has failed has perhaps done nothing."""
+    if not isinstance(step, Run):
+        return step.leaves or f"what {step.artifact} has brought stays"
+    what = step.leaves or f"what {tool(step.argv)} has done stays"
+    return what if certainly else f"perhaps {what}"

@@ -15,13 +15,12 @@ from controller.core.failure import Failure
 from controller.core.key import Key
 from controller.core.records import Record
 from controller.core.restoration import Restoration
+from controller.restore.apply import NOT_CLEARED, NOT_UNDONE, is_settled
 from controller.storage import files, journal
 from controller.targets.session import Session
 
 GIVE_UP_SECONDS = 3600.0
 """Seconds after which a container that runs, but refuses, is given up."""
-NOT_UNDONE = "not-undone: "
-NOT_CLEARED = "not-cleared-up: "
 UNREACHABLE = (EngineError, TargetDied, TargetGone, TargetPaused)
 """What says that nothing can be run there now, for however long."""
 PROVISIONAL = (NOT_UNDONE, "left-running: ", "to-be-undone: ")
@@ -44,15 +43,21 @@ class OwedUndo(Record):
     """The targets that are kept from being backed up."""
     commands: tuple[tuple[str, ...], ...] = ()
     """In their order; each may have been run before."""
+    settled: tuple[str, ...] = ()
+    """A question: where the answer is `yes` nothing is undone, but `finish` clears up; see `Restore.settled`."""
+    finish: tuple[tuple[str, ...], ...] = ()
     kept: tuple[str, ...] = ()
-    """Steps that were begun and that nothing undoes."""
+    """Of the first release: steps that nothing undoes."""
+    leaves: tuple[str, ...] = ()
+    """What was begun and nothing undoes, in words."""
     whole: bool = False
     """All was restored and compared; the commands clear up."""
 
     @property
     def staying(self) -> tuple[str, ...]:
         """What nothing undoes, as a report tells it."""
-        return tuple(f"kept: what `{step}` has done stays" for step in self.kept)
+        old = (f"what {step} has done stays" for step in self.kept)
+        return tuple(f"{NOT_UNDONE}{what}" for what in (*old, *self.leaves))
 
 
 class OwedUndos:
@@ -80,13 +85,17 @@ class OwedUndos:
         files.remove(self._path(restore))
         self._refused.pop(restore, None)
 
-    def make_good(self, owed: OwedUndo) -> tuple[str, ...] | None:
-        """End what the restore left running, and run the commands; what remains to be said, or None for not yet."""
+    def make_good(self, owed: OwedUndo) -> tuple[OwedUndo, tuple[str, ...]] | None:
+        """End what the restore left running, and run the commands. None for not yet; else what was owed, as the place
+        itself tells it, and what remains to be said.
+        """
         try:
             session = self._again(owed)
             if session is None:
-                return (f"{NOT_UNDONE}the container was removed, or another one has its place",)
+                return owed, (f"{NOT_UNDONE}the container was removed, or another one has its place",)
             left = session.end()
+            if not owed.whole and is_settled(session, owed.settled or None):
+                owed = owed.model_copy(update={"whole": True, "commands": owed.finish})
             for command in owed.commands:
                 session.ask(command)
         except UNREACHABLE:
@@ -94,9 +103,10 @@ class OwedUndos:
         except SidecarError as error:
             since = self._refused.setdefault(owed.restore, time.monotonic())
             if owed.whole:  # What does not go away keeps nobody from being backed up.
-                return (f"{NOT_CLEARED}{error.message}",)
-            return (f"{NOT_UNDONE}{error.message}",) if time.monotonic() - since > GIVE_UP_SECONDS else None
-        return left
+                return owed, (f"{NOT_CLEARED}{error.message}",)
+            given_up = time.monotonic() - since > GIVE_UP_SECONDS
+            return (owed, (f"{NOT_UNDONE}{error.message}",)) if given_up else None
+        return owed, left
 
     def _path(self, restore: str) -> Path:
         return self._folder / f"{restore}.json"
@@ -114,17 +124,24 @@ def interrupted(report: Restoration, owed: OwedUndo | None) -> Restoration:
     return report.model_copy(update=changes | {"failure": failed})
 
 
+def way_back(report: Restoration) -> str:
+    """How what was there before comes back; empty where nothing was backed up."""
+    if not report.safety:
+        return ""
+    command = f"backup-sidecar restore {report.saved} --run {report.safety} --replace"
+    return f"What was there before is in run {report.safety}: `{command}` brings it back."
+
+
 def made_good(report: Restoration, owed: OwedUndo, left: tuple[str, ...]) -> Restoration:
     """The report once nothing more is done; `left` is what remains to be said of the attempt."""
     before = tuple(warning for warning in report.warnings if not warning.startswith(PROVISIONAL))
     changes: dict[str, object] = {"warnings": tuple(dict.fromkeys((*before, *owed.staying, *left)))}
-    undone = not (owed.whole or owed.kept or left)
-    if report.failure and report.failure.code == "interrupted":
+    undone = not (owed.whole or owed.staying or left)
+    if report.failure and (owed.whole or report.failure.code == "interrupted"):
         message, hint = report.failure.message, "Restore again."
         if owed.whole:
             message, hint = f"{message}, when everything had been restored and compared", "Nothing is to be done."
         elif not undone:
-            safe = f" What was there before is in run {report.safety}." if report.safety else ""
-            hint = f"Look at {report.container}, then restore again with --replace.{safe}"
+            hint = way_back(report) or f"Look at {report.container}, then restore again with --replace."
         changes["failure"] = report.failure.model_copy(update={"message": message, "hint": hint})
     return report.model_copy(update=changes | {"undone": undone})

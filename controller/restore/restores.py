@@ -10,6 +10,7 @@ from pathlib import Path
 from loguru import logger
 
 from controller.backup.jobs import Jobs
+from controller.backup.quiesce import Quiescing
 from controller.core.activity import Activities
 from controller.core.errors import NotEmpty, SidecarError, StoreError, UnknownRestore
 from controller.core.events import Bus, RestoreEnded
@@ -30,10 +31,18 @@ class Restores:
     """Every restore that the catalog knows. Safe to use from several threads."""
 
     def __init__(
-        self, planner: RestorePlanner, jobs: Jobs, leases: Leases, catalog: Catalog, folder: Path, *, events: Bus
+        self,
+        planner: RestorePlanner,
+        jobs: Jobs,
+        leases: Leases,
+        catalog: Catalog,
+        folder: Path,
+        *,
+        quiescing: Quiescing,
+        events: Bus,
     ) -> None:
         self._planner, self._jobs, self._leases, self._catalog = planner, jobs, leases, catalog
-        self._folder, self._events = folder, events
+        self._folder, self._quiescing, self._events = folder, quiescing, events
         self._activities = Activities[RunningRestore, Restoration]()
         """By id."""
         self._owed = OwedUndos(self._again, folder / "owed")
@@ -61,7 +70,8 @@ class Restores:
                 raise NotEmpty(message, hint=hint)
             if prepared.room:
                 prepared.room.demand(destination.container.name)
-            running = RunningRestore(name, prepared, self._jobs, self._catalog, self._owed)
+            self._jobs.reserve(self._planner.keys_of(prepared.stops), name)
+            running = RunningRestore(name, prepared, self._jobs, self._catalog, self._owed, quiescing=self._quiescing)
             self._catalog.keep(running.report)
         except BaseException:
             self._leases.give([manifest.run])
@@ -73,6 +83,11 @@ class Restores:
     def page(self, key: Key | None = None, *, before: str = "", limit: int = 50) -> list[Restoration]:
         """As the catalog's, live."""
         return self._activities.live(self._catalog.page(Restoration, key, before=before, limit=limit))
+
+    @property
+    def busy(self) -> bool:
+        """Whether one is under way."""
+        return bool(self._activities.all())
 
     def active(self, name: str) -> RunningRestore | None:
         return self._activities.get(name)
@@ -103,8 +118,8 @@ class Restores:
     def look(self) -> None:
         """Make good what restores that are over still owe, as far as that can be done now."""
         for owed in self._owed.all():
-            if not self.active(owed.restore) and (left := self._owed.make_good(owed)) is not None:
-                self._settled(owed, left)
+            if not self.active(owed.restore) and (good := self._owed.make_good(owed)):
+                self._settled(*good)
 
     def _again(self, owed: OwedUndo) -> Session | None:
         return self._planner.again(RestoreOrder(owed.target, to=owed.to), owed.strategy, owed.restore, owed.container)

@@ -2,21 +2,20 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from controller.core.errors import CommandFailed, NoRoom
 from controller.core.manifest import Artifact
 from controller.targets.session import Session
-from strategies.plan import Argv
+from strategies.plan import Argv, Restore
 
-RESERVE_BYTES = 256 << 20
-"""What stays free in any case: logs, and what the app writes meanwhile."""
 GROWTH = 1.1
 """Of what the data took at the dump."""
-UNKNOWN_GROWTH = 3.0
-"""Of the plain dump, where nobody had asked what the data takes."""
 
-AVAILABLE = re.compile(r"\s\d+\s+\d+\s+(\d+)\s+\d+%\s")
+AVAILABLE = re.compile(r"\s\d+\s+\d+\s+(\d{1,15})\s+\d+%\s", re.ASCII)
+
+
+DROP_FIRST = "Give --drop-first, which drops what is there before it loads; it needs a run that was drilled."
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +25,10 @@ class Room:
     needed: int
     free: int | None
     """None where the place does not say."""
+    freed: int = 0
+    """By what can be dropped first."""
+    drops: bool = False
+    """It is."""
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -35,24 +38,29 @@ class Room:
     @property
     def lacking(self) -> str:
         """What is wrong, in words; empty for nothing."""
-        if self.free is None or self.free >= self.needed:
+        if self.free is None or self.free + self.drops * self.freed >= self.needed:
             return ""
-        return f"{mebibytes(self.needed)} are needed there beside what is there, and {mebibytes(self.free)} are free"
+        beside = "" if self.drops else " beside what is there"
+        gain = f" once {mebibytes(self.freed)} are dropped" if self.drops else ""
+        return f"{mebibytes(self.needed)} are needed{beside}, and {mebibytes(self.free)} are free{gain}"
 
     def demand(self, container: str) -> None:
         """Raises `NoRoom`."""
         if self.lacking:
-            raise NoRoom(f"there is no room in {container}: {self.lacking}")
+            hint = DROP_FIRST if replace(self, drops=True).lacking == "" else ""
+            raise NoRoom(f"there is no room in {container}: {self.lacking}", hint=hint)
 
 
-def look(session: Session, question: Argv, artifacts: Iterable[Artifact]) -> Room:
-    """Ask the place; raises the engine's errors."""
-    return Room(needed(artifacts), free(session, question))
+def look(session: Session, restore: Restore, artifacts: Iterable[Artifact], *, drops: bool = False) -> Room | None:
+    """Ask the place; None where nobody knows. Raises the engine's errors."""
+    if restore.room is None:
+        return None
+    return Room(needed(artifacts, restore), free(session, restore.room), freed(session, restore.frees), drops)
 
 
-def needed(artifacts: Iterable[Artifact]) -> int:
-    sizes = (GROWTH * one.disk if one.disk else UNKNOWN_GROWTH * one.plain_size for one in artifacts)
-    return round(sum(sizes)) + RESERVE_BYTES
+def needed(artifacts: Iterable[Artifact], restore: Restore) -> int:
+    sizes = (GROWTH * one.disk if one.disk else restore.growth * one.plain_size for one in artifacts)
+    return round(sum(sizes)) + restore.reserve
 
 
 def free(session: Session, question: Argv) -> int | None:
@@ -62,6 +70,14 @@ def free(session: Session, question: Argv) -> int | None:
     except CommandFailed:
         return None
     return int(match[1]) * 1024 if match else None
+
+
+def freed(session: Session, question: Argv | None) -> int:
+    """0 where the place does not say."""
+    try:
+        return int(session.ask(question, timeout=60)) if question else 0
+    except (CommandFailed, ValueError):
+        return 0
 
 
 def mebibytes(size: int) -> str:

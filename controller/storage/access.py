@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from config.problems import Problem
-from controller.core.run import RUN_ID
+from controller.core.key import RUN_ID
 from controller.storage.files import subfolders
 
 OF_THE_DISK = "lost+found"

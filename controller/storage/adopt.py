@@ -17,9 +17,9 @@ from pydantic_core import from_json
 
 from config.wording import is_unsafe, quoted
 from controller.core.errors import Damaged, IncompleteDump, NotAdopted
-from controller.core.key import Key, encode
+from controller.core.key import RUN_ID, Key, encode
 from controller.core.manifest import SCHEMA, Manifest, weakest
-from controller.core.run import CLOCK_TOLERANCE, RUN_ID, SAFETY
+from controller.core.run import CLOCK_TOLERANCE, SAFETY
 from controller.storage import marks
 from controller.storage.codecs import SUFFIX
 from controller.storage.draft import MANIFEST
@@ -28,8 +28,8 @@ from controller.storage.marks import succeeded
 from controller.storage.source import Source
 from controller.storage.staging import Staging
 from controller.storage.store import DELETED, PURGED
-from strategies.checks import Member, contents
 from strategies.plan import Check, Incomplete
+from strategies.tar import Member, contents
 
 CheckOf = Callable[[str, str], Check | None]
 """By strategy and format."""
@@ -53,6 +53,8 @@ class Arrival:
     """The files of one folder that came along, and its marks, by their names."""
 
     folder: Path
+    place: str = ""
+    """Where it lay in the archive."""
     names: set[str] = field(default_factory=set)
     marks: dict[str, bytes] = field(default_factory=dict)
 
@@ -77,7 +79,7 @@ def arrivals(stream: BinaryIO, staging: Staging, check: Callable[[], None]) -> I
             if not is_wanted(name, is_mark):
                 continue
             if place not in folders:
-                folders[place] = Arrival(staging.run())
+                folders[place] = Arrival(staging.run(), "/".join(place))
             arrival = folders[place]
             if not is_mark:
                 take(arrival, name, member.size, pieces, staging)
@@ -179,13 +181,18 @@ def is_key(key: Key) -> bool:
 
 
 def verify(arrival: Arrival, manifest: Manifest, check_of: CheckOf, check: Callable[[], None]) -> None:
-    """Read every artifact to its end; raises `Damaged`, `IncompleteDump`, `NotAdopted` for one that is not there."""
+    """Read every artifact to its end; raises `Damaged`, `IncompleteDump`, and `NotAdopted` for one that is not there,
+    or whose format is said to have been checked and is nobody's here.
+    """
     for artifact in manifest.artifacts:
-        path = arrival.folder / artifact.name
+        path, whole = arrival.folder / artifact.name, check_of(manifest.strategy, artifact.format)
         if artifact.name not in arrival.names or path.stat().st_size != artifact.size:
             raise NotAdopted(f"{artifact.name} is not there with its {artifact.size} bytes")
+        if whole is None and artifact.proof in ("full", "framed"):
+            format_ = f"{quoted(manifest.strategy)} has no format {quoted(artifact.format)} here"
+            raise NotAdopted(f"{artifact.name} cannot be checked: {format_}", hint="Adopt it where that is known.")
         try:
-            Source(artifact, path).verify(partial(read, check_of(manifest.strategy, artifact.format)), check)
+            Source(artifact, path).verify(partial(read, whole), check)
         except IncompleteDump as error:
             raise IncompleteDump(f"{artifact.name} is not a whole {artifact.format}: {error.message}") from error
         except Damaged as error:

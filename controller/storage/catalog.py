@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from loguru import logger
 
+from controller.core.copy import Copy
 from controller.core.drill import Drill
 from controller.core.errors import StoreError, StoreFull, UnknownRestore, UnknownRun
 from controller.core.key import Key
@@ -31,17 +32,20 @@ from controller.storage.catalog_schema import (
     TABLES,
     UNFINISHED,
     UNSUCCESSFUL,
+    Kept,
     row,
 )
 from controller.storage.files import store_error
 
-MARKS = ("damaged", "accepted", "verified", "pinned", "note", "forgotten")
+MARKS = ("damaged", "tampered", "accepted", "verified", "pinned", "note", "forgotten")
 """Fields of a report that are set after the run has ended."""
 
 GONE = "its folder is not in the store, or its manifest cannot be read"
 """What is wrong with a run that the store does not hold: another volume is mounted, or somebody removed it."""
 
-Kind = TypeVar("Kind", Report, Drill, Restoration)
+OTHER = "its manifest is not the one that was published: the catalog knows its artifacts otherwise"
+
+Kind = TypeVar("Kind", Report, Drill, Restoration, Copy)
 
 
 def utc_now() -> datetime:
@@ -78,14 +82,14 @@ class Catalog:
         with self._lock:
             self._connection.close()
 
-    def keep(self, report: Report | Drill | Restoration) -> None:
+    def keep(self, report: Kept) -> None:
         """Keep the newest report of an activity; a disk that takes nothing hides none, which is told from memory."""
         try:
             self.put(report)
         except StoreError as error:
             logger.bind(id=report.id, code=error.code).warning("a report is kept in memory only: {}", error)
 
-    def put(self, report: Report | Drill | Restoration) -> None:
+    def put(self, report: Kept) -> None:
         """As `keep`, but raises `StoreError` while the report is kept in memory only."""
         table, values = TABLES[type(report)], row(report)
         with self._using("write") as connection:
@@ -102,9 +106,13 @@ class Catalog:
 
     def get(self, run: str) -> Report:
         """Raises `UnknownRun`."""
-        for report in self._select(Report, "id = ?", run):
+        if report := self.known(run):
             return report
         raise UnknownRun(f"no run {run[:60]!r}", hint="`backup-sidecar runs` lists them.")
+
+    def known(self, run: str) -> Report | None:
+        """None for one that it does not know."""
+        return next(self._select(Report, "id = ?", run), None)
 
     def drill(self, drill: str) -> Drill:
         """Raises `UnknownRun`."""
@@ -218,14 +226,22 @@ class Catalog:
         """The last drill, or restore, of a run that has ended."""
         return next(self._select(kind, f"run = ? AND NOT {UNFINISHED}", run, limit=1), None)
 
+    def copies(self, key: Key, destination: str) -> list[Copy]:
+        """Those of a target's runs at a destination, the newest run first."""
+        return [copy for copy in self._select(Copy, "target = ?", str(key)) if copy.destination == destination]
+
     def adopt(self, stored: Report) -> None:
         """Enter what the store tells of a run that it holds; what only the catalog knows of it stays.
 
         Whether it is deleted only the store knows: a crash may have come before the catalog was told.
         """
         known = next(self._select(Report, "id = ? AND state = 'succeeded'", stored.id), None)
-        place = {name: getattr(stored, name) for name in ("pruned", "cause", "artifacts")}
-        adopted = stored if known is None else known.model_copy(update=place | marked(stored))
+        place: dict[str, object] = {"pruned": stored.pruned, "cause": stored.cause} | marked(stored)
+        if known and not (known.artifacts and stored.artifacts):
+            place["artifacts"] = stored.artifacts
+        elif known and known.artifacts != stored.artifacts:  # What was published is never changed.
+            place |= {"damaged": OTHER, "tampered": True}
+        adopted = stored if known is None else known.model_copy(update=place)
         if adopted != known:
             self.keep(adopted)
 

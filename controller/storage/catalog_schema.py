@@ -1,5 +1,6 @@
 """The tables of the catalog, one for each kind of activity, and how a report becomes a row of its table."""
 
+from controller.core.copy import Copy
 from controller.core.drill import Drill
 from controller.core.records import rfc3339
 from controller.core.restoration import Restoration
@@ -58,10 +59,24 @@ MIGRATIONS = (
     ALTER TABLE runs ADD COLUMN deleted INTEGER NOT NULL DEFAULT 0;
     CREATE INDEX runs_deleted ON runs (id) WHERE deleted;
     """,
+    """
+    CREATE TABLE copies (
+        id TEXT PRIMARY KEY,
+        target TEXT NOT NULL,
+        run TEXT NOT NULL,
+        state TEXT NOT NULL,
+        report TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX copies_by_target ON copies (target, id);
+    CREATE INDEX copies_by_run ON copies (run, id);
+    CREATE INDEX copies_by_state ON copies (state, id);
+    """,
 )
 """One entry for each schema version; `PRAGMA user_version` says how many were applied."""
 
-TABLES: dict[type[Report | Drill | Restoration], str] = {Report: "runs", Drill: "drills", Restoration: "restores"}
+Kept = Report | Drill | Restoration | Copy
+"""What the catalog keeps."""
+TABLES: dict[type[Kept], str] = {Report: "runs", Drill: "drills", Restoration: "restores", Copy: "copies"}
 
 LATE = """
 CREATE TEMP TABLE late_{table} AS SELECT * FROM {table} WHERE false;
@@ -89,7 +104,7 @@ UNFINISHED = "state IN ('queued', 'running')"
 UNSUCCESSFUL = "('failed', 'interrupted', 'missed')"
 
 
-def row(report: Report | Drill | Restoration) -> tuple[object, ...]:
+def row(report: Kept) -> tuple[object, ...]:
     """A report as its table's columns; `proved` says when a run's stored bytes were last known to be right."""
     if not isinstance(report, Report):
         return report.id, str(report.target), report.run, report.state, report.model_dump_json()

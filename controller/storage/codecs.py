@@ -79,6 +79,7 @@ def compressor(compression: Compression) -> Compressor:
 
 def plain_chunks(stored: Iterator[bytes], codec: Codec) -> Iterator[bytes]:
     """The plain bytes, up to 1 MiB at a time. Raises `Damaged`: no end of frame, bytes behind it, bad checksum."""
+    stored = filter(None, stored)  # Servers and sockets tell the end of a stream by a chunk without bytes.
     if codec == "none":
         yield from stored
         return

@@ -28,11 +28,11 @@ Mark = Literal["report", "verified", "damaged", "accepted", "pinned", "deleted",
 """`report`: what the manifest does not tell of how the run went; `deleted` says nothing of a run that is published."""
 DELETION = ("pruned", "cause")
 """Fields of a report that are true only while the run is deleted: a crash may leave their mark at one that is not."""
-FINAL_FIELDS = ("trigger", "created", "started", "finished", "seconds", "warnings", "attempts", "retried")
+FINAL_FIELDS = ("trigger", "by", "created", "started", "finished", "seconds", "warnings", "attempts", "retried", "mark")
 """Fields of a report that are final only when the manifest has been written."""
 
 
-def write(store: Store, key: Key, run: str, mark: Mark, **fields: object) -> None:
+def write(store: Store, key: Key, run: str, mark: Mark, /, **fields: object) -> None:
     """Durable when it returns; an earlier mark of this name is replaced. Raises `StoreError`, `UnknownRun`."""
     store.demand_published(key, run)
     texts = {name: rfc3339(value) if isinstance(value, datetime) else value for name, value in fields.items()}

@@ -11,6 +11,8 @@ from controller.storage.files import MAKE_ROOM, store_error
 
 SMALL_FILES = 64 << 10
 """Bytes for a manifest and what else is small."""
+CATALOG_BYTES = 64 << 20
+"""For the catalog and other facts, beside what the other targets need."""
 
 
 class Reserve(Protocol):
@@ -24,6 +26,12 @@ class Reserve(Protocol):
 
     def give_up_one(self) -> bool:
         """Free one run that any other may take the room of; False where there is none."""
+
+    def needed_by_others(self, key: Key) -> int:
+        """Bytes that one more run of each target but this one takes."""
+
+    def allowance(self, key: Key) -> int | None:
+        """Bytes that runs of a target may still take by the operator's policy; None for any."""
 
 
 class Room:
@@ -39,14 +47,46 @@ class Room:
 
     def demand(self, key: Key, known: int) -> None:
         """Raises `StoreFull` where a run of so many bytes would not fit; what others will write is not known."""
-        needed = room_for(known)
-        if self._unused() >= needed:
+        needed, reserve = room_for(known), self._reserve()
+
+        def missing() -> int:
+            allowed = reserve.allowance(key) if reserve else None
+            return needed - (self._unused() if allowed is None else min(allowed, self._unused()))
+
+        if missing() <= 0:
             return
-        if reserve := self._reserve():
-            reserve.make_room(key, lambda: needed - self._unused())
+        if reserve:
+            reserve.make_room(key, missing)
+            self._demand_allowed(key, needed, reserve.allowance(key))
         if (free := self._unused()) < needed:
             known_and_free = f"the last one took {known} bytes, and {free} are free in {self._root}"
             raise StoreFull(f"no room for a run of {key}: {known_and_free}", hint=MAKE_ROOM)
+
+    def growth(self, key: Key, newest: int) -> Callable[[int, int], None]:
+        """What is asked before a run writes so many more bytes behind so many, whose target's newest one has `newest`
+        (-1: there is none).
+
+        One that becomes larger than that may take no room that the other targets' next runs need. Raises `StoreFull`.
+        """
+        reserve, usual = self._reserve(), room_for(newest) if newest >= 0 else 0
+        allowed = reserve.allowance(key) if reserve else None
+        kept = reserve.needed_by_others(key) if reserve else 0
+
+        def demand(written: int, more: int) -> None:
+            size = written + more
+            self._demand_allowed(key, size, allowed)
+            while kept and size > usual and self._unused() - more < kept + CATALOG_BYTES:
+                if not self.give_up_one():
+                    was = f"the last one took {newest} bytes" if newest >= 0 else "it is the first one"
+                    message = f"the run of {key} has {size} bytes, and {was}; what is left is what other targets need"
+                    raise StoreFull(f"{message} for their next runs ({kept} bytes)", hint=MAKE_ROOM)
+
+        return demand
+
+    def _demand_allowed(self, key: Key, size: int, allowed: int | None) -> None:
+        if allowed is not None and size > allowed:
+            message = f"a run of {key} of {size} bytes takes more than policy.max-store-per-target leaves it, {allowed}"
+            raise StoreFull(message, hint="Keep fewer runs of it, back up less, or raise the limit in config.yaml.")
 
     def give_up_one(self) -> bool:
         """As the reserve's."""

@@ -13,13 +13,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from controller.core.errors import StoreError, StoreFull, UnknownRun
-from controller.core.key import Key
+from controller.core.key import RUN_ID, Key
 from controller.core.manifest import SCHEMA, Manifest
-from controller.core.run import RUN_ID
 from controller.storage.access import is_open
 from controller.storage.draft import MANIFEST, Draft
 from controller.storage.files import store_error, subfolders, sync_folder, without_links
 from controller.storage.lock import StoreLock
+from controller.storage.own_marks import OwnMarks
 from controller.storage.room import Reserve, Room
 
 DELETED = "deleted.json"
@@ -31,9 +31,11 @@ PURGED = MANIFEST + ".deleted"
 class Store:
     """The folder of all runs; one process owns it."""
 
-    def __init__(self, root: Path, reserve: Callable[[], Reserve | None] = lambda: None) -> None:
+    def __init__(
+        self, root: Path, reserve: Callable[[], Reserve | None] = lambda: None, own_marks: OwnMarks | None = None
+    ) -> None:
         """`reserve` gives what frees room where a run needs it."""
-        self.root = root
+        self.root, self.own_marks = root, own_marks or OwnMarks()
         self._lock = StoreLock(root)
         self.room = Room(root, reserve)
         self._tree = threading.Lock()
@@ -67,16 +69,17 @@ class Store:
         """A new run's folder; removed again unless it was published.
 
         Raises `StoreFull` where the target's newest run would not fit once more, or its last one did not, whatever may
-        be given up; a first run is never refused. Raises `StoreError` for a store that cannot be written, or is not
-        there any more.
+        be given up, and for one that grows into the room of others. Raises `StoreError` for a store that cannot be
+        written, or is not there any more.
         """
         folder = self.folder(key, run)
         self.demand_present()
-        known = max(self._newest_size(key), self._overflows.get(key, -1))
+        newest = self._newest_size(key)
+        known = max(newest, self._overflows.get(key, -1))
         if known >= 0:
             self.room.demand(key, known)
         self._make(folder)
-        draft = Draft(folder, self.room.give_up_one)
+        draft = Draft(folder, self.room.give_up_one, self.room.growth(key, newest))
         try:
             self._sync_above(folder)
             yield draft
@@ -154,8 +157,10 @@ class Store:
         return folder
 
     def manifest(self, key: Key, run: str) -> Manifest:
-        """Raises `UnknownRun` where there is no published run, `StoreError` where its schema is a later one."""
-        return self._read(self.folder(key, run) / MANIFEST)
+        """Raises `UnknownRun` where there is no published run, `StoreError` where its schema is a later one, and
+        `Tampered` where it is not the one that was published.
+        """
+        return self._read(self.folder(key, run) / MANIFEST, self.own_marks)
 
     def artifact(self, key: Key, run: str, name: str) -> Path:
         """Path of a published artifact; only a name that the manifest lists, and no link, is found."""
@@ -183,10 +188,11 @@ class Store:
         except StoreError as error:
             yield error
 
-    def _read(self, path: Path) -> Manifest:
+    def _read(self, path: Path, own_marks: OwnMarks | None = None) -> Manifest:
         try:
             with open(path, "rb", opener=without_links) as file:  # Path.open has no opener.
-                manifest = Manifest.model_validate_json(file.read())
+                data = file.read()
+            manifest = Manifest.model_validate_json(data)
         except FileNotFoundError:
             raise missing(path.parent) from None
         except (OSError, ValueError) as error:
@@ -197,6 +203,8 @@ class Store:
         if path.parent != self.root.joinpath(*manifest.target.folders, manifest.run):
             message = f"{path} is that of run {manifest.run} of {manifest.target}"
             raise StoreError(message, hint="Put its folder where it belongs, or move it out of the store.")
+        if own_marks:
+            own_marks.demand(path.parent, manifest, data)
         return manifest
 
     def demand_present(self) -> None:

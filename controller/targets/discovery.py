@@ -1,6 +1,6 @@
 """Makes targets of the engine's list of containers and of the operator's settings; pure."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any
@@ -11,18 +11,21 @@ from config.labels import LabelPart, parse
 from config.loading import Loaded
 from config.problems import Problem
 from config.resolve import resolve
+from config.settings import EVERY
 from config.target import TargetSettings
 from config.validation import problems_from
+from config.wording import escaped
 from controller.core.key import Key
 from controller.engine.models import Listed
-from controller.targets.origin import COMPOSE_NAMES, is_one_off, origin
+from controller.targets.holders import Holders, Seats, claim_one, precedence
+from controller.targets.origin import COMPOSE_NAMES, is_one_off, is_task, origin
+from controller.targets.runnable import RunnableTarget
 from controller.targets.scope import Scope
-from controller.targets.target import LIVE, Target, TargetState
+from controller.targets.target import IMAGE_LABELS, LIVE, Target, TargetState
 from strategies.base import Strategy
 
-LAST = 1_000_000
-"""The place of a container without a number, behind all those that have one."""
-
+KEY_TAKEN = "key-taken"
+"""Code of the problem of a container that claims another one's key."""
 Strategies = Mapping[str, Strategy[Any]]
 """By every name and alias."""
 
@@ -30,22 +33,66 @@ Strategies = Mapping[str, Strategy[Any]]
 def find(
     loaded: Loaded,
     scope: Scope,
-    listed: Iterable[Listed],
+    listed: Collection[Listed],
     strategies: Strategies,
     of_container: Callable[[Loaded, Listed, Strategies], Iterable[Target]] | None = None,
+    *,
+    holders: Holders | None = None,
 ) -> dict[str, Target]:
-    """Every target in scope by key; `of_container` may remember what it has made of the same container before."""
-    prefix, of_container = loaded.settings.label_prefix, of_container or targets_of
+    """Every target in scope by key.
+
+    `of_container` may remember what it has made of the same container before, `holders` who has which key.
+    """
+    of_container = of_container or targets_of
+    claims: dict[str, list[Listed]] = {}
+    within = (each for each in listed if in_scope(each, scope, loaded.settings.label_prefix))
+    for container in sorted(within, key=precedence):
+        claims.setdefault(str(named(container)[0]), []).append(container)
     targets: dict[str, Target] = {}
-    for container in sorted((each for each in listed if in_scope(each, scope, prefix)), key=precedence):
-        for target in of_container(loaded, container, strategies):
-            first = targets.get(str(target.key))
-            if first is None:
-                targets[str(target.key)] = target
-            elif container.state in LIVE and first.state != "disabled":
-                replica = replace(target, state="replica", key=replica_key(target.key, container), problems=())
-                targets[str(replica.key)] = replica
+    for key, seats in (holders or Holders()).settle(claims, listed).items():
+        for container in seats.seated:
+            for target in of_container(loaded, container, strategies):
+                enter(targets, target)
+        for container in (rival for rival in seats.rivals if rival.state in LIVE):
+            problem = key_taken(key, container, seats)
+            for target in of_container(loaded, container, strategies):
+                if target.state != "disabled":
+                    enter_rival(targets, target, problem, disputed=seats.disputed)
     return targets
+
+
+def enter(targets: dict[str, Target], target: Target) -> None:
+    """The first one of a key is its target, those that live beside it are replicas."""
+    first = targets.setdefault(str(target.key), target)
+    if first is not target and target.container.state in LIVE and first.state != "disabled":
+        replica = replace(target, state="replica", key=replica_key(target.key, target.container), problems=())
+        targets[str(replica.key)] = replica
+
+
+def enter_rival(targets: dict[str, Target], target: Target, problem: Problem, *, disputed: bool) -> None:
+    """One that claims another one's key is listed beside it; where nobody has the key, the first one stands for it.
+
+    Swarm lets two tasks share a slot while it updates a service, so that there it is no error.
+    """
+    key = target.key
+    if not disputed or str(key) in targets:
+        key = replica_key(key, target.container)
+    state: TargetState = "problem"
+    if is_task(target.container) and not disputed:
+        state, problem = "replica", replace(problem, severity="warning")
+    targets[str(key)] = Target(key, state, target.container, problems=(problem,))
+
+
+def key_taken(key: str, rival: Listed, seats: Seats) -> Problem:
+    """The problem of a container that claims what another one has, or claims too."""
+    others = [each for each in (*seats.seated, *seats.rivals) if each is not rival and claim_one(each, rival)]
+    names = " and ".join(each.name for each in others[:3])
+    message = f"claims {key} as {names} does, so that neither is backed up"
+    hint = "Remove the container that does not belong there; `docker inspect` tells whence each comes."
+    if others and others[0] in seats.seated:
+        message = f"claims {key}, which {names} has and keeps"
+        hint = f"Remove {rival.name} if it does not belong there; if it is to take over, remove {names}."
+    return Problem(KEY_TAKEN, f"container {rival.name}", message, hint)
 
 
 def in_scope(container: Listed, scope: Scope, prefix: str) -> bool:
@@ -82,28 +129,55 @@ def joining(container: Listed, network: str) -> str:
     return f"In the compose file add the line `networks: [{', '.join([*own, network])}]` to its service."
 
 
-def precedence(container: Listed) -> tuple[bool, int, int, str]:
-    """Of several containers for one key: the live ones first, then the lowest number, then the oldest.
-
-    Of those that do not live the newest, whose labels hold until another one comes.
-    """
-    is_live, number = container.state in LIVE, origin(container).number
-    created = container.created if is_live else -container.created
-    return (not is_live, LAST if number is None else number, created, container.id)
-
-
 def targets_of(loaded: Loaded, container: Listed, strategies: Strategies) -> Iterable[Target]:
-    """The targets that one container's labels ask for."""
-    prefix = loaded.settings.label_prefix
+    """The targets that one container's labels ask for, and those that its image's would, which count for nothing."""
     base, forged = named(container)
-    for part in parse(container.labels, container.name, prefix=prefix, strategies=strategies.keys()):
-        key = base.model_copy(update={"name": part.name})
+    counting = words(loaded, container)
+    parts = {part.name: part for part in parts_of(loaded, container, counting, strategies)}
+    silenced = counting is not container.labels
+    raw = parts_of(loaded, container, container.labels, strategies) if silenced else ()
+    doubt = about_image(container, base, silenced=any(part.enabled for part in raw))
+    for part in parts.values():
+        key, problems = base.model_copy(update={"name": part.name}), (*part.problems, *doubt)
         if not part.enabled:
-            yield Target(key, "disabled", container, problems=part.problems)
+            yield Target(key, "disabled", container, problems=problems)
         elif forged:
             yield Target(key, "problem", container, problems=(forged,))
         else:
-            yield enabled(loaded, key, part, container, strategies)
+            yield enabled(loaded, key, replace(part, problems=problems), container, strategies)
+    for part in raw:
+        if part.enabled and part.name not in parts:
+            yield Target(base.model_copy(update={"name": part.name}), "disabled", container, problems=doubt)
+
+
+def parts_of(
+    loaded: Loaded, container: Listed, labels: Mapping[str, str], strategies: Strategies
+) -> Sequence[LabelPart]:
+    return parse(labels, container.name, prefix=loaded.settings.label_prefix, strategies=strategies.keys())
+
+
+def words(loaded: Loaded, container: Listed) -> Mapping[str, str]:
+    """The labels that count: all, or those without the image's, which only the operator's policy lets count."""
+    key, _ = named(container)
+    if not container.of_image or {EVERY, str(key)} & {*loaded.settings.policy.image_labels}:
+        return container.labels
+    return {label: value for label, value in container.labels.items() if label not in container.of_image}
+
+
+def about_image(container: Listed, key: Key, *, silenced: bool) -> tuple[Problem, ...]:
+    """What is to be said of the labels of an image: that they count for nothing, or that nobody knows them."""
+    place = f"container {container.name}"
+    if container.image_unseen is not None:
+        reason, hint = container.image_unseen
+        message = f"labels of its image count like the operator's, since nobody can tell them apart: {reason}"
+        return (Problem("image-unseen", place, message, hint, "warning"),)
+    if not silenced:
+        return ()
+    labels = ", ".join(escaped(label[:120]) for label in sorted(container.of_image)[:5])
+    message = f"{labels} come from the image, as nothing tells them from labels of the compose file that say the same"
+    hint = "Write them into the compose file in other words (`yes` for `true`), or set "
+    hint += f"`policy.image-labels: [{key}]` in config.yaml."
+    return (Problem(IMAGE_LABELS, place, f"{message}; they count for nothing", hint, "warning"),)
 
 
 def named(container: Listed) -> tuple[Key, Problem | None]:
@@ -130,6 +204,17 @@ def enabled(loaded: Loaded, key: Key, part: LabelPart, container: Listed, strate
             problems = (*problems, *problems_from(error, resolved.place_of_option, kind))
     state: TargetState = "problem" if options is None else "pending" if container.state in LIVE else "absent"
     return Target(key, state, container, resolved, options, problems)
+
+
+def elsewhere(loaded: Loaded, target: Target, strategies: Strategies) -> RunnableTarget | None:
+    """A target for a restore into another container, where its labels say neither user, environment nor commands.
+
+    None where nothing is left that could be restored by.
+    """
+    container = target.container
+    parts = parts_of(loaded, container, words(loaded, container), strategies)
+    part = next((part for part in parts if part.name == target.key.name and part.enabled), None)
+    return enabled(loaded, target.key, part.elsewhere(), container, strategies).described if part else None
 
 
 def raw_options(settings: TargetSettings) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from controller.core.errors import UnknownTarget
 from controller.core.events import Bus, TargetChanged
 from controller.core.key import Key
+from controller.core.run import Report
 from controller.targets.discovery import nearest
 from controller.targets.origin import is_task
 from controller.targets.scope import Scope
@@ -16,12 +17,19 @@ from controller.targets.target import LIVE, Target
 class Inventory:
     """Safe to use from several threads; what changes is published."""
 
-    def __init__(self, remembered: Callable[[Key], bool], forgotten: Callable[[Key], bool], events: Bus) -> None:
+    def __init__(
+        self,
+        remembered: Callable[[Key], bool],
+        forgotten: Callable[[Key], bool],
+        events: Bus,
+        last_good: Callable[[Key], Report | None] = lambda _: None,
+    ) -> None:
         """`remembered` tells whether a key has a good run: then it stays listed, as `absent`, without a container.
 
         `forgotten` tells whether somebody has let go of it: then it is listed only while its container runs.
         """
         self._remembered, self._forgotten, self._events = remembered, forgotten, events
+        self._last_good = last_good
         self._lock = threading.Lock()
         self._targets: Mapping[str, Target] = {}
         self.scope: Scope | None = None
@@ -46,6 +54,7 @@ class Inventory:
 
     def take(self, scope: Scope, found: Mapping[str, Target]) -> None:
         """Replace the list by what a look found."""
+        found = {key: target.after(self._last_good) for key, target in found.items()}
         with self._lock:
             before, self.scope = self._targets, scope
             self._targets = now = merged(before, found, self._remembered, self._forgotten)

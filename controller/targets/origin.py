@@ -77,5 +77,5 @@ def is_task(container: Listed) -> bool:
 
 
 def counted(number: str) -> int | None:
-    """Compose and Swarm count from 1, so that a container with a made-up number takes nobody's place."""
+    """Compose and Swarm count from 1; any other number is made up, and is none."""
     return int(number) if re.fullmatch("[1-9][0-9]{0,5}", number, re.ASCII) else None

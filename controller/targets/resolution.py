@@ -3,7 +3,7 @@
 Here a defect ends: one that a container's labels bring about is that container's problem, and the others go on.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from loguru import logger
@@ -12,6 +12,7 @@ from config.loading import Loaded
 from config.problems import Problem
 from controller.engine.models import Listed, NetworkInfo
 from controller.targets.discovery import Strategies, find, named, targets_of, unseen
+from controller.targets.holders import Holders
 from controller.targets.scope import Scope, find_scope
 from controller.targets.target import Target
 
@@ -28,29 +29,30 @@ class Resolved:
 class Resolution:
     """Remembers what the last look found; to be used from one thread."""
 
-    def __init__(self, strategies: Strategies) -> None:
-        self._strategies = strategies
-        self._before: dict[str, Resolved] = {}
-        self._now: dict[str, Resolved] = {}
+    def __init__(self, strategies: Strategies, holders: Holders | None = None) -> None:
+        self._strategies, self._holders = strategies, holders or Holders()
+        self._known: dict[str, Resolved] = {}
+        """By the container's id."""
 
     def scope(
         self, loaded: Loaded, own_id: str | None, listed: Sequence[Listed], networks: Iterable[NetworkInfo]
     ) -> Scope:
         """As `scope.find_scope`; says also which containers were meant to be there."""
         scope = find_scope(loaded, own_id, listed, networks)
-        missing = unseen(loaded, scope, listed, lambda container: guarded(loaded, container, self._strategies))
+        missing = unseen(loaded, scope, listed, lambda each: self._targets_of(loaded, each, self._strategies))
         return replace(scope, problems=(*scope.problems, *missing))
 
-    def find(self, loaded: Loaded, scope: Scope, listed: Iterable[Listed]) -> Mapping[str, Target]:
+    def find(self, loaded: Loaded, scope: Scope, listed: Collection[Listed]) -> Mapping[str, Target]:
         """As `discovery.find`."""
-        self._before, self._now = self._now, {}
-        return find(loaded, scope, listed, self._strategies, self._targets_of)
+        there = {container.id for container in listed}
+        self._known = {each: known for each, known in self._known.items() if each in there}
+        return find(loaded, scope, listed, self._strategies, self._targets_of, holders=self._holders)
 
     def _targets_of(self, loaded: Loaded, container: Listed, strategies: Strategies) -> Iterable[Target]:
-        known = self._before.get(container.id)
+        known = self._known.get(container.id)
         if known is None or known.loaded is not loaded or known.container != container:
             known = Resolved(loaded, container, guarded(loaded, container, strategies))
-        self._now[container.id] = known
+        self._known[container.id] = known
         return known.targets
 
 

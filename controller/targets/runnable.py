@@ -25,9 +25,15 @@ class RunnableTarget:
     """Passwords in its commands, for redaction."""
     origins: Mapping[str, Author]
     """Who wrote the commands `pre`, `backup`, `post` or `restore`."""
+    secrets: frozenset[str] | None
+    """Names of the secrets that those of the file see; None for all."""
     provenance: Mapping[str, str]
     """By label key (`commands.pre`): where it was written."""
+    remarks: tuple[str, ...] = ()
+    """Warnings of each run."""
 
     def secrets_for(self, commands: str, secrets: Secrets) -> Mapping[str, str]:
-        """The operator's secrets, for commands that the operator's file wrote; none for those of a label."""
-        return secrets if self.origins.get(commands) == "file" else {}
+        """Those of the operator's secrets that commands see which the file wrote; none for commands of a label."""
+        if self.origins.get(commands) != "file":
+            return {}
+        return {name: value for name, value in secrets.items() if self.secrets is None or name in self.secrets}

@@ -1,6 +1,6 @@
 """Where the sidecar looks for targets: its networks, and its Compose project or its stack."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from config.loading import Loaded
@@ -9,6 +9,8 @@ from controller.engine.models import Listed, NetworkInfo
 from controller.targets.origin import STACK, is_one_off, is_task, origin
 
 NETWORK = "com.docker.compose.network"
+INGRESS = "ingress"
+"""Swarm's own network for published ports."""
 TITLE = "org.opencontainers.image.title"
 """Label of the sidecar's own image."""
 
@@ -27,6 +29,12 @@ class Scope:
     """The sidecar's own Compose project or stack."""
     in_swarm: bool = False
     """The sidecar is a Swarm task: what it does not find may be on another node."""
+    names: frozenset[str] = frozenset()
+    """Of `networks`, by which the engine lists those of a container that has not started."""
+    published: frozenset[int] = frozenset()
+    """The sidecar's own ports that the host has."""
+    ingress: str | None = None
+    """Its IPv4 on the network by which Swarm leads ports of a service to it."""
 
     def reaches(self, container: Listed) -> bool:
         """Whether the sidecar may touch a container: it shares network and project, and is not the sidecar itself."""
@@ -42,13 +50,26 @@ class Scope:
         return is_own and container.id != self.own_id and bool(self.networks) and not self._is_joined(container)
 
     def _is_joined(self, container: Listed) -> bool:
-        return any(endpoint.id in self.networks for endpoint in container.networks.values())
+        return any(
+            end.id in self.networks or (not end.id and name in self.names) for name, end in container.networks.items()
+        )
 
 
 def find_scope(loaded: Loaded, own_id: str | None, listed: Iterable[Listed], networks: Iterable[NetworkInfo]) -> Scope:
     """The sidecar's own place in the engine; says what it lacks there."""
-    settings, listed, networks = loaded.settings.scope, tuple(listed), tuple(networks)
+    listed = tuple(listed)
     own = next((container for container in listed if container.id == own_id), None)
+    scope = _found(loaded, own_id, own, listed, tuple(networks))
+    if own is None:
+        return scope
+    ingress = own.networks.get(INGRESS)
+    return replace(scope, published=own.published, ingress=ingress.ipv4 if ingress else None)
+
+
+def _found(
+    loaded: Loaded, own_id: str | None, own: Listed | None, listed: Sequence[Listed], networks: Sequence[NetworkInfo]
+) -> Scope:
+    settings = loaded.settings.scope
     if own is None and settings.project == "own":
         hint = "Run it as a service of the application's Compose project, or set scope.project to any."
         message = "runs in no container of this engine, so no project is its own"
@@ -71,9 +92,21 @@ def find_scope(loaded: Loaded, own_id: str | None, listed: Iterable[Listed], net
         message = f"is not on {settings.external}, so no orchestrator can reach it"
         problems.append(Problem("not-on-network", "sidecar", message, hint, severity="warning"))
     home, in_swarm = (origin(own).project, is_task(own)) if own else (None, False)
-    scope = Scope(frozenset(joined), project, own_id, address, home=home, in_swarm=in_swarm)
+    known_as = frozenset(network.name for network in networks if network.id in joined)
+    scope = Scope(frozenset(joined), project, own_id, address, home=home, in_swarm=in_swarm, names=known_as)
     problems += [another(container) for container in listed if scope.reaches(container) and is_sidecar(container)]
+    problems += merged(own, loaded) if own else ()
     return replace(scope, problems=tuple(problems))
+
+
+def merged(own: Listed, loaded: Loaded) -> Iterator[Problem]:
+    """What no sidecar has: it is of an app's service of the same name, if Compose made one service of the two."""
+    labels = [label for label in sorted(own.labels) if label.startswith(loaded.settings.label_prefix)]
+    ports = sorted(own.published - {loaded.settings.api.port})
+    if left := [f"the label {label}" for label in labels[:1]] + [f"the port {port}" for port in ports[:1]]:
+        hint = "If the app has a service of this name, join the sidecar by `extends` below another one."
+        message = f"has {' and '.join(left)}, as no sidecar has: a service of the app may have been merged into its own"
+        yield Problem("merged-service", f"container {own.name}", message, hint)
 
 
 def is_sidecar(container: Listed) -> bool:

@@ -6,6 +6,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from controller.core.cancelling import Cancellable
 from controller.core.errors import CommandFailed, SidecarError
@@ -16,13 +17,14 @@ from controller.engine.context import ExecContext
 from controller.engine.models import ExecResult
 from controller.engine.stream import ExecStream
 from controller.storage.codecs import PlainReader
-from strategies.base import Answer
+from strategies.base import ERROR, Answer
 from strategies.plan import Archive, Argv, Count, Exec, Incomplete
+from strategies.tar import FOLDER, members
 
-ANSWER_LIMIT_BYTES = 64 << 20
-"""Of an answer: a list of all objects of a server."""
-ERROR = re.compile(r"\b(ERROR|FATAL|PANIC)\b")
-"""What the servers' tools begin the line with that says why."""
+LIST_BYTES = 8 << 20
+"""Of an answer that lists all objects of a database; it may take ten times as much in memory."""
+ANSWER_BYTES = 1 << 20
+"""Of any other answer."""
 OBJECT = re.compile(r"from TOC entry|while PROCESSING TOC")
 
 
@@ -33,18 +35,24 @@ class Session:
     engine: Engine
     context: ExecContext
     redact: Redact
+    remedy: str = ""
+    """The next step where a command fails; the error's own without."""
 
     def heard_by(self, reading: Callable[[Cancellable], None]) -> "Session":
         """The same, for who wants to cancel what is read or written."""
         return replace(self, context=replace(self.context, reading=reading))
 
-    def ask(self, argv: Argv, timeout: float = math.inf, *, called: str = "") -> str:
+    def ask(self, argv: Argv, timeout: float = math.inf, *, called: str = "", limit: int = ANSWER_BYTES) -> str:
         """Run a command without input; its standard output. `timeout` in seconds, at most what is left; `called` is
-        the command's name in messages.
+        the command's name in messages, `limit` in bytes.
         """
-        answer = self.engine.ask(self.context, argv, timeout=timeout, limit=ANSWER_LIMIT_BYTES)
+        answer = self.engine.ask(self.context, argv, timeout=timeout, limit=limit)
         self.demand_success(called or tool(argv), answer)
         return answer.stdout
+
+    def ask_all(self, questions: Mapping[str, Argv], timeout: float) -> Mapping[str, Answer]:
+        """Answers by the questions' names, whatever their exit codes, asked one after another in one exec."""
+        return self.engine.ask_all(self.context, questions, timeout=timeout, limit=LIST_BYTES)
 
     def run(self, argv: Argv, *, called: str = "") -> None:
         """Run a command without input, whose standard output nobody wants."""
@@ -52,9 +60,11 @@ class Session:
             deque(stream, maxlen=0)
         self.demand_success(called or tool(argv), stream.result)
 
-    def feed(self, argv: Argv, chunks: Iterable[bytes]) -> None:
-        """Write the chunks to a command's standard input, and wait for its end."""
-        self.demand_success(tool(argv), self.engine.feed(self.context, argv, chunks))
+    def feed(self, argv: Argv, chunks: Iterable[bytes]) -> str:
+        """Write the chunks to a command's standard input, and wait for its end; the tail of its standard error."""
+        result = self.engine.feed(self.context, argv, chunks)
+        self.demand_success(tool(argv), result)
+        return result.stderr
 
     def put(self, folder: str, chunks: Iterable[bytes]) -> None:
         """Unpack a tar in a folder by the engine's archive endpoint."""
@@ -69,8 +79,19 @@ class Session:
     def in_the_way(self, question: Exec | Archive) -> list[str]:
         """What a question of `Restore.occupied` names."""
         if isinstance(question, Archive):
-            return [question.path] if self.engine.exists(self.context.container, question.path) else []
+            there = self.engine.exists(self.context.container, question.path)
+            return [question.path] if there and self._holds_anything(question) else []
         return self.ask(question.argv, timeout=60).splitlines()
+
+    def _holds_anything(self, source: Archive) -> bool:
+        """Whether it is more than an empty folder; no more of it is read than that takes."""
+        with self.stream(source) as stream:
+            found = members(PlainReader(map(bytes, stream), io.BytesIO()))
+            below = (member.name.strip(b"/").removesuffix(b"/lost+found") for member in found)
+            try:
+                return any(member.kind != FOLDER for member in islice(found, 1)) or any(b"/" in name for name in below)
+            except Incomplete:
+                return True
 
     def count(self, count: Count, timeout: float = math.inf) -> Mapping[str, int]:
         """Ask for numbers; raises `CommandFailed` also for an answer that is none."""
@@ -100,7 +121,7 @@ class Session:
         if result.code != 0:
             stderr = self.redact(result.stderr).strip()
             message = f"{called} failed with exit code {result.code}: {reason(stderr)}"
-            raise CommandFailed(message, exit_code=result.code, stderr=stderr)
+            raise CommandFailed(message, hint=self.remedy, exit_code=result.code, stderr=stderr)
 
 
 def reason(stderr: str) -> str:

@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from config.problems import Problem
-from config.secrets import Secrets
+from config.secrets import Secrets, sensitive
 from config.target import TargetSettings
-from controller.core.errors import TargetNotReady, TargetPaused, TargetUnsuitable
-from controller.core.redaction import sensitive
+from controller.core.errors import CommandFailed, TargetNotReady, TargetPaused, TargetUnsuitable
+from controller.core.redaction import Redact
 from controller.engine.client import Engine
 from controller.engine.context import ExecContext
 from controller.engine.models import Inspected
+from controller.targets.command_line import words
 from controller.targets.helper_containers import Helpers
 from controller.targets.origin import SWARM_TASK
 from controller.targets.runnable import RunnableTarget
@@ -40,6 +41,10 @@ class Probed:
     """Values from the container's environment and the target's commands that nobody may see."""
     paused: bool
     """By somebody else: nothing could be asked, and nothing is known of its shell."""
+
+    def redact(self, text: str) -> str:
+        """Takes out what it knows to be secret itself."""
+        return Secrets(also=self.sensitive).redact(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +85,7 @@ class Surveyor:
         strategy, options = self._strategies[target.strategy], target.options
         with ExitStack() as stack:
             helper: ExecContext | None = None
-            with suitable():
+            with suitable(probed.redact):
                 try:
                     plan = strategy.plan(probed.container, probed.facts, options)
                 except NeedsHelper as refusal:
@@ -95,22 +100,24 @@ class Surveyor:
         settings, inspected = target.settings, self._engine.inspect(container_id)
         if state := hindrance(inspected, settings):
             raise TargetPaused(f"container {inspected.name} is {state}", hint="Resume it, or wait until it runs.")
-        strategy = self._strategies[target.strategy]
+        strategy, container = self._strategies[target.strategy], described(inspected, settings)
         demand_holdable(inspected, settings, strategy)
+        of_command = strategy.environment(container)
         context = ExecContext(
             inspected.id,
             user=settings.user or "",
             workdir=settings.workdir or "",
-            environment={**neutral(inspected.env), **settings.env},
+            environment={**neutral(inspected.env), **of_command, **settings.env},
         )
         probes = strategy.probes(target.options)
+        secret = (*sensitive(inspected.env), *sensitive(of_command), *target.sensitive)
         if inspected.paused:  # It is read as it is, unasked, as if every command were missing.
             facts = Facts(None, dict.fromkeys(probes, Answer(127)))
         else:
-            context = replace(context, shell=self._engine.find_shell(context))
-            facts = Facts(context.shell, self._engine.ask_all(context, probes))
-        secret = (*sensitive(inspected.env), *target.sensitive)
-        return Probed(described(inspected, settings), inspected.image_id, facts, context, secret, inspected.paused)
+            with suitable(Secrets(also=secret).redact):
+                shell, answers = self._engine.probe(context, probes)
+                context, facts = replace(context, shell=shell), Facts(shell, answers)
+        return Probed(container, inspected.image_id, facts, context, secret, inspected.paused)
 
     @contextmanager
     def _helper(self, target: RunnableTarget, refusal: NeedsHelper) -> Iterator[ExecContext]:
@@ -123,24 +130,32 @@ class Surveyor:
             yield replace(context, shell=self._engine.find_shell(context))
 
 
+RESTORING = "Mend what it complains of and restore again, or take another run with --run."
+
+
 def restoring(
     engine: Engine, target: RunnableTarget, probed: Probed, secrets: Secrets, *, run: str, deadline: float
 ) -> Session:
     """The commands of a restore or a drill in the container that was probed."""
     environment = {**target.secrets_for("restore", secrets), **probed.context.environment}
-    context = replace(probed.context, run=run, deadline=deadline, environment=environment)
-    return Session(engine, context, secrets.with_also(probed.sensitive).redact)
+    stall = target.settings.stall_timeout.total_seconds()
+    context = replace(probed.context, run=run, deadline=deadline, environment=environment, stall=stall)
+    return Session(engine, context, secrets.with_also(probed.sensitive).redact, RESTORING)
 
 
 @contextmanager
-def suitable() -> Iterator[None]:
-    """Turn a strategy's refusal into `TargetUnsuitable`, or `TargetNotReady`."""
+def suitable(redact: Redact) -> Iterator[None]:
+    """Turn a strategy's refusal into `TargetUnsuitable` or `TargetNotReady`, without the container's secrets."""
     try:
         yield
     except NotReady as error:
-        raise TargetNotReady(error.message, hint=error.hint) from error
+        raise TargetNotReady(redact(error.message), hint=redact(error.hint)) from error
     except Unsuitable as error:
-        raise TargetUnsuitable(error.message, hint=error.hint, code=error.code) from error
+        raise TargetUnsuitable(redact(error.message), hint=redact(error.hint), code=error.code) from error
+    except CommandFailed as error:
+        raise type(error)(
+            redact(error.message), hint=redact(error.hint), exit_code=error.exit_code, stderr=redact(error.stderr)
+        ) from error
 
 
 def demand_holdable(inspected: Inspected, settings: TargetSettings, strategy: Strategy[Any]) -> None:
@@ -149,12 +164,16 @@ def demand_holdable(inspected: Inspected, settings: TargetSettings, strategy: St
         message = f"backup.quiesce is only for filesystem, since {settings.strategy} needs a target that runs"
         hint = "Remove it: the client's own snapshot makes the dump consistent."
         raise TargetUnsuitable(message, hint=hint, code="no-quiesce")
-    if settings.quiesce == "stop" and (inspected.auto_remove or SWARM_TASK in inspected.labels):
-        why = "removes itself, with its volumes, once it is stopped"
-        if not inspected.auto_remove:
-            why = "is a Swarm task, which Swarm replaces once it is stopped"
+    if settings.quiesce == "stop" and (why := why_not_stopped(inspected)):
         hint = "Use backup.quiesce=pause."
         raise TargetUnsuitable(f"container {inspected.name} {why}", hint=hint, code="no-stop")
+
+
+def why_not_stopped(inspected: Inspected) -> str:
+    """What would become of the container; empty where it only stops."""
+    if inspected.auto_remove:
+        return "removes itself, with its volumes, once it is stopped"
+    return "is a Swarm task, which Swarm replaces once it is stopped" if SWARM_TASK in inspected.labels else ""
 
 
 def demand_shell(target: RunnableTarget, probed: Probed) -> None:
@@ -199,5 +218,6 @@ def described(inspected: Inspected, settings: TargetSettings) -> Container:
         image=inspected.image,
         mounts=tuple(sorted(mount.path for mount in inspected.mounts if mount.kind != "tmpfs")),
         tmpfs=inspected.tmpfs,
+        command=words(inspected.command, inspected.env),
         quiesced=settings.quiesce != "none",
     )

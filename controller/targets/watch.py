@@ -16,6 +16,7 @@ from controller.core.errors import SidecarError
 from controller.core.loop import Loop
 from controller.engine.client import Engine
 from controller.engine.events import EventStream
+from controller.targets.image_labels import ImageLabels
 from controller.targets.inventory import Inventory
 from controller.targets.resolution import Resolution
 from controller.targets.scope import Scope
@@ -48,6 +49,7 @@ class Watch:
     ) -> None:
         """`looked` is called whenever the list was made anew, so that the engine must be there."""
         self._engine, self._resolution, self._inventory, self._surveys = engine, resolution, inventory, surveys
+        self._images = ImageLabels(engine)
         self._loaded, self._looked = loaded, looked
         self._own_id: str | None = None
         self._dirty, self._stopping = threading.Event(), threading.Event()
@@ -113,7 +115,8 @@ class Watch:
         self._dirty.clear()
         try:
             self._own_id = self._own_id or self._engine.own_container_id()
-            loaded, listed = self._loaded(), self._engine.containers()
+            loaded = self._loaded()
+            listed = self._images.containers(loaded)
             scope = self._resolution.scope(loaded, self._own_id, listed, self._engine.networks())
             log_new(scope, self._inventory.scope)
             self._inventory.take(scope, self._resolution.find(loaded, scope, listed))

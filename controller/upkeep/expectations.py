@@ -128,7 +128,9 @@ class Expectations:
         known_good = good or next((run for run in self._catalog.future(parsed) if run.good), None)
         state, reason = judge(promise, known_good, self._clock(), under_way=under_way)
         present = target is not None and target.state != "absent"
-        return Freshness(parsed, state, reason if present else f"{reason}; its container is gone", good, present)
+        return Freshness(
+            parsed, state, reason if present else f"{reason}; its container is gone", good, present, promise
+        )
 
     def _promise(self, target: Target) -> Promise:
         assert target.settings is not None

@@ -58,6 +58,8 @@ class Freshness:
     good: Report | None = None
     present: bool = True
     """Whether its container is there."""
+    promise: Promise | None = None
+    """None: its settings are not known."""
 
 
 def judge(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import chain
-from typing import Self
+from typing import Protocol, Self
 from zoneinfo import ZoneInfo
 
 from loguru import logger
@@ -22,12 +22,15 @@ from controller.core.key import Key
 from controller.core.run import BY_HAND, Report
 from controller.storage.catalog import Catalog
 from controller.storage.leases import Leases
+from controller.storage.room import room_for
 from controller.storage.store import Store
 from controller.targets.target import Target
 from controller.upkeep.clock_watch import ClockWatch
 from controller.upkeep.retention import BESIDE_FUTURE, FUTURE, UNTRUSTED, Verdict, decide, spare
 from controller.upkeep.stored_runs import StoredRuns, demand_stored
 
+UNCOPIED = "not copied yet"
+"""What keeps a run that no rule keeps."""
 SWEEP_INTERVAL = timedelta(days=1)
 """How often every target is looked at, whether it has had a run or not."""
 
@@ -58,6 +61,18 @@ class Aging:
         return cls(target.key, target.settings.retention, ZoneInfo(target.settings.timezone))
 
 
+class Elsewhere(Protocol):
+    """Who copies runs to other places."""
+
+    def awaits(self, report: Report) -> bool:
+        """Whether a run should stay until it is copied."""
+        ...
+
+    def lost(self, report: Report) -> None:
+        """A run goes, copied or not."""
+        ...
+
+
 class Pruner:
     """`look` prunes what has to be; call it every minute or so, from one thread. The rest may be called from any."""
 
@@ -79,6 +94,8 @@ class Pruner:
         self._deleting, self._lock = threading.Lock(), threading.Lock()
         self._aging, self._pushing_out = aging, set[str]()
         self._swept: datetime | None = None
+        self.elsewhere: Elsewhere | None = None
+        """Set before anything is pruned."""
 
     def run_ended(self, event: RunEnded) -> None:
         """What the run pushes out goes at the next look."""
@@ -114,13 +131,14 @@ class Pruner:
         aging = Aging.of(target)
         return self._prune(aging, dry_run=dry_run) if aging else []
 
-    def prune_forgotten(self, *, dry_run: bool = False) -> list[Outcome]:
-        """The same of every target that is gone and forgotten, by the rules that it had last."""
-        return [outcome for aging in self._aging() for outcome in self._prune(aging, dry_run=dry_run)]
+    def prune_forgotten(self, key: Key | None = None, *, dry_run: bool = False) -> list[Outcome]:
+        """The same of every target that is gone and forgotten, or of one, by the rules that it had last."""
+        forgotten = (aging for aging in self._aging() if key in (None, aging.key))
+        return [outcome for aging in forgotten for outcome in self._prune(aging, dry_run=dry_run)]
 
     def _prune(self, aging: Aging, *, dry_run: bool) -> list[Outcome]:
         with self._deleting:
-            verdicts = self._judged(aging)
+            verdicts = [self._awaited(verdict) for verdict in self._judged(aging)]
             if dry_run:
                 return [Outcome(verdict) for verdict in verdicts]
             warn(aging.key, verdicts)
@@ -184,6 +202,18 @@ class Pruner:
         with self._deleting:
             return any(self._purged(report) for report in self._overruled())
 
+    def needed_by_others(self, key: Key) -> int:
+        """As the store's `Reserve`."""
+        others = (target.key for target in self._targets() if target.is_wanted and target.key != key)
+        return sum(room_for(good.size or 0) for other in others if (good := self._catalog.last_good(other)))
+
+    def allowance(self, key: Key) -> int | None:
+        """As the store's `Reserve`; a run that was deleted counts until it is purged."""
+        if (most := self._policy().max_store_per_target) is None:
+            return None
+        deleted = (report for report in self._catalog.deleted() if report.target == key)
+        return most - sum(report.size or 0 for report in (*self._catalog.stored(key), *deleted))
+
     def _overruled(self) -> list[Report]:
         """What rules have deleted and is not purged yet, of all targets, the oldest first.
 
@@ -200,6 +230,11 @@ class Pruner:
         safety, now = self._policy().safety, self._clock()
         return decide(aging.retention, stored, now, aging.zone, safety=safety, trusted=trusted)
 
+    def _awaited(self, verdict: Verdict) -> Verdict:
+        """The same, but that a run stays that waits for its copy."""
+        waits = not verdict.stays and self.elsewhere is not None and self.elsewhere.awaits(verdict.run)
+        return Verdict(verdict.run, (UNCOPIED,)) if waits else verdict
+
     def _carry_out(self, verdict: Verdict) -> Outcome:
         try:
             self._delete(verdict.run, verdict.cause)
@@ -212,6 +247,8 @@ class Pruner:
 
     def _delete(self, report: Report, cause: str) -> Report:
         deleted = self._runs.delete(report, cause)
+        if self.elsewhere and cause != BY_HAND:
+            self.elsewhere.lost(report)
         return deleted if self._policy().undelete else self._runs.purge(deleted)
 
     def _purge_overdue(self, now: datetime) -> None:
@@ -224,6 +261,8 @@ class Pruner:
         """Whether a run could be purged; one that is in use can be later."""
         try:
             self._runs.purge(report, cause)
+            if self.elsewhere and report.stored:
+                self.elsewhere.lost(report)
         except InUse:
             return False
         except SidecarError as error:

@@ -15,6 +15,7 @@ from controller.storage.catalog import Catalog
 from controller.storage.room import room_for
 from controller.storage.store import Store
 from controller.targets.target import Target
+from controller.upkeep.copy_freshness import CopyFreshness
 from controller.upkeep.expectations import Expectations
 from controller.upkeep.freshness import Freshness
 from controller.upkeep.schedule import rule_of
@@ -38,16 +39,17 @@ class Situation:
         dead: Callable[[], Sequence[str]],
         may_drill: Callable[[], bool],
         may_idle: Callable[[], bool],
+        copies: Callable[[Freshness], tuple[CopyFreshness, ...]],
         clock: Callable[[], datetime],
     ) -> None:
         """`problems` are the sidecar's own; `dead` names the parts of the program that have ended.
 
-        `may_idle` tells whether it is right that there is nothing to back up.
+        `may_idle` tells whether it is right that there is nothing to back up; `copies` judges those of a target.
         """
         self._targets, self._expectations, self._catalog = targets, expectations, catalog
         self._jobs, self._store, self._secrets = jobs, store, secrets
         self._problems, self._watching, self._dead = problems, watching, dead
-        self._may_drill, self._may_idle, self._clock = may_drill, may_idle, clock
+        self._may_drill, self._may_idle, self._copies, self._clock = may_drill, may_idle, copies, clock
 
     def status(self) -> Status:
         """The verdict of this moment."""
@@ -61,6 +63,7 @@ class Situation:
             last=self._catalog.last_ended(fresh.key),
             pending=self._pending(fresh.key),
             restore=self._jobs.holder(fresh.key),
+            copies=self._copies(fresh),
         )
         if target is None:
             return facts

@@ -7,14 +7,15 @@ from datetime import timedelta
 from typing import Literal
 
 from config.problems import Problem
-from controller.core.errors import Busy
+from controller.core.errors import Busy, Tampered
 from controller.core.key import Key
 from controller.core.run import Report
+from controller.upkeep.copy_freshness import CopyFreshness
 from controller.upkeep.freshness import Freshness, FreshnessState, ago
 
 OVERDUE = timedelta(minutes=10)
 """How long after its deadline a run may still be ending before it counts as stuck."""
-LEAST_PATIENCE = timedelta(hours=1)
+LEAST_PATIENCE = timedelta(minutes=1)
 """How long a run may wait for its turn in any case."""
 UNCONCERNED: frozenset[FreshnessState] = frozenset({"fresh", "unpromised"})
 """States of a target that nobody has to do anything about."""
@@ -28,9 +29,16 @@ REMEDIES: dict[FreshnessState, str] = {
 SAID = {"missed": "was missed", "interrupted": "was interrupted"}
 """How a run ended, where its state is no verb."""
 
-OfTarget = Literal["problem", "failed", "suspicious", "damaged", "restoring", "unscheduled", "waiting"]
+OfCopies = Literal["copy-late", "copy-stale", "copy-never", "copy-unknown"]
+OfTarget = Literal["problem", "failed", "suspicious", "damaged", "tampered", "restoring", "unscheduled", "waiting"]
 OfSidecar = Literal["problem", "no-targets", "no-room", "unwatched", "dead"]
-Code = FreshnessState | OfTarget | OfSidecar
+Code = FreshnessState | OfTarget | OfCopies | OfSidecar
+OF_COPIES: dict[FreshnessState, OfCopies] = {
+    "late": "copy-late",
+    "stale": "copy-stale",
+    "never": "copy-never",
+    "unknown": "copy-unknown",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +77,10 @@ class TargetFacts:
     last: Report | None = None
     """The newest run that failed, was missed, or whose artifacts are there."""
     pending: Pending | None = None
-    timeout: timedelta = LEAST_PATIENCE
+    timeout: timedelta = timedelta(hours=1)
     restore: str = ""
     """The restore that has it."""
+    copies: tuple[CopyFreshness, ...] = ()
     idle_schedules: tuple[str, ...] = ()
     """Settings whose schedule never comes due, or starts nothing."""
 
@@ -98,6 +107,7 @@ class Status:
     """The answer to "am I safe?"."""
 
     targets: tuple[Freshness, ...]
+    copies: tuple[CopyFreshness, ...] = ()
     damaged: tuple[Report, ...] = ()
     reasons: tuple[Reason, ...] = ()
     """Why not, the targets' first."""
@@ -121,13 +131,15 @@ class Status:
 
 def judged(targets: Sequence[TargetFacts], damaged: Sequence[Report], sidecar: SidecarFacts) -> Status:
     """The one verdict."""
-    reasons = [reason for facts in targets for reason in of_target(facts)]
-    reasons += [of_damage(run) for run in damaged]
+    reasons = [of_damage(run) for run in damaged if run.tampered]
+    reasons += [reason for facts in targets for reason in of_target(facts)]
+    reasons += [of_damage(run) for run in damaged if not run.tampered]
     reasons += of_sidecar(sidecar)
     if not targets and not sidecar.may_idle:
         hint = "`backup-sidecar targets` lists what carries labels; label what is to be backed up."
         reasons.append(Reason("no-targets", "there is nothing to back up", hint))
-    return Status(tuple(facts.freshness for facts in targets), tuple(damaged), tuple(reasons))
+    copies = tuple(copies for facts in targets for copies in facts.copies)
+    return Status(tuple(facts.freshness for facts in targets), copies, tuple(damaged), tuple(reasons))
 
 
 def of_target(facts: TargetFacts) -> Iterator[Reason]:
@@ -142,6 +154,10 @@ def of_target(facts: TargetFacts) -> Iterator[Reason]:
         yield Reason("problem", message, problem.hint, key)
     if facts.last and (reason := of_last_run(facts.last, fresh.good, is_pending=facts.pending is not None)):
         yield reason
+    for copies in facts.copies:
+        if (code := OF_COPIES.get(copies.state)) and not (fresh.good is None and fresh.state not in UNCONCERNED):
+            message = f"the copies of {key} at {copies.destination} are {copies.state}: {copies.reason}"
+            yield Reason(code, message, "`backup-sidecar copies` says what is in the way.", key)
     if facts.restore:
         hint = "`backup-sidecar restores` says how far it is; what it still has to undo needs its container."
         yield Reason("restoring", f"{key} cannot be backed up while restore {facts.restore} holds it", hint, key)
@@ -169,7 +185,8 @@ def of_last_run(last: Report, good: Report | None, *, is_pending: bool) -> Reaso
         return None
     if is_pending and failure and failure.code == Busy.code:
         return None  # The run that was in its way is still under way.
-    why = f": {failure.code}: {failure.message}".rstrip(".") if failure else ""
+    code = "" if failure is None or failure.code == last.state else f"{failure.code}: "
+    why = f": {code}{failure.message}".rstrip(".") if failure else ""
     hint = (failure.hint if failure else "") or f"`backup-sidecar run {key}` tries again."
     return Reason("failed", f"the last run of {key}, {last.id}, {SAID.get(last.state, last.state)}{why}", hint, key)
 
@@ -187,6 +204,8 @@ def of_pending(key: Key, pending: Pending, patience: timedelta) -> Reason | None
 
 
 def of_damage(run: Report) -> Reason:
+    if run.tampered:
+        return Reason("tampered", f"TAMPERED: run {run.id} of {run.target}: {run.damaged}", Tampered.remedy, run.target)
     hint = "Make a new run; look at the store's disk, or restore the run's files from a copy."
     return Reason("damaged", f"run {run.id} of {run.target} is damaged: {run.damaged}", hint, run.target)
 

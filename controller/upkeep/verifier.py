@@ -12,7 +12,7 @@ from typing import BinaryIO
 from loguru import logger
 
 from config.settings import Verify
-from controller.core.errors import Damaged, SidecarError, Stopping, StoreError, UnknownRun
+from controller.core.errors import Damaged, SidecarError, Stopping, StoreError, Tampered, UnknownRun
 from controller.core.manifest import Artifact
 from controller.core.records import Time, Versioned
 from controller.core.run import Report
@@ -66,7 +66,10 @@ class Verifier:
         with self._leases.held(report.id):
             self._store.demand_present()
             known = demand_stored(self._catalog.get(report.id))
-            damage = "; ".join(self._damage(known, give_way))
+            try:
+                damage = "; ".join(self._damage(known, give_way))
+            except Tampered as error:
+                return self._tampered(known, error)
             return self._damaged(known, damage) if damage else self._proved(known)
 
     def look(self) -> None:
@@ -99,6 +102,8 @@ class Verifier:
         except UnknownRun:
             yield "it is not in the store any more"
             return
+        except Tampered:
+            raise
         except StoreError as error:
             yield error.message
             return
@@ -118,11 +123,17 @@ class Verifier:
         bound.error("run {} is damaged: {}. {}", changed.id, damage, REMEDY)
         return changed
 
+    def _tampered(self, report: Report, error: Tampered) -> Report:
+        """What the store's own marks have told already."""
+        place, words = (self._store, report.target, report.id), error.message
+        write = partial(marks.write, *place, "damaged", damaged=words, tampered=True)
+        return self._marked(report, write, damaged=words, tampered=True)
+
     def _proved(self, report: Report) -> Report:
         now, place = self._clock(), (self._store, report.target, report.id)
         if report.damaged:
             for mark in ("damaged", "forgotten"):
-                self._marked(report, partial(marks.remove, *place, mark), damaged="", forgotten=None)
+                self._marked(report, partial(marks.remove, *place, mark), damaged="", tampered=False, forgotten=None)
             bound = logger.bind(target=str(report.target), run=report.id)
             bound.warning("run {} is healed: its bytes are again what was written", report.id)
         return self._marked(report, lambda: marks.write(*place, "verified", verified=now), damaged="", verified=now)

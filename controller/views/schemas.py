@@ -106,6 +106,21 @@ class DamagedRun(View):
     reason: Annotated[str, read("damaged")]
 
 
+class CopyView(View):
+    """How old the copies of a target at a destination are against what was promised."""
+
+    key: KeyText
+    destination: str
+    state: FreshnessState
+    reason: str
+    run: Annotated[str | None, BeforeValidator(lambda copy: copy and copy.run), read("copy")]
+    """The newest that was read back from there."""
+    time: Time | None
+    """Of that run."""
+    proved: Annotated[Time | None, BeforeValidator(lambda copy: copy and copy.proved), read("copy")]
+    """When the object was last read there whose proof is the oldest."""
+
+
 class FreshnessView(View):
     """How old a target's last good run is against what was promised."""
 
@@ -133,6 +148,8 @@ class StatusView(View):
     safe: bool
     verdict: str
     targets: tuple[FreshnessView, ...]
+    copies: tuple[CopyView, ...]
+    """Of each target, at each of its destinations."""
     damaged: tuple[DamagedRun, ...]
     reasons: tuple[ReasonView, ...]
     """Everything that is wrong; empty when `safe`."""

@@ -27,8 +27,8 @@ class Pulled:
 class Orchestrator:
     """Its HTTP interface."""
 
-    def __init__(self, url: str) -> None:
-        self._url = url
+    def __init__(self, url: str, token: str) -> None:
+        self._url, self._token = url, token
         self._sidecar = ""
 
     def wait_for(self, keys: Sequence[str], seconds: float) -> None:
@@ -54,7 +54,9 @@ class Orchestrator:
         return False
 
     def _ask(self, path: str, method: str, seconds: float) -> Any:
-        request = urllib.request.Request(self._url + path, method=method)  # http, by the caller.
+        request = urllib.request.Request(
+            self._url + path, method=method, headers={"Authorization": f"Bearer {self._token}"}
+        )
         try:
             with urllib.request.urlopen(request, timeout=seconds) as answer:
                 return json.load(answer)

@@ -79,7 +79,8 @@ class Rehearsal:
     def __init__(self, project: Project, folder: Path, broken: str, say: Callable[[str], None]) -> None:
         self.project, self.folder, self.broken, self.say = project, folder, broken, say
         self.sources = {service: project.container(service) for service in KINDS}
-        self.orchestrator = Orchestrator(f"http://{project.address('orchestrator', 5550)}")
+        token = project.compose("exec", "-T", "orchestrator", "cat", "/backups/state/token").decode().strip()
+        self.orchestrator = Orchestrator(f"http://{project.address('orchestrator', 5550)}", token)
 
     def key(self, service: str) -> str:
         return f"{self.project.name}/{service}"

@@ -78,7 +78,7 @@ def test_options_cannot_be_changed_afterwards(strategy):
         setattr(options, next(iter(strategy.options.model_fields)), ())
 
 
-HELPERS = {"base", "checks", "environment", "plan", "servers"}
+HELPERS = {"base", "checks", "environment", "plan", "servers", "tar"}
 """With what has a strategy's name before an underscore, what is none itself."""
 HOSTILE = (
     "[" * 10_000,
@@ -142,6 +142,7 @@ def test_all_that_runs_in_the_target_is_argv(strategy):
 def test_a_pipe_into_the_restore_is_shell_without_gaps_to_fill(strategy):
     for dump in plan_of(strategy).dumps:
         assert not re.search(r"<[a-z -]+>|[^$]\{[A-Za-z -]+\}", dump.restore)
+        assert "\n" not in dump.restore
         subprocess.run(["sh", "-n", "-c", f"zstd -dc x | {dump.restore}"], check=True)
 
 

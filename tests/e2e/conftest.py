@@ -10,7 +10,7 @@ import yaml
 from pytest_docker.plugin import Services
 
 from controller.engine.client import Engine
-from tests.kit import stage
+from tests.kit import planted, stage
 from tests.kit.stage import REPOSITORY, App, Sidecar
 
 PRIVATE_KEY = "\n".join(
@@ -71,6 +71,7 @@ def config_folder(
     (folder / "config.yaml").write_text(yaml.safe_dump(configuration(docker_compose_project_name)))
     values = {"BACKUP_API_TOKEN": token, "GREETING": "hello from .env", **operator_secrets}
     (folder / ".env").write_text("".join(f"{name}={quoted(value)}\n" for name, value in values.items()))
+    planted.plant_all(values | {"PASSWORD": password})
     (folder.parent / "postgres-password").write_text(password)
     return folder
 
@@ -101,10 +102,12 @@ def quoted(value: str) -> str:
 
 @pytest.fixture(scope="session")
 def docker_setup(
-    sidecar_image: str, config_folder: Path, password: str, docker_compose_project_name: str
+    sidecar_image: str, config_folder: Path, token: str, password: str, docker_compose_project_name: str
 ) -> Iterator[list[str]]:
     """What pytest-docker brings up; what is left after its `down` is removed here, also when `up` has failed."""
     with pytest.MonkeyPatch.context() as patch:
+        for name, value in stage.administrator(token).items():
+            patch.setenv(name, value)
         patch.setenv("TEST_CONFIG", str(config_folder))
         patch.setenv("TEST_PASSWORD", password)
         patch.setenv("SIDECAR_IMAGE", sidecar_image)

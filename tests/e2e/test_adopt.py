@@ -99,6 +99,7 @@ def test_a_bare_file_is_checked_as_a_backup_of_its_target(sidecar: Sidecar, file
     assert within(files, "cat /srv/bare/data/one") == "one"
 
 
+@pytest.mark.slow
 def test_a_dump_of_postgresql_is_read_by_its_own_client(sidecar: Sidecar, postgres: str) -> None:
     key = sidecar.key("postgres")
     dump = (

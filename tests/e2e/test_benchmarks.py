@@ -5,13 +5,18 @@ import sys
 import pytest
 
 from benchmarks.__main__ import GROUPS
+from tests.kit.few import few
 from tests.kit.stage import REPOSITORY, said
 
 pytestmark = pytest.mark.e2e
 
 
+QUICK = {"retention", "stream"}
+"""The others are in `make faults`."""
+
+
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("group", GROUPS)
+@pytest.mark.parametrize("group", few(GROUPS, *QUICK))
 def test_a_group_measures_its_figures(group: str, sidecar_image: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SIDECAR_IMAGE", sidecar_image)
     done = said(sys.executable, "-m", "benchmarks", group, "--quick", cwd=REPOSITORY)

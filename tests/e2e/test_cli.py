@@ -131,9 +131,15 @@ def test_explain_shows_values_their_places_and_what_a_run_would_do(sidecar: Side
 
     assert done.returncode == 0
     assert "label backup.strategy" in done.stdout
-    assert "mariadb-dump" in done.stdout
+    assert "dump shop.sql (mysql): mariadb-dump" in done.stdout
+    assert "MYSQL_PWD" not in done.stdout
+    verbose = sidecar.cli("explain", sidecar.key("mariadb"), "--verbose").stdout
+    assert verbose.count("export MYSQL_PWD") == 2, "one script for databases, one for users"
+    assert "sh -c <script 1> mariadb-dump" in verbose
     plan = parsed(sidecar, "explain", sidecar.key("mariadb"))["plan"]
-    assert [dump["name"] for dump in plan["dumps"]] == ["odd%20name%601.sql", "shop.sql", "users.grants"]
+    assert [dump["name"] for dump in plan["dumps"]] == [
+        *("accounts.grants", "odd%20name%601.sql", "shop.sql", "users.grants")
+    ]
 
 
 @pytest.mark.parametrize("command", ["run", "explain"])
@@ -185,6 +191,7 @@ def test_check_of_a_broken_configuration_exits_78_and_names_every_error(wrong: s
         assert piece in done.stderr
 
 
+@pytest.mark.slow
 def test_a_lost_catalog_is_made_anew_while_the_sidecar_is_stopped_of_a_store_that_root_has_copied(
     sidecar_image: str, token: str, tmp_path: Path
 ) -> None:

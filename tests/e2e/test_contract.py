@@ -141,6 +141,26 @@ def test_nothing_is_told_without_the_token(path: str, authorization: str | None,
     assert sidecar.project not in answer.text
 
 
+def test_the_orchestrators_token_backs_up_but_neither_restores_nor_deletes(sidecar: Sidecar, app: App) -> None:
+    container = app.target("guarded", {"strategy": "filesystem", "filesystem.paths": "/etc"})
+    run = sidecar.backup("guarded")
+    assert run["by"].startswith("api@")
+
+    refused = [
+        sidecar.http.post(f"/v1/targets/{sidecar.key('guarded')}/restore", params={"replace": True, "in_place": True}),
+        sidecar.http.post(f"/v1/targets/{sidecar.key('guarded')}/restore", params={"to": container, "into": "/tmp"}),
+        sidecar.http.post(f"/v1/targets/{sidecar.key('guarded')}/drills"),
+        sidecar.http.delete(f"/v1/runs/{run['id']}", params={"force": True, "purge": True}),
+        sidecar.http.post("/v1/prune"),
+    ]
+
+    assert {(answer.status_code, answer.json()["type"]) for answer in refused} == {(403, "role-needed")}
+    assert sidecar.http.get("/v1/restores", params={"target": sidecar.key("guarded")}).json()["restores"] == []
+    deleted = sidecar.admin.delete(f"/v1/runs/{run['id']}", params={"force": True})
+    assert deleted.json()["pruned"]
+    assert "tests@" in sidecar.log()
+
+
 def test_no_export_is_started_without_the_token(sidecar: Sidecar, app: App) -> None:
     app.target("untouched", {"commands.backup": "touch /tmp/touched; echo data"})
     sidecar.wait("untouched")
@@ -170,6 +190,7 @@ def test_a_download_can_be_resumed(sidecar: Sidecar, app: App) -> None:
     assert whole.content[:40000] + rest.content == whole.content
 
 
+@pytest.mark.slow
 def test_who_was_told_to_come_back_gets_that_run_at_once_also_after_a_restart_and_only_once(
     sidecar: Sidecar, config_folder: Path, token: str
 ) -> None:

@@ -149,11 +149,11 @@ def test_containers_of_other_projects_other_networks_and_one_off_ones_are_no_tar
 
 def test_a_container_without_compose_labels_is_no_target_of_the_projects_sidecar(sidecar: Sidecar, app: App) -> None:
     with App("", app.network) as plain:
-        plain.target("plain", NOTE, name=f"{sidecar.project}-plain")
+        plain.target("stray", NOTE, name=f"{sidecar.project}-stray")
         app.target("last", NOTE)
         sidecar.wait("last")
 
-        assert not [key for key in sidecar.targets() if "plain" in key]
+        assert not [key for key in sidecar.targets() if "stray" in key]
 
 
 # --- problems -------------------------------------------------------------------------------------------------------

@@ -81,6 +81,7 @@ def test_postgres(sidecar: Sidecar, app: App, tmp_path: Path) -> None:
     assert within(container, seen) == before
 
 
+@pytest.mark.slow
 def test_mariadb(sidecar: Sidecar, app: App, tmp_path: Path) -> None:
     options = ("--tmpfs", "/var/lib/mysql", "--env", "MARIADB_ROOT_PASSWORD=secret", "--env", "LC_ALL=xx_XX")
     container = app.target("bent-my", {"strategy": "mariadb"}, *options, of="MARIADB", command=("mariadbd",))
@@ -106,3 +107,20 @@ def test_sqlite(sidecar: Sidecar, app: App, tmp_path: Path) -> None:
     within(container, "sqlite3 -init /dev/null /data/a.db 'delete from t'")
     assert sidecar.cli("restore", sidecar.key("bent-lite"), "--replace").returncode == 0
     assert within(container, "sqlite3 -init /dev/null /data/a.db 'select count(*) from t'") == "2"
+
+
+@pytest.mark.slow
+def test_redis(sidecar: Sidecar, app: App, tmp_path: Path) -> None:
+    options = ("--env", "REDIS_PASSWORD=secret", *given({"FAKETTY": ""}))
+    server = ("redis-server", "--requirepass", "secret", "--save", "")
+    container = app.target("bent-redis", {"strategy": "redis"}, *options, of="REDIS", command=server)
+    client = "env -i PATH=$PATH REDISCLI_AUTH=secret redis-cli"
+    eventually(lambda: within(container, f"{client} PING || true") == "PONG", what="Redis is ready")
+    within(container, f"{client} MSET a 1 b 2 c 'two words'")
+    _, (artifact,) = whole(sidecar, "bent-redis", tmp_path)
+
+    assert artifact["counts"] == {"keys in db0": 3}
+    within(container, f"{client} FLUSHALL")
+    told = sidecar.cli("restore", sidecar.key("bent-redis"), "--replace")
+    assert told.returncode == 0, told.stderr
+    assert within(container, f"{client} MGET a b c") == "1\n2\ntwo words"

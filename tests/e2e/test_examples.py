@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.kit import stage
+from tests.kit.few import few
 from tests.kit.stage import LABEL, REPOSITORY, copy_repository, eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
@@ -79,10 +80,11 @@ def external(facts: dict[str, Any] | None) -> bool:
     return bool((facts or {}).get("external"))
 
 
-SLOW = ("cache", "notes")
+QUICK = ("orchestrator", "shop")
+"""`test_joining.py` runs `minimal` too."""
 
 
-@pytest.fixture(params=[pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in EXAMPLES])
+@pytest.fixture(params=few(EXAMPLES, *QUICK))
 def example(request: pytest.FixtureRequest, sidecar_image: str, tmp_path: Path) -> Iterator[Example]:
     written = Example(request.param, tmp_path / "repository")
     written.environment["SIDECAR_IMAGE"] = sidecar_image

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.kit.few import few
 from tests.kit.stage import copy_repository, eventually, image_files
 
 pytestmark = pytest.mark.e2e
@@ -292,7 +293,7 @@ def test_an_app_with_a_service_of_the_same_name_is_told(tmp_path: Path, stack: C
     assert set(seen.stdout.split()) == {"app", "sidecar", "backups"}, seen.stderr
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", few(WAYS, "two files", "include"))
 def test_a_missing_backups_net_is_named(way: str, tmp_path: Path) -> None:
     app = App(tmp_path / "app", *WAYS[way])
     missing = f"missing-{secrets.token_hex(3)}"

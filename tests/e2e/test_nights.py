@@ -80,6 +80,7 @@ def as_if_decided(sidecar: Sidecar, folder: Path, service: str, when: datetime) 
     docker("cp", "-q", folder / "journal", f"{sidecar.container}:{JOURNAL}")
 
 
+@pytest.mark.slow
 def test_nights_missed_while_the_sidecar_was_down_are_told_and_caught_up_once(
     stand: tuple[Sidecar, App], tmp_path: Path
 ) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import re
 import shlex
 import tarfile
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from tests.e2e.test_strategies import (
     seen_in_postgres,
     tree,
 )
+from tests.kit.few import few
 from tests.kit.stage import STORE, App, Sidecar, docker, eventually, execute, image, within
 
 pytestmark = pytest.mark.e2e
@@ -72,6 +74,7 @@ class Stored:
     def __init__(self, sidecar: Sidecar, report: Json) -> None:
         self.sidecar = sidecar
         self.folder = "/".join([STORE, report["target"]["project"], report["target"]["service"], report["id"]])
+        sidecar.unmark(self.folder)
 
     def shell(self, script: str, content: bytes = b"") -> str:
         return docker("exec", "--interactive", self.sidecar.container, "sh", "-c", script, input=content)
@@ -103,8 +106,11 @@ class Stored:
 
 @pytest.mark.parametrize(
     ("kind", "as_carried"),
-    [("DEBIAN", exact), ("BUSYBOX", by_busybox), ("DISTROLESS", by_the_engine)],
-    ids=["GNU tar", "BusyBox tar", "neither shell nor tar"],
+    [
+        pytest.param("DEBIAN", exact, id="GNU tar", marks=pytest.mark.slow),
+        pytest.param("BUSYBOX", by_busybox, id="BusyBox tar"),
+        pytest.param("DISTROLESS", by_the_engine, id="neither shell nor tar", marks=pytest.mark.slow),
+    ],
 )
 def test_a_destroyed_file_tree_comes_back_in_place_and_into_a_folder(
     kind: str, as_carried: Callable[[Listing], Listing], sidecar: Sidecar, app: App
@@ -118,9 +124,11 @@ def test_a_destroyed_file_tree_comes_back_in_place_and_into_a_folder(
     app.target("back", FILES, "--volume", "/data", "--volume", "/spare", of=kind, name=name)
     sidecar.wait("back")
 
-    # The engine cannot tell an empty folder from a full one.
-    replacing = ("--replace",) if kind == "DISTROLESS" else ()
-    in_place = succeeded(sidecar, "back", "--run", run["id"], "--in-place", *replacing)
+    # The image brings files of its own into a new volume.
+    replacing = ("--in-place", "--replace") if kind == "DISTROLESS" else ()
+    if replacing:
+        assert "without sh and tar in the container nothing can be removed" in refused(sidecar, "back", "--mirror")
+    in_place = succeeded(sidecar, "back", "--run", run["id"], *replacing)
     assert as_carried(listed(name)) == before
     if kind == "DISTROLESS":
         report = failed(sidecar, "back", "unsafe-artifact", "--run", run["id"], "--into", "/spare/link")
@@ -132,6 +140,7 @@ def test_a_destroyed_file_tree_comes_back_in_place_and_into_a_folder(
     assert as_carried(listed(name, "/spare/again/data")) == before
     assert beside["compared"] >= 6
     assert bool(in_place["compared"]) == bool(in_place["safety"] == "")
+    assert not in_place["beside"]
     assert beside["bytes"] == beside["total"] > 0
 
 
@@ -157,15 +166,25 @@ def files(sidecar: Sidecar, app: App) -> tuple[str, Stored]:
     return container, Stored(sidecar, sidecar.backup("files"))
 
 
-def test_without_more_words_files_come_into_a_new_folder(sidecar: Sidecar, files: tuple[str, Stored]) -> None:
+@pytest.mark.slow
+def test_files_come_beside_what_is_there_and_the_last_line_says_how_to_have_them_in_place(
+    sidecar: Sidecar, files: tuple[str, Stored]
+) -> None:
     container, _ = files
     within(container, "echo other >/data/one")
 
-    report = succeeded(sidecar, "files")
+    done = sidecar.cli("restore", sidecar.key("files"))
 
-    assert within(container, f"cat /restore-{report['run']}/data/one /data/one") == "one\nother"
-    assert report["where"] == f"the folder /restore-{report['run']}"
+    assert done.returncode == 0, done.stderr
+    (run,) = sidecar.http.get("/v1/runs", params={"target": sidecar.key("files")}).json()["runs"]
+    assert within(container, f"cat /restore-{run['id']}/data/one /data/one") == "one\nother"
+    last = " ".join(done.stdout.splitlines()[-3:])
+    command = f"restore {sidecar.key('files')} --run {run['id']} --in-place --replace"
+    assert command in " ".join(last.split())
+    assert "--mirror" in last
     assert "already: /restore-" in refused(sidecar, "files")
+    assert succeeded(sidecar, "files", "--in-place", "--replace", "--run", run["id"])["beside"] is False
+    assert within(container, "cat /data/one") == "one"
 
 
 def test_files_in_place_need_leave_to_replace_and_are_backed_up_first(
@@ -179,12 +198,30 @@ def test_files_in_place_need_leave_to_replace_and_are_backed_up_first(
     assert within(container, "cat /data/one") == "changed"
     report = succeeded(sidecar, "files", "--in-place", "--replace", "--run", run)
 
-    assert within(container, "cat /data/one /data/new") == "one\nnew"
+    assert within(container, "cat /data/one /data/new; ls -A /data") == "one\nnew\nmany\nnew\none"
+    assert report["compared"] == 6
     safe = sidecar.report(report["safety"])
     assert (safe["state"], safe["trigger"]) == ("succeeded", "restore")
     again = succeeded(sidecar, "files", "--run", report["safety"], "--into", "/before")
     assert within(container, "cat /before/data/one") == "changed"
     assert again["compared"] == 6
+
+
+@pytest.mark.slow
+def test_mirrored_there_is_exactly_what_was_in_the_run_but_for_what_is_excluded(sidecar: Sidecar, app: App) -> None:
+    labels = FILES | {"filesystem.exclude": "cache,/data/*.log"}
+    container = app.target("mirrored", labels, "--volume", "/data", of="DEBIAN")
+    within(container, "mkdir -p /data/a; echo one >/data/a/one")
+    run = sidecar.backup("mirrored")["id"]
+    within(container, "cd /data; mkdir b; echo x | tee a/new b/cache b/other x.log >a/one")
+
+    plan = sidecar.cli("restore", sidecar.key("mirrored"), "--dry-run", "--run", run, "--mirror").stdout
+    assert "replaced, or removed where the run does not have it: /data/a, /data/b, /data/x.log" in plan
+    report = succeeded(sidecar, "mirrored", "--run", run, "--mirror")
+
+    assert within(container, "cd /data; find . | sort; cat a/one") == ".\n./a\n./a/one\n./b\n./b/cache\n./x.log\none"
+    succeeded(sidecar, "mirrored", "--run", report["safety"], "--mirror")
+    assert within(container, "cd /data; cat a/one a/new b/other") == "x\nx\nx"
 
 
 DAMAGES = {
@@ -193,18 +230,18 @@ DAMAGES = {
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
+@pytest.mark.parametrize("damage", few(DAMAGES, "cut at half"))
 def test_a_damaged_artifact_is_refused_before_a_byte_is_applied(
     damage: str, sidecar: Sidecar, files: tuple[str, Stored]
 ) -> None:
     container, stored = files
-    stored.shell(damage.format(*[f"{stored.folder}/files.tar.zst"] * 2))
+    stored.shell(DAMAGES[damage].format(*[f"{stored.folder}/files.tar.zst"] * 2))
 
     report = failed(sidecar, "files", "damaged", "--into", "/never")
 
     assert "files.tar.zst" in report["failure"]["message"]
     assert within(container, "ls -d /never || true") == ""
-    assert report["bytes"] == 0
+    assert (report["bytes"], report["undone"]) == (0, True)
 
 
 def member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.TarInfo:
@@ -222,14 +259,14 @@ EVIL = {
 }
 
 
-@pytest.mark.parametrize(("said", "members"), EVIL.items(), ids=EVIL.keys())
+@pytest.mark.parametrize("said", few(EVIL, "leads through a symbolic link"))
 def test_an_archive_that_reaches_beyond_its_folder_is_refused(
-    said: str, members: list[tarfile.TarInfo], sidecar: Sidecar, files: tuple[str, Stored]
+    said: str, sidecar: Sidecar, files: tuple[str, Stored]
 ) -> None:
     container, stored = files
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w") as tar:
-        for one in [member("./data/innocent"), *members]:
+        for one in [member("./data/innocent"), *EVIL[said]]:
             tar.addfile(one)
     stored.replace("files.tar.zst", file.getvalue())
 
@@ -253,9 +290,18 @@ def test_files_that_the_dump_lacks_are_named_and_the_new_folder_goes_again(
     assert within(container, "ls -d /never || true") == ""
 
 
-def test_a_dry_run_prints_every_argv_and_does_nothing(sidecar: Sidecar, files: tuple[str, Stored]) -> None:
+def test_a_dry_run_says_what_matters_with_verbose_every_argv_and_does_nothing(
+    sidecar: Sidecar, files: tuple[str, Stored]
+) -> None:
     container, _ = files
-    done = sidecar.cli("restore", sidecar.key("files"), "--dry-run")
+    brief = sidecar.cli("restore", sidecar.key("files"), "--dry-run", "--in-place").stdout
+    assert len(brief.splitlines()) <= 10
+    assert re.search(r"made \d+ (s|min) ago in \S+debian\S* by backup-sidecar ", brief)
+    assert "files: 2 in the run, 2 there now\nin the way: /data/" in brief
+    assert "no drill was passed yet" in brief
+    assert "clients: who has a file open keeps the old one" in brief
+    assert "--directory" not in brief
+    done = sidecar.cli("restore", sidecar.key("files"), "--dry-run", "--verbose")
     assert done.returncode == 0
     assert "--directory=/restore-" in done.stdout
     assert "undo: rm -rf /restore-" in done.stdout
@@ -297,6 +343,7 @@ def test_a_restore_goes_only_into_containers_in_scope(
     assert "no service and no container 'nobody'" in refused(sidecar, "files", "--to", "nobody")
 
 
+@pytest.mark.slow
 def test_the_run_is_the_newest_good_one_that_began_by_then(sidecar: Sidecar, files: tuple[str, Stored]) -> None:
     first = sidecar.http.get("/v1/runs", params={"target": sidecar.key("files")}).json()["runs"][0]
     second = sidecar.backup("files")
@@ -334,6 +381,7 @@ def databases(container: str) -> str:
     return psql(container, "template1", "select string_agg(datname, ',' order by datname) from pg_database", PASSWORD)
 
 
+@pytest.mark.slow
 def test_a_destroyed_postgres_comes_back_and_every_twin_is_caught(sidecar: Sidecar, app: App) -> None:
     first = postgres(app, initially=True)
     before = seen_in_postgres(first, PASSWORD)
@@ -375,6 +423,10 @@ def test_a_destroyed_postgres_comes_back_and_every_twin_is_caught(sidecar: Sidec
     assert missing["safety"]
     assert seen_in_postgres(fresh, PASSWORD) == changed
     assert databases(fresh) == there
+    accepted = succeeded(sidecar, "pg", "--replace", "--accept-differences", "--run", run["id"])
+    assert any(f'accepted: {odd}: rows of public."Table with space": none' in line for line in accepted["warnings"])
+    succeeded(sidecar, "pg", "--replace", "--run", accepted["safety"])
+    assert seen_in_postgres(fresh, PASSWORD) == changed
 
     # An SQL error in the middle: the owner of what is restored is nobody here.
     for place, copy in kept:
@@ -412,6 +464,7 @@ USERS = """CREATE USER `app``'x`@`%` IDENTIFIED BY 'an app''s own'; GRANT SELECT
 CREATE ROLE keepers; GRANT DELETE ON shop.item TO keepers; GRANT keepers TO `app``'x`@`%`"""
 
 
+@pytest.mark.slow
 def test_a_destroyed_mariadb_comes_back_with_users_and_grants_and_every_twin_is_caught(
     sidecar: Sidecar, app: App
 ) -> None:
@@ -495,19 +548,19 @@ def test_no_run_reads_a_target_while_it_is_restored_and_a_cancelled_restore_is_u
     labels = {"commands.backup": "seq 10", "commands.restore": "cat >/tmp/x; echo $$ >/tmp/pid; exec sleep 300"}
     container = app.target("slow", labels)
     sidecar.backup("slow")
-    started = sidecar.http.post(f"/v1/targets/{sidecar.key('slow')}/restore")
+    started = sidecar.admin.post(f"/v1/targets/{sidecar.key('slow')}/restore")
     assert started.status_code == 202, started.text
     place = started.headers["Location"]
     eventually(lambda: execute("docker", "exec", container, "test", "-s", "/tmp/pid").returncode == 0)
 
     other = sidecar.http.post(f"/v1/targets/{sidecar.key('slow')}/runs")
     assert (other.status_code, other.json()["type"]) == (409, "restore-in-progress")
-    twice = sidecar.http.post(f"/v1/targets/{sidecar.key('slow')}/restore")
+    twice = sidecar.admin.post(f"/v1/targets/{sidecar.key('slow')}/restore")
     assert (twice.status_code, twice.json()["type"]) == (409, "restore-in-progress")
 
-    sidecar.http.post(f"{place}/cancel")
+    sidecar.admin.post(f"{place}/cancel")
     report = eventually(lambda: (found := sidecar.http.get(place).json())["finished"] and found)
     assert report["state"] == "cancelled"
     assert execute("docker", "exec", container, "sh", "-c", "kill -0 $(cat /tmp/pid)").returncode == 1
     assert sidecar.run("slow")["state"] == "succeeded"
-    assert sidecar.http.post(f"{place}/cancel").status_code == 409
+    assert sidecar.admin.post(f"{place}/cancel").status_code == 409

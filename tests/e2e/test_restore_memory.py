@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.kit import stage
-from tests.kit.stage import App, Sidecar, docker, eventually, within
+from tests.kit.stage import App, Sidecar, docker, within
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -33,9 +33,7 @@ def most(sidecar: Sidecar) -> int:
 
 def restarted(sidecar: Sidecar) -> None:
     docker("restart", sidecar.container)
-    port = docker("port", sidecar.container, "8000/tcp").splitlines()[0].rpartition(":")[2]
-    sidecar.http.base_url = f"http://127.0.0.1:{port}"
-    eventually(lambda: stage.is_up(sidecar), seconds=60, what="the sidecar is ready")
+    sidecar.is_back()
 
 
 @pytest.mark.timeout(600)

@@ -142,10 +142,10 @@ def test_a_redis_whose_restore_was_cancelled_in_the_middle_is_empty_and_its_own_
 ) -> None:
     fresh, _, _ = emptied
     within(fresh, SLOW)
-    place = sidecar.http.post(f"/v1/targets/{sidecar.key('emptied')}/restore").headers["Location"]
+    place = sidecar.admin.post(f"/v1/targets/{sidecar.key('emptied')}/restore").headers["Location"]
     eventually(lambda: "role:slave" in within(fresh, "redis-cli INFO replication"), what="the load has begun")
 
-    sidecar.http.post(f"{place}/cancel")
+    sidecar.admin.post(f"{place}/cancel")
 
     report = eventually(lambda: (found := sidecar.http.get(place).json())["finished"] and found)
     assert (report["state"], report["undone"]) == ("cancelled", True), report

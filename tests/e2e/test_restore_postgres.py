@@ -4,6 +4,7 @@ The restore is carried out by the sidecar's own parts on the real engine, so tha
 """
 
 import hashlib
+import json
 import re
 import threading
 import time
@@ -23,17 +24,22 @@ from controller.restore.room import free
 from controller.storage.source import Source
 from controller.targets.session import Session
 from strategies.base import Answer, Container, Facts
-from strategies.plan import Exec, Feed, Restore, RestoreRequest, Rewrite, Run, Step
+from strategies.plan import Exec, Feed, Restore, RestoreRequest, Rewrite, Step
 from strategies.postgres import Postgres, PostgresOptions
 from strategies.postgres_client import room, size_of
 from tests.e2e.engine_fixtures import container
-from tests.kit.stage import docker, eventually, execute, image, said
+from tests.e2e.journal import Dies, Kept
+from tests.e2e.live_app import living
+from tests.e2e.planting import cut_off, killed, planted, undo
+from tests.kit.stage import docker, eventually, execute, image, said, within
 
 pytestmark = pytest.mark.e2e
 
 RUN = "20260301T030000Z-1a2b3c4d"
 PASSWORD = "a new 'one'"
 OPTIONS = PostgresOptions()
+RUNS = ("shop", "we ird \"x' =db")
+"""Databases."""
 
 RICH = r"""
 create role app login password 'old'; create role "Odd ""r" nologin; grant "Odd ""r" to app;
@@ -69,10 +75,13 @@ def state(server: str) -> str:
     return re.sub(r"(?m)^\\(un)?restrict .*$", "", told) + connections
 
 
-def start(options: tuple[str, ...] = ()) -> Any:
+FOLDER = "/var/lib/postgresql/data"
+
+
+def start(options: tuple[str, ...] = ("--tmpfs", FOLDER)) -> Any:
     settings = ("-c", "fsync=off", "-c", "wal_level=logical", "-c", "shared_buffers=16MB")
-    tmpfs = ("--init", "--tmpfs", "/var/lib/postgresql/data", "--env", f"POSTGRES_PASSWORD={PASSWORD}", *options)
-    return container(image("POSTGRES"), "postgres", *settings, options=tmpfs)
+    about = ("--init", "--env", f"POSTGRES_PASSWORD={PASSWORD}", *options)
+    return container(image("POSTGRES"), "postgres", *settings, options=about)
 
 
 def ready(server: str) -> None:
@@ -97,12 +106,21 @@ class Stored:
 
 
 CONTAINER = Container("1f", "db", "postgres:17")
-SERVER = (
-    '{"version": 170000, "name": "17", "user": "postgres", "roles": true, "databases": ["shop", "we ird \\"x\' =db"]}'
-)
+
+
+def server_of(*databases: str) -> str:
+    """What a server says of itself."""
+    facts = {"version": 170000, "name": "17", "user": "postgres", "roles": True, "databases": databases, "closed": []}
+    return json.dumps(facts)
+
+
 FACTS = Facts(
     "sh",
-    {"client": Answer(0, "pg_dump (PostgreSQL) 17.0\n"), "ready": Answer(0), "server": Answer(0, SERVER)},
+    {
+        "client": Answer(0, "pg_dump (PostgreSQL) 17.0\n"),
+        "ready": Answer(0),
+        "server": Answer(0, server_of(*RUNS)),
+    },
 )
 
 
@@ -117,8 +135,18 @@ def server() -> Iterator[str]:
 def run(server: str, tmp_path_factory: pytest.TempPathFactory) -> Stored:
     """A rich server's run; then what it holds is changed."""
     sql(server, RICH)
-    folder, sources = tmp_path_factory.mktemp("run"), {}
-    for dump in Postgres().plan(CONTAINER, FACTS, OPTIONS).dumps:
+    stored = backed_up(server, tmp_path_factory.mktemp("run"))
+    change(server)
+    return stored
+
+
+def backed_up(server: str, folder: Path, *databases: str) -> Stored:
+    """A run of these databases."""
+    sources = {}
+    facts_of = (
+        replace(FACTS, answers={**FACTS.answers, "server": Answer(0, server_of(*databases))}) if databases else FACTS
+    )
+    for dump in Postgres().plan(CONTAINER, facts_of, OPTIONS).dumps:
         assert isinstance(dump.source, Exec)
         assert isinstance(dump.count.source if dump.count else None, Exec)
         plain = execute("docker", "exec", server, *dump.source.argv).stdout
@@ -129,7 +157,6 @@ def run(server: str, tmp_path_factory: pytest.TempPathFactory) -> Stored:
         facts = {"sha256": digest, "plain_sha256": digest, "size": len(plain), "plain_size": len(plain)}
         about = {"format": dump.format, "subject": dump.subject, "compression": "none", "proof": "full"}
         sources[dump.name] = Source(Artifact(name=dump.name, counts=counts, **facts, **about), folder / dump.name)  # type: ignore[arg-type]
-    change(server)
     return Stored(folder, sources)
 
 
@@ -139,17 +166,6 @@ def change(server: str) -> None:
     sql(server, "delete from item where id > 9; create table later (x int); grant select on line to app", writable)
     sql(server, 'revoke all on database shop from "Odd ""r"; drop role "Odd ""r"', "template1")
     sql(server, "alter role app password 'new'; alter role app reset all; alter role postgres password 'new'")
-
-
-def planted(restore: Restore, place: int, *, after: bool) -> Restore:
-    """The step of this number fails, before or after it has done everything."""
-    steps = [*restore.steps, *restore.swap]
-    broken, failing = steps[place], "cat >/dev/null; exit 3"
-    assert isinstance(broken, Run | Feed)
-    argv = ("sh", "-c", '"$@" && exit 3', "sh", *broken.argv) if after else ("sh", "-c", failing)
-    steps[place] = replace(broken, argv=argv)
-    border = len(restore.steps)
-    return replace(restore, steps=tuple(steps[:border]), swap=tuple(steps[border:]))
 
 
 POINTS = [(place, after) for place in range(5) for after in (False, True)]
@@ -171,6 +187,61 @@ def test_a_step_that_fails_leaves_everything_as_it_was(
     assert (applying.undone, applying.warnings) == (True, [])
 
 
+def test_a_connection_that_is_cut_leaves_everything_as_it_was(
+    engine: Engine, server: str, run: Stored, tmp_path: Path
+) -> None:
+    before = state(server)
+    with cut_off(run.applying, server, run.plan(), 3, tmp_path) as applying:
+        assert state(server) == before
+        assert applying.undone
+
+
+@pytest.fixture
+def narrow() -> Iterator[str]:
+    """A volume of little room, which is kept while nobody else has it."""
+    made = docker(
+        "volume",
+        "create",
+        *("--label=backup-sidecar.test=1", "--opt=type=tmpfs", "--opt=device=tmpfs", "--opt=o=size=160m"),
+    )
+    with container(image("BUSYBOX"), "sleep", "1000", options=("--volume", f"{made}:/kept")):
+        yield made
+    docker("volume", "rm", made)
+
+
+@pytest.mark.slow
+def test_after_a_full_disk_everything_is_as_it_was_once_there_is_room(engine: Engine, run: Stored, narrow: str) -> None:
+    with start(("--volume", f"{narrow}:{FOLDER}")) as full:
+        ready(full)
+        sql(full, RICH)
+        change(full)
+        before = state(full)
+        within(full, f"cat /dev/zero >{FOLDER}/filler; truncate -s -4M {FOLDER}/filler")
+        applying = run.applying(engine, full, run.plan())
+        with pytest.raises(SidecarError):
+            applying.run()
+
+        docker("stop", full)  # A server that cannot write its log has ended by itself.
+        docker("run", "--rm", "--volume", f"{narrow}:/kept", image("BUSYBOX"), "rm", "/kept/filler")
+        docker("start", full)
+        ready(full)
+        undo(applying)
+        assert state(full) == before
+
+
+@pytest.mark.slow
+def test_a_server_that_is_killed_has_everything_as_it_was_once_it_runs_again(engine: Engine, run: Stored) -> None:
+    with start(()) as victim:
+        ready(victim)
+        sql(victim, RICH)
+        change(victim)
+        before = state(victim)
+        applying = killed(run.applying, engine, victim, run.plan(), 3)
+        ready(victim)
+        undo(applying)
+        assert state(victim) == before
+
+
 def poisoned(rewrite: Rewrite, number: int) -> Rewrite:
     """The SQL of an archive's entry of this number divides by zero, in as many bytes."""
 
@@ -188,9 +259,19 @@ def with_poison(restore: Restore, number: int) -> Restore:
     place = next(index for index, step in enumerate(steps) if isinstance(step, Feed) and step.artifact == "shop.pgdump")
     fed = steps[place]
     assert isinstance(fed, Feed)
-    assert fed.rewrite
-    steps[place] = replace(fed, rewrite=poisoned(fed.rewrite, number))
+    steps[place] = poisoned_feed(fed, number)
     return replace(restore, steps=tuple(steps))
+
+
+def poisoned_feed(fed: Feed, number: int) -> Feed:
+    """Also when it is tried again."""
+    assert fed.rewrite
+
+    def again(printed: str) -> Feed | None:
+        other = fed.again(printed) if fed.again else None
+        return other and poisoned_feed(other, number)
+
+    return replace(fed, rewrite=poisoned(fed.rewrite, number), again=again)
 
 
 def fails_at(engine: Engine, server: str, run: Stored, number: int) -> str:
@@ -212,20 +293,57 @@ def test_a_statement_that_fails_leaves_everything_as_it_was_and_is_named(
     assert "ERROR:  division by zero" in fails_at(engine, server, run, number)
 
 
+CALL = "PGOPTIONS='-c default_transaction_read_only=off' psql -XqAt -v ON_ERROR_STOP=1 -Upostgres shop 2>/dev/null -c"
+ROWS = "-c 'select count(*) from item'"
+APPS = {
+    "makes": f"""{CALL} 'create table if not exists item (id int); create table if not exists line (item int)' \
+        -c 'insert into line values (2)' {ROWS}""",
+    "writes": f"{CALL} 'insert into line values (3)' {ROWS}",
+}
+"""Those of an app whose start makes what is missing, and of one that only writes."""
+
+
+def test_a_restore_that_fails_at_its_end_loses_nothing_that_an_app_has_written_meanwhile(
+    engine: Engine, server: str, run: Stored
+) -> None:
+    rows = "select count(*) from line where item in (2, 3)"
+    before = int(sql(server, rows, "shop"))
+    with living(server, **APPS) as printed, pytest.raises(SidecarError, match="exit code 3"):
+        run.applying(engine, server, planted(run.plan(), 3, after=True)).run()
+    assert set(printed["makes"] + printed["writes"]) == {"9"}
+    # A session may be ended between what it has written and what it says of that.
+    assert int(sql(server, rows, "shop")) - before >= len(printed["makes"] + printed["writes"]) > 0
+
+
+def test_what_is_in_place_when_the_sidecar_dies_before_it_has_noted_that_stays(
+    engine: Engine, server: str, run: Stored, tmp_path: Path
+) -> None:
+    kept, plan = Kept(tmp_path), run.plan(restore="20260302T030000Z-deadbeef")
+    applying = run.applying(engine, server, plan)
+    applying.on_owed = kept.note
+    with pytest.raises(Dies):
+        applying.run()
+    sql(server, "insert into line values (4)", "dbname=shop options='-c default_transaction_read_only=off'")
+
+    kept.recover(applying.session)
+    assert sql(server, "select count(*) from line where item = 4", "shop") == "1"
+    assert sql(server, "select count(*) from item", "shop") == "500"
+    assert sql(server, "select count(*) from pg_database where datname ~ '^(before|restore)-'") == "0"
+    assert "sidecar" not in sql(server, "select setconfig from pg_db_role_setting")
+    change(server)
+
+
+def test_a_swap_whose_answer_is_lost_is_known_by_the_server(engine: Engine, server: str, run: Stored) -> None:
+    applying = run.applying(engine, server, planted(run.plan(), 4, after=True))
+    applying.run()
+    assert [warning.partition(":")[0] for warning in applying.warnings] == ["in-place"]
+    assert sql(server, "select count(*) from item", "shop") == "500"
+    change(server)
+
+
 def test_who_is_connected_is_sent_away_and_sees_the_old_database_or_the_new_one(
     engine: Engine, server: str, run: Stored
 ) -> None:
-    over, seen = threading.Event(), set[str]()
-
-    def look() -> None:
-        while not over.is_set():
-            done = said(
-                "docker", "exec", server, "psql", "-XqAt", "-U", "postgres", "shop", "-c", "select count(*) from item"
-            )
-            seen.add(done.stdout.strip())
-
-    watcher = threading.Thread(target=look)
-    watcher.start()
     sitting = threading.Thread(
         target=execute, args=("docker", "exec", server, "psql", "-U", "postgres", "shop", "-c", "select pg_sleep(99)")
     )
@@ -236,13 +354,14 @@ def test_who_is_connected_is_sent_away_and_sees_the_old_database_or_the_new_one(
     passwords = "select rolname, rolpassword from pg_authid where rolname in ('app', 'postgres')"
     before = sql(server, passwords)
     applying = run.applying(engine, server, run.plan())
-    applying.run()
-    over.set()
-    watcher.join()
+    with living(server, **APPS) as printed:
+        applying.run()
     sitting.join(15)
 
     assert not sitting.is_alive()
-    assert seen <= {"9", "500", ""}
+    assert set(printed["makes"]) <= {"9", "500"}
+    assert set(printed["writes"]) <= {"9", "500"}
+    assert sql(server, "select count(*) from item", "shop") == "500"
     assert any(
         re.fullmatch(r"sessions-ended: \d of postgres from the container itself in shop", line)
         for line in applying.warnings
@@ -263,7 +382,91 @@ def test_with_passwords_those_of_the_run_come_back(engine: Engine, server: str, 
     assert again in run.artifacts["globals.sql"].path.read_text()
 
 
+def test_what_was_dropped_first_is_told_when_the_load_fails_and_another_restore_goes_on(
+    engine: Engine, server: str, run: Stored
+) -> None:
+    plan = run.plan(drop_first=True)
+    failing = run.applying(engine, server, with_poison(plan, 12))
+    with pytest.raises(SidecarError, match="division by zero"):
+        failing.run()
+    told = [warning for warning in failing.warnings if warning.startswith("not-undone")]
+    assert told == [f"not-undone: the database {name} was dropped" for name in ("shop", "we ird \"x' =db")]
+    assert not failing.undone
+    assert sql(server, "select string_agg(datname, ',' order by datname) from pg_database") == (
+        "postgres,template0,template1"
+    )
+
+    run.applying(engine, server, plan).run()
+    assert sql(server, "select count(*) from item", "shop") == "500"
+    assert sql(server, "select count(*) from pg_database where datname ~ '^(before|restore)-'") == "0"
+
+
 def test_the_server_says_what_its_databases_take_and_what_is_free(engine: Engine, server: str, run: Stored) -> None:
     session = run.applying(engine, server, run.plan()).session
-    assert int(session.ask(size_of("shop", OPTIONS))) > 1 << 20
+    assert int(session.ask(size_of(OPTIONS, "shop", "none"))) > 1 << 20
     assert (free(session, room(OPTIONS)) or 0) > 1 << 20
+
+
+@pytest.fixture(scope="module")
+def replicated(server: str) -> Iterator[str]:
+    """Another server, which publishes the database `source`, to which `copy` of the first one subscribes."""
+    with start() as publisher:
+        ready(publisher)
+        sql(publisher, "create database source; create role reader superuser login password 'x'")
+        sql(publisher, "create table t (i int primary key); create publication p for table t", "source")
+        sql(publisher, "insert into t values (1)", "source")
+        address = docker("inspect", "--format", "{{.NetworkSettings.IPAddress}}", publisher)
+        to = f"host={address} user=reader password=x dbname=source"
+        sql(server, "create database copy")
+        sql(server, "create table t (i int primary key)", "copy")
+        sql(server, f"create subscription live connection '{to}' publication p", "copy")
+        eventually(lambda: arrived(server) == "1", seconds=30, what="the subscription is live")
+        yield publisher
+
+
+def arrived(server: str) -> str:
+    return sql(server, "select count(*) from t", "copy")
+
+
+SLOT = "select string_agg(slot_name || active, ',') from pg_replication_slots where slot_name = 'live'"
+
+
+def test_a_live_subscription_goes_on_after_a_restore_that_fails_and_lets_its_slot_be_after_one_that_does_not(
+    engine: Engine, server: str, replicated: str, tmp_path: Path
+) -> None:
+    run = backed_up(server, tmp_path, "copy")
+    with pytest.raises(SidecarError, match="exit code 3"):
+        run.applying(engine, server, planted(run.plan(), 2, after=True)).run()
+    sql(replicated, "insert into t values (2)", "source")
+    eventually(lambda: arrived(server) == "2", seconds=30, what="the subscription goes on")
+
+    applying = run.applying(engine, server, run.plan())
+    (notice,) = applying.restore.notices
+    told = applying.session.ask(notice)
+    assert "subscription-disabled: live of copy comes back disabled; its slot live at the publisher stays" in told
+    applying.run()
+    assert [warning for warning in applying.warnings if "not-cleared" in warning] == []
+    assert sql(server, "select subname, subenabled from pg_subscription where subname = 'live'") == "live|f"
+    assert sql(server, "select count(*) from pg_database where datname ~ '^(before|restore)-'") == "0"
+    eventually(lambda: sql(replicated, SLOT) == "livefalse", what="the slot is free")
+    sql(server, "truncate t; alter subscription live enable", "copy")
+    sql(replicated, "insert into t values (3)", "source")
+    sql(server, "alter subscription live refresh publication", "copy")
+    eventually(lambda: arrived(server) == "3", seconds=30, what="the subscription goes on")
+
+
+def test_the_slot_of_a_publisher_is_named_and_goes_with_its_database(
+    engine: Engine, server: str, replicated: str, tmp_path: Path
+) -> None:
+    run = backed_up(replicated, tmp_path, "source")
+    sql(server, "alter subscription live enable", "copy")
+    eventually(lambda: sql(replicated, SLOT) == "livetrue", seconds=30, what="the slot is in use")
+    applying = run.applying(engine, replicated, run.plan())
+    (notice,) = applying.restore.notices
+    assert "slot-goes: the logical slot live goes with the old database source" in applying.session.ask(notice)
+    applying.run()
+    assert [warning for warning in applying.warnings if "not-cleared" in warning] == []
+    assert sql(replicated, SLOT) == ""
+    assert sql(replicated, "select string_agg(datname, ',' order by datname) from pg_database") == (
+        "postgres,source,template0,template1"
+    )

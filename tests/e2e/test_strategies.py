@@ -176,6 +176,7 @@ def seen_in_postgres(container: str, password: str) -> dict[str, str]:
     return tables | rest
 
 
+@pytest.mark.slow
 def test_postgres_comes_back_with_every_database_role_row_and_right(
     sidecar: Sidecar, app: App, postgres: str, password: str, tmp_path: Path
 ) -> None:
@@ -240,6 +241,7 @@ def seen_in_mariadb(container: str, password: str) -> dict[str, str]:
     return {what: query(container, groups + sql, password) for what, sql in SEEN_IN_MARIADB.items()}
 
 
+@pytest.mark.slow
 def test_mariadb_comes_back_with_rows_blobs_routines_events_triggers_views_and_users(
     sidecar: Sidecar, app: App, mariadb: str, password: str, tmp_path: Path
 ) -> None:
@@ -248,7 +250,7 @@ def test_mariadb_comes_back_with_rows_blobs_routines_events_triggers_views_and_u
     report = sidecar.backup("mariadb")
     folder = sidecar.fetch(report, tmp_path)
     assert report["proof"] == "full"
-    assert len(report["artifacts"]) == 3, "shop, the odd one, users"
+    assert len(report["artifacts"]) == 4, "accounts, shop, the odd one, users"
 
     fresh = app.start(
         *("fresh", {}, "--tmpfs", "/var/lib/mysql", "--env", "MARIADB_ROOT_PASSWORD=another one"),

@@ -144,6 +144,38 @@ def test_sqlite_comes_back_with_what_was_only_in_its_write_ahead_log(
     assert within(fresh, "sqlite3 /data/shop.db 'SELECT count(*) FROM audit'") == "2000"
 
 
+GROWN = f"sqlite3 {SHOP} 'CREATE TABLE t AS SELECT randomblob(1000000) AS x FROM generate_series(1, 100)'"
+HELD = "held=$(head -c 30000000 /dev/zero | tr '\\0' x); touch /ready; sleep infinity"
+
+
+def test_a_copy_of_sqlite_takes_no_memory_of_the_application(sidecar: Sidecar, app: App) -> None:
+    """In a tmpfs it would be the container's own, and the kernel would end the application."""
+    command = ("sh", "-c", f"{GROWN}; {HELD}")
+    options = ("--volume", "/data", "--tmpfs", "/tmp", "--memory", "128m", "--memory-swap", "128m")
+    container = app.target("tight", {"strategy": "sqlite", "retries": "0"}, *options, of="SQLITE", command=command)
+    eventually(lambda: execute("docker", "exec", container, "test", "-e", "/ready").returncode == 0)
+
+    assert sidecar.backup("tight")["proof"] == "full"
+    state = docker("inspect", "--format", "{{.State.OOMKilled}} {{.State.Running}} {{.RestartCount}}", container)
+    assert state.split() == ["false", "true", "0"]
+    assert within(container, "ls -A /tmp /var/tmp /data | grep sqlite. || true") == ""
+
+
+def test_where_all_is_memory_there_is_no_copy_of_sqlite(sidecar: Sidecar, app: App) -> None:
+    memory = ("--tmpfs", "/tmp", "--tmpfs", "/var/tmp", "--tmpfs", "/data", "--memory", "224m", "--memory-swap", "224m")
+    labels = {"strategy": "sqlite", "retries": "0", "sqlite.paths": SHOP}
+    container = app.target("full", labels, *memory, of="SQLITE", command=("sh", "-c", f"{GROWN}; {HELD}"))
+    eventually(lambda: execute("docker", "exec", container, "test", "-e", "/ready").returncode == 0)
+
+    failure = failed(sidecar, "full", sidecar.run("full"), "command-failed")
+
+    assert "name another folder by backup.env.TMPDIR" in failure["message"]
+    assert docker("inspect", "--format", "{{.State.OOMKilled}} {{.State.Running}}", container).split() == [
+        "false",
+        "true",
+    ]
+
+
 LOCK = "{ echo 'BEGIN EXCLUSIVE;'; echo '.system touch /tmp/locked'; sleep infinity; } | sqlite3 /data/shop.db"
 LARGE = "CREATE TABLE item AS SELECT randomblob(99) FROM generate_series(1, 999)"
 CORRUPT = "dd if=/dev/urandom of=/data/shop.db bs=512 seek=9 count=16 conv=notrunc; sync"
@@ -152,8 +184,11 @@ CORRUPT = "dd if=/dev/urandom of=/data/shop.db bs=512 seek=9 count=16 conv=notru
 @INCOMPLETE
 @pytest.mark.parametrize(
     ("harm", "told"),
-    [(LOCK, "database is locked"), (CORRUPT, ""), ("rm /data/shop.db", "not there")],
-    ids=["locked", "corrupt", "missing"],
+    [
+        pytest.param(LOCK, "database is locked", id="locked", marks=pytest.mark.slow),
+        pytest.param(CORRUPT, "", id="corrupt"),
+        pytest.param("rm /data/shop.db", "not there", id="missing"),
+    ],
 )
 def test_a_locked_corrupt_or_missing_sqlite_database_fails_the_run(
     harm: str, told: str, sidecar: Sidecar, app: App

@@ -196,7 +196,7 @@ def test_without_the_handshake_the_lost_tail_is_noticed(
 
 
 @TOGETHER
-@pytest.mark.parametrize("cases", [60, pytest.param(1000, marks=[pytest.mark.slow, pytest.mark.timeout(400)])])
+@pytest.mark.parametrize("cases", [20, pytest.param(1000, marks=[pytest.mark.slow, pytest.mark.timeout(400)])])
 def test_data_in_the_packet_of_the_head_is_not_lost(
     cases: int, engine: Engine, target: str, tmp_path: Path, record_property: Told
 ) -> None:
@@ -241,6 +241,7 @@ def cut(engine: Engine, target: str, run: str) -> str:
         ),
     ],
 )
+@pytest.mark.slow
 def test_a_cut_anywhere_fails_the_stream(
     positions: Sequence[int], target: str, tmp_path: Path, record_property: Told
 ) -> None:

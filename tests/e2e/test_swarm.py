@@ -1,5 +1,6 @@
 """A stack on a swarm of one engine: the example is backed up as it is written, and goes on over each kind of change."""
 
+import json
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,10 @@ def node(sidecar_image: str, tmp_path: Path) -> Iterator[Node]:
 
 def test_a_stack_is_backed_up_and_its_key_outlives_every_change(node: Node) -> None:
     first = node.waits({APP: "ready"})["container"]["name"]
+    host = json.loads(node.docker("inspect", "--format={{json .HostConfig}}", node.task("sidecar")))
+    assert (host["Memory"], host["PidsLimit"], host["NanoCpus"]) == (512 << 20, 512, 2 * 10**9)
+    assert host["LogConfig"] == {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}}
+    assert (host["ReadonlyRootfs"], host["CapDrop"]) == (True, ["ALL"])
     runs = {node.backup()["id"]}
 
     node.update("--env-add", "CHANGED=1")

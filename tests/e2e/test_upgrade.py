@@ -173,7 +173,7 @@ def test_whatever_was_left_is_undone_ended_and_let_go(stand: Stand) -> None:
     eventually(lambda: stand.told(f"/v1/restores/{CUT['pages']}")["undone"], seconds=60, what="the folder is undone")
     eventually(lambda: stand.told(f"/v1/restores/{CUT['db']}")["warnings"], seconds=60, what="the database is undone")
 
-    assert stand.told(f"/v1/restores/{CUT['db']}")["warnings"] == ["kept: what `globals.sql` has done stays"]
+    assert stand.told(f"/v1/restores/{CUT['db']}")["warnings"] == ["not-undone: what globals.sql has done stays"]
     names = "select string_agg(datname, $$ $$ order by datname) from pg_database"
     assert stand.sql("template1", names) == "postgres shop template0 template1"
     assert stand.sql("postgres", "select x from mine") == "7"

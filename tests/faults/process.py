@@ -17,7 +17,7 @@ import yaml
 from controller.core.manifest import Manifest
 from controller.storage.draft import MANIFEST
 from tests.faults.starting import PROGRAM
-from tests.kit.stage import LABEL, PROJECT, App, Sidecar, clear, docker, eventually, said
+from tests.kit.stage import LABEL, PROJECT, App, Sidecar, administrator, clear, docker, eventually, said
 
 START = 60
 """Seconds in which it serves, also on a busy machine."""
@@ -85,13 +85,17 @@ class Process(Sidecar):
         found = [Manifest.model_validate_json(path.read_bytes()) for path in self.store.rglob(MANIFEST)]
         return {manifest.run: manifest for manifest in found}
 
+    def left(self) -> Iterator[tuple[str, bytes]]:
+        files = [self.folder / "log", *(self.folder / "work").rglob("*"), *self.store.rglob("*.json")]
+        return ((path.name, path.read_bytes()) for path in files if path.is_file())
+
     def cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return said(*NOT_ROOT, PROGRAM, *arguments, env=self._environment)
 
     @property
     def _environment(self) -> dict[str, str]:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("SIDECAR_")}
-        return inherited | {"SIDECAR_CONFIG": str(self.folder / "config")}
+        return inherited | administrator(self.token) | {"SIDECAR_CONFIG": str(self.folder / "config")}
 
     def _is_up(self) -> bool:
         assert self.process is not None

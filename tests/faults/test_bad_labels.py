@@ -11,6 +11,7 @@ from typing import Any
 
 import docker
 import pytest
+from docker.models.containers import Container
 
 from tests.faults.conftest import config_folder
 from tests.kit import stage
@@ -168,13 +169,14 @@ class Seen:
 
 @pytest.fixture(scope="module")
 def seen(sidecar_image: str, token: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
-    """One sidecar; all containers started together, and all known."""
+    """One sidecar; all containers made before the first one starts, and all known."""
     config = config_folder(tmp_path_factory.mktemp("labels") / "config", token, policy=POLICY)
     with stage.sidecar(f"labels-{secrets.token_hex(3)}", config, token) as (own, app):
         engine = docker.from_env()
         with ThreadPoolExecutor(8) as pool:
-            list(pool.map(lambda row: start(engine, app, row), ROWS))
-            list(pool.map(lambda extra: start(engine, app, extra[1], extra[0]), EXTRA.items()))
+            made = list(pool.map(lambda extra: create(engine, app, extra[1], extra[0]), EXTRA.items()))
+            made += pool.map(lambda row: create(engine, app, row), ROWS)
+            list(pool.map(lambda container: container.start(), made))
         engine.close()
         eventually(lambda: is_known(own, len(ROWS) + len(EXTRA) - 1), seconds=30, what="all targets are known")
         targets = {
@@ -189,21 +191,22 @@ EXTRA = {
     "good": GOOD,
     "scaled-1": bad("scaled", "", NOTE, "", others={NUMBER: "1"}),
     "scaled-2": bad("scaled", "", NOTE, "", others={NUMBER: "2"}),
-    "forged": bad("scaled", "", NOTE, "", others={NUMBER: "0"}),
+    "claimed": bad("claimed", "", NOTE, "", others={NUMBER: "1"}),
+    "forged": bad("claimed", "", NOTE, "", others={NUMBER: "0"}),
     "stranger": bad("stranger", "", NOTE, "", others={PROJECT: "another"}),
     "no-pipefail": bad("no-pipefail", "", {"commands.backup": "false | echo data"}, "", of="DEBIAN"),
 }
 """Containers beside the table, by the end of their names; all but the stranger are listed."""
 
 
-def start(engine: docker.DockerClient, app: App, row: Bad, name: str = "") -> None:
+def create(engine: docker.DockerClient, app: App, row: Bad, name: str = "") -> Container:
     labels = {LABEL: app.project, PROJECT: app.project, SERVICE: slug(row), **row.others, "backup.enable": "true"}
     labels |= {f"backup.{key}": value for key, value in row.labels.items()}
     name = f"{app.project}-{name or slug(row)}"
     made = engine.containers.create(image(row.of), name=name, network=app.network, labels=labels, **row.options)
     if row.of == "DEBIAN":
         made.put_archive("/usr/bin", without_bash())
-    made.start()
+    return made
 
 
 def without_bash() -> bytes:
@@ -219,7 +222,7 @@ def without_bash() -> bytes:
 
 def is_known(own: Sidecar, number: int) -> bool:
     states = [target["state"] for target in own.targets().values()]
-    return len(states) >= number and "pending" not in states
+    return len(states) >= number and not {"pending", "absent"} & {*states}
 
 
 @pytest.mark.parametrize(
@@ -280,9 +283,16 @@ def test_of_two_containers_for_one_key_the_first_is_the_target(
     assert second["state"] == "replica"
 
 
-@pytest.mark.fault(0, "a container that claims a service and the number 0", "takes nobody's place, is a `replica`")
-def test_a_made_up_number_takes_nobodys_place(seen: Seen) -> None:
-    assert seen.targets[f"{seen.sidecar.project}-forged"]["state"] == "replica"
+@pytest.mark.fault(0, "a container that claims a service and the number 0", "both `key-taken`, if nobody had the key")
+def test_where_nobody_had_the_key_a_made_up_number_does_not_get_it(
+    seen: Seen, record_property: Callable[[str, object], None]
+) -> None:
+    claimed, forged = (seen.targets[f"{seen.sidecar.project}-{name}"]["problems"] for name in ("claimed", "forged"))
+    record_property("seen", f"`{forged[0]['code']}`: {forged[0]['message'].replace(seen.sidecar.project, 'shop')}")
+
+    assert [problem["code"] for problem in (*claimed, *forged)] == ["key-taken", "key-taken"]
+    assert f"{seen.sidecar.project}-claimed" in forged[0]["message"]
+    assert seen.targets[f"{seen.sidecar.project}-scaled-1"]["state"] == "ready"
 
 
 @pytest.mark.fault(0, "a forged Compose project", "another project's container on the network is no target")

@@ -73,10 +73,7 @@ class Stand:
 
     def begin(self) -> None:
         """Start the sidecar again; the engine may give it another port."""
-        docker("start", self.sidecar.container)
-        port = docker("port", self.sidecar.container, "8000/tcp").splitlines()[0].rpartition(":")[2]
-        self.sidecar.http.base_url = f"http://127.0.0.1:{port}"
-        eventually(lambda: stage.is_up(self.sidecar), seconds=60, what="the sidecar is ready")
+        self.sidecar.begin()
 
     def target(self, service: str, quiesce: str, size: str = "64M") -> str:
         labels = {"strategy": "filesystem", "filesystem.paths": "/data", "quiesce": quiesce}

@@ -252,7 +252,7 @@ def backed_up(world: World) -> str:
 @pytest.mark.fault(
     27, "the orchestrator is away, slow or 500 for hours", "jittered back-off, flat memory, backups go on, told once"
 )
-@pytest.mark.parametrize("trouble", ["away", "500", "slow"])
+@pytest.mark.parametrize("trouble", ["away", *(pytest.param(one, marks=pytest.mark.slow) for one in ("500", "slow"))])
 def test_hours_without_an_orchestrator_cost_nothing_and_are_told_once_afterwards(
     trouble: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record_property: Told
 ) -> None:
@@ -265,7 +265,7 @@ def test_hours_without_an_orchestrator_cost_nothing_and_are_told_once_afterwards
         elif trouble == "500":
             ear.answer = lambda _: (500, {})
         else:
-            ear.answer = lambda _: (time.sleep(0.1) or 200, {})
+            ear.answer = lambda _: (time.sleep(0.5) or 200, {})
         world, heart = stack.enter_context(patient(tmp_path, ear.server_port))
         runs = [backed_up(world), backed_up(world)]
         heart.fed.set()

@@ -37,14 +37,11 @@ class Stand:
 
     def begin(self) -> None:
         """Start it again; the engine may give it another port."""
-        docker("start", self.sidecar.container)
-        port = docker("port", self.sidecar.container, "8000/tcp").splitlines()[0].rpartition(":")[2]
-        self.sidecar.http.base_url = f"http://127.0.0.1:{port}"
-        eventually(lambda: stage.is_up(self.sidecar), seconds=60, what="the sidecar is ready")
+        self.sidecar.begin()
 
     def restore(self, service: str, **query: str) -> str:
         """Begin a restore; gives its id."""
-        answer = self.sidecar.http.post(f"/v1/targets/{self.sidecar.key(service)}/restore", params=query)
+        answer = self.sidecar.admin.post(f"/v1/targets/{self.sidecar.key(service)}/restore", params=query)
         assert answer.status_code == 202, answer.text
         return str(answer.json()["id"])
 
@@ -128,29 +125,45 @@ def test_a_folder_that_is_half_there_when_the_sidecar_dies_is_removed_by_the_nex
     record_property("seen", f"a folder with {half // MEBIBYTE} of {SIZE // MEBIBYTE} MiB was removed")
 
 
-@pytest.mark.fault(18, *DIES)
-def test_files_that_were_being_replaced_when_the_sidecar_died_are_in_the_safety_backup_and_that_is_told(
-    stand: Stand,
-) -> None:
-    container = big(stand, "replaced")
-    (run,) = stand.sidecar.http.get("/v1/runs", params={"target": stand.sidecar.key("replaced")}).json()["runs"]
-    within(container, "echo new >/data/word")
-    restore = stand.restore("replaced", replace="true", in_place="true", run=run["id"])
-    stand.reaches(restore, 16 * MEBIBYTE)
+# Everything there is, with what is in it.
+TREE = "find /data ! -name random -exec stat -c '%n %F %a %u %g %Y' {} + | sort; cksum /data/*"
 
-    stand.dies()
-    stand.begin()
+
+@pytest.mark.fault(18, *DIES)
+@pytest.mark.parametrize("victim", ["sidecar", "target"])
+def test_files_that_were_being_replaced_when_somebody_died_are_as_they_were(
+    stand: Stand, victim: str, record_property: Told
+) -> None:
+    container = big(stand, f"replaced-{victim}")
+    service = f"replaced-{victim}"
+    (run,) = stand.sidecar.http.get("/v1/runs", params={"target": stand.sidecar.key(service)}).json()["runs"]
+    within(container, "echo new >/data/word; touch -d @1000000000 /data/word /data; chown 12:34 /data")
+    before = within(container, TREE)
+    restore = stand.restore(service, mirror="true", run=run["id"])
+    stand.reaches(restore, 16 * MEBIBYTE)
+    assert within(container, "find /data -name 'rand*' | wc -l") == "2"
+
+    if victim == "sidecar":
+        stand.dies()
+        stand.begin()
+    else:
+        docker("kill", container)
+        stand.ended(restore, seconds=15)
+        docker("start", container)
+        eventually(lambda: stand.sidecar.states()[service] == "ready", seconds=60, what="it is ready again")
     report = stand.settled(restore)
 
-    assert (report["state"], report["undone"]) == ("interrupted", False)
-    assert "kept: what `files.tar` has done stays" in report["warnings"]
-    assert report["safety"] in report["failure"]["hint"]
+    state = {"sidecar": "interrupted", "target": "failed"}[victim]
+    assert (report["state"], report["undone"], report["warnings"][1:]) == (state, True, []), report
+    assert within(container, TREE) == before
     assert stand.sidecar.report(report["safety"])["state"] == "succeeded"
-    eventually(lambda: stand.sidecar.http.get("/v1/targets").is_success)
     docker("update", "--cpus", "2", container)
-    again = stand.sidecar.cli("restore", stand.sidecar.key("replaced"), "--run", report["safety"], "--into", "/safe")
-    assert again.returncode == 0, again.stderr
-    assert within(container, "cat /safe/data/word") == "new"
+    again = ("restore", stand.sidecar.key(service), "--run", run["id"], "--mirror")
+    eventually(
+        lambda: stand.sidecar.cli(*again).returncode == 0, seconds=60, what="the run is over, and it is restored"
+    )
+    assert within(container, "cat /data/word; ls -A /data") == "old\nrandom\nword"
+    record_property("seen", "the new half tree is gone, the old one was never touched")
 
 
 SQL = "psql -q -v ON_ERROR_STOP=1 -U keeper"
@@ -181,7 +194,6 @@ def seen(container: str) -> tuple[str, str]:
     return (within(container, f'{SQL} postgres -At -c "{names}"'), within(container, f'{SQL} bank -At -c "{rows}"'))
 
 
-ROLES = ["kept: what `globals.sql` has done stays"]
 BEFORE = ("bank,postgres,template0,template1", "7|later")
 
 
@@ -197,15 +209,113 @@ def test_a_database_that_was_being_replaced_when_the_sidecar_died_comes_back_as_
     stand.dies()
     eventually(lambda: not processes(container, "pg_restore"), what="pg_restore has ended with its input")
     between = seen(container)[0] if execute("docker", "exec", container, "true").returncode == 0 else ""
-    assert "before-" in between
+    assert "restore-" in between
     stand.begin()
     report = stand.settled(restore)
 
-    assert (report["state"], report["warnings"]) == ("interrupted", ROLES), report
+    assert (report["state"], report["undone"], report["warnings"]) == ("interrupted", True, []), report
     assert seen(container) == BEFORE
-    assert report["safety"] in report["failure"]["hint"]
     assert stand.sidecar.report(report["safety"])["state"] == "succeeded"
-    record_property("seen", "the new half database is gone, the old one has its name again")
+    record_property("seen", "the new half database is gone, the old one was never touched")
+
+
+@dataclass(frozen=True)
+class Swapped:
+    """A target in which the client hangs just after it has put what was loaded in the place of what was there."""
+
+    of: str
+    client: str
+    """The tool that hangs."""
+    word: str
+    """What is in the arguments or the input of the call that hangs."""
+    fill: str
+    change: str
+    seen: str
+    """Lines of shell that fill it, change it, and show everything in it."""
+    labels: tuple[tuple[str, str], ...] = ()
+    options: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+    ready: str = "true"
+
+
+MARIADB = "mariadb -uroot -px -N shop"
+SQLITE = "sqlite3 /data/shop.db"
+SWAPPED = {
+    "mariadb": Swapped(
+        "MARIADB",
+        "mariadb",
+        "rename table",
+        f"echo 'CREATE TABLE item (id INT PRIMARY KEY); INSERT INTO item VALUES (1), (2)' | {MARIADB}",
+        f"echo 'DELETE FROM item; CREATE TABLE later (x INT); CREATE VIEW shown AS SELECT 1' | {MARIADB}",
+        f"mariadb-dump -uroot -px --skip-dump-date --routines --databases shop; echo 'SHOW DATABASES' | {MARIADB}",
+        options=("--env", "MARIADB_ROOT_PASSWORD=x", "--env", "MARIADB_DATABASE=shop"),
+        ready="mariadb-admin --host=127.0.0.1 -uroot -px ping",
+    ),
+    "redis": Swapped(
+        "REDIS",
+        "redis-cli",
+        "REPLICAOF 127",
+        "for n in 1 2 3; do redis-cli SET key:$n $n; done",
+        "redis-cli DEL key:1; redis-cli SET own yes; redis-cli SAVE",
+        "for key in $(redis-cli KEYS '*' | sort); do echo $key; redis-cli GET $key; done; redis-cli ROLE; ls /tmp",
+        command=("redis-server", "--save", ""),
+        ready="redis-cli PING | grep PONG",
+    ),
+    "sqlite": Swapped(
+        "SQLITE",
+        "sqlite3",
+        "BEGIN EXCLUSIVE",
+        f"{SQLITE} 'CREATE TABLE item (id INTEGER PRIMARY KEY); INSERT INTO item VALUES (1), (2)'",
+        f"{SQLITE} 'DELETE FROM item; CREATE TABLE later (x)'",
+        "cd /data && sha256sum shop.db && stat -c '%i %h %a %u %Y' shop.db && ls -A",
+        labels=(("sqlite.paths", "/data/shop.db"),),
+        options=("--volume", "/data"),
+        command=("sleep", "infinity"),
+    ),
+}
+HANGS = """\
+#!/bin/sh
+[ -e /var/hangs ] || exec {client}.real "$@"
+said=/var/said.$$
+case {client} in mariadb) cat >$said ;; *) echo "$@" >$said ;; esac
+{client}.real "$@" <$said
+code=$?
+if grep -qi '{word}' $said; then rm /var/hangs; : >/var/hung; sleep 100; fi
+rm -f $said
+exit $code
+"""
+HANG = """
+client=$(command -v {client}) && mv "$client" "$client.real" && cat >"$client" && chmod 755 "$client" && : >/var/hangs
+"""
+
+
+@pytest.mark.fault(18, *DIES)
+@pytest.mark.parametrize("kind", SWAPPED)
+def test_what_was_put_in_place_when_the_sidecar_died_makes_way_for_what_was_there(
+    stand: Stand, record_property: Told, kind: str
+) -> None:
+    place, service = SWAPPED[kind], f"swap-{kind}"
+    labels = {"strategy": kind, **dict(place.labels)}
+    container = stand.app.target(service, labels, *place.options, of=place.of, command=place.command)
+    ready = ("docker", "exec", container, "sh", "-c", place.ready)
+    eventually(lambda: execute(*ready).returncode == 0, seconds=60, what=f"{kind} is ready")
+    within(container, place.fill)
+    run = stand.sidecar.backup(service)
+    within(container, place.change)
+    before = within(container, place.seen)
+    script = HANGS.format(client=place.client, word=place.word)
+    docker("exec", "-i", container, "sh", "-c", HANG.format(client=place.client), input=script.encode())
+
+    restore = stand.restore(service, replace="true", run=run["id"])
+    hung = ("docker", "exec", container, "test", "-e", "/var/hung")
+    eventually(lambda: execute(*hung).returncode == 0, seconds=60, what="the new data is in place")
+    stand.dies()
+    stand.begin()
+    report = stand.settled(restore)
+
+    assert (report["state"], report["undone"], report["warnings"]) == ("interrupted", True, []), report
+    assert within(container, place.seen) == before
+    record_property("seen", "what had been swapped is swapped back; the old data is the same")
 
 
 @pytest.mark.fault(
@@ -230,7 +340,7 @@ def test_a_target_that_is_killed_in_the_middle_is_made_good_once_it_runs_again(
     eventually(lambda: stand.sidecar.states()["victim"] == "ready", seconds=60, what="it is ready again")
     report = stand.settled(restore)
 
-    assert (report["state"], report["warnings"]) == ("failed", ROLES), report
+    assert (report["state"], report["undone"], report["warnings"]) == ("failed", True, []), report
     assert seen(container) == BEFORE
     record_property("seen", "`target-died`; undone by itself after the target's start")
 
@@ -240,13 +350,21 @@ def test_a_full_disk_in_the_target_ends_the_restore_and_the_space_is_given_back(
     container = stand.app.target("narrow", FILES, "--volume", "/data", "--tmpfs", "/small:size=16m", of="DEBIAN")
     within(container, f"head -c {32 * MEBIBYTE} /dev/urandom >/data/random")
     stand.sidecar.backup("narrow")
+    command = ("restore", stand.sidecar.key("narrow"), "--into", "/small/back")
+    refused = stand.sidecar.cli(*command)
+    assert "there is no room" in refused.stderr
+    assert "291 MiB are needed beside what is there, and 16 MiB are free" in refused.stderr
+    assert "--into" in refused.stderr
+    within(container, "mv /usr/bin/df /usr/bin/no-df")  # Then nobody knows it before.
 
     report = stand.ended(stand.restore("narrow", into="/small/back"))
 
     assert (report["state"], report["failure"]["code"], report["undone"]) == ("failed", "command-failed", True)
     assert re.search("No space left on device|Wrote only [0-9]+ of", report["failure"]["message"]), "GNU tar's words"
     assert report["failure"]["hint"]
-    assert within(container, "ls /small; df --output=used /small | tail -1").split() == ["0"]
+    assert report["warnings"][0].startswith("room-unknown: ")
+    within(container, "mv /usr/bin/no-df /usr/bin/df")
+    assert within(container, "ls -A /small; df --output=used /small | tail -1").split() == ["0"]
 
 
 @pytest.mark.fault(16, "target paused in the middle of a restore that is then cancelled", "undone once it runs again")
@@ -256,7 +374,7 @@ def test_a_restore_into_a_target_that_was_paused_can_be_cancelled_and_is_undone_
     stand.reaches(restore, 16 * MEBIBYTE)
     docker("pause", container)
 
-    done = stand.sidecar.http.post(f"/v1/restores/{restore}/cancel", timeout=60)
+    done = stand.sidecar.admin.post(f"/v1/restores/{restore}/cancel", timeout=60)
     report = stand.ended(restore, seconds=60)
 
     assert done.status_code == 202
@@ -274,7 +392,7 @@ def test_a_restore_that_is_cancelled_in_the_middle_is_undone_at_once(stand: Stan
     restore = stand.restore("regretted")
     stand.reaches(restore, 16 * MEBIBYTE)
 
-    stand.sidecar.http.post(f"/v1/restores/{restore}/cancel", timeout=60)
+    stand.sidecar.admin.post(f"/v1/restores/{restore}/cancel", timeout=60)
     report = stand.ended(restore)
 
     assert (report["state"], report["failure"]["code"], report["undone"]) == ("cancelled", "cancelled", True), report

@@ -36,10 +36,7 @@ class Stand:
 
     def begin(self) -> None:
         """Start the sidecar again; the engine may give it another port."""
-        docker("start", self.sidecar.container)
-        port = docker("port", self.sidecar.container, "8000/tcp").splitlines()[0].rpartition(":")[2]
-        self.sidecar.http.base_url = f"http://127.0.0.1:{port}"
-        eventually(lambda: stage.is_up(self.sidecar), seconds=60, what="the sidecar is ready")
+        self.sidecar.begin()
 
     def state(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(docker("inspect", "--format", "{{json .State}}", self.sidecar.container))
@@ -314,11 +311,12 @@ def peak(stand: Stand) -> int:
 
 def cut_once(stand: Stand, service: str, retries: str) -> str:
     """A run whose first attempt is cut; gives its id, once it waits for the next."""
-    stand.app.target(service, {"commands.backup": "echo data; sleep 4", "retries": retries})
+    command = f"head -c {2 * MEBIBYTE} /dev/zero; [ -e /was-cut ] || sleep 300"
+    container = stand.app.target(service, {"commands.backup": command, "retries": retries})
     stand.sidecar.wait(service)
     run = stand.sidecar.start(service)
-    eventually(lambda: stand.sidecar.report(run)["state"] == "running", what="it runs")
-    time.sleep(0.5)
+    stand.sidecar.reaches(run, MEBIBYTE)
+    within(container, "touch /was-cut")
     stand.proxy.cut("/exec/.*/start")
     eventually(lambda: stand.sidecar.report(run)["reason"] == "retry" or stand.sidecar.report(run)["finished"])
     return run
@@ -331,7 +329,7 @@ def test_a_passing_failure_is_tried_again_from_the_start_and_told(stand: Stand, 
 
     assert (report["state"], report["attempts"]) == ("succeeded", 2), report
     assert [failure["code"] for failure in report["retried"]] == ["stream-truncated"]
-    assert report["bytes"] == len("data\n")
+    assert report["bytes"] == 2 * MEBIBYTE
     assert [path for path in stand.sidecar.stored("again") if path.endswith(".partial") or run not in path] == []
     assert len(report["artifacts"]) == 1
 
@@ -497,7 +495,7 @@ def test_a_stop_waits_for_no_restore_into_an_engine_that_hangs(stand: Stand) -> 
     container = stand.app.target("slowly", labels)
     stand.sidecar.backup("slowly")
     path = f"/v1/targets/{stand.sidecar.key('slowly')}/restore"
-    restore = stand.sidecar.http.post(path, params={"replace": "true"}).raise_for_status().json()["id"]
+    restore = stand.sidecar.admin.post(path, params={"replace": "true"}).raise_for_status().json()["id"]
     eventually(lambda: execute("docker", "exec", container, "test", "-e", "/tmp/begun").returncode == 0)
     stand.proxy.freeze()
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from controller.core.run import RUN_ID
+from controller.core.key import RUN_ID
 
 CHANGES = "?mkdir,?mkdirat,write,pwrite64,fsync,fdatasync,?rename,?renameat,renameat2,?unlink,unlinkat,?rmdir"
 """What changes a disk, whatever the architecture calls it."""

@@ -34,6 +34,7 @@ INSPECTED = LISTED | {
     "HostConfig": {"Tmpfs": {"/run": ""}, "AutoRemove": False, "Memory": 0},
 }
 EVENT = {"Type": "container", "Action": "start", "timeNano": 1} | {"Actor": {"ID": ID, "Attributes": {"name": "web"}}}
+IMAGE = {"Id": "sha256:1", "Config": {"Labels": None}}
 EXEC = {"ID": ID, "Running": False, "ExitCode": 0, "Pid": 9}
 
 Bytes = bytes | Iterable[bytes]
@@ -54,7 +55,7 @@ def well(request: str) -> bytes:
     path = request.split()[1].partition("?")[0]
     if path == "/events":
         return b"HTTP/1.1 200 OK\r\n\r\n" + json.dumps(EVENT).encode() + b"\n"
-    return answer(known.get(path, INSPECTED))
+    return answer(IMAGE if path.startswith("/images/") else known.get(path, INSPECTED))
 
 
 class PlayedEngine(ThreadingUnixStreamServer):
@@ -76,7 +77,7 @@ class Handler(StreamRequestHandler):
     server: PlayedEngine
 
     def handle(self) -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):  # Who asks may go, also before a word.
             method, path, _ = self.rfile.readline().decode().split(" ")
             size = 0
             while (line := self.rfile.readline()) not in (b"\r\n", b""):

@@ -1,19 +1,23 @@
 """What the tests on the real engine share: the docker command, containers that go away again, and a sidecar's user."""
 
 import contextlib
+import io
 import itertools
 import json
 import os
+import posixpath
 import secrets
 import shutil
 import subprocess
 import tarfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import httpx
+
+from tests.kit import planted
 
 REPOSITORY = Path(__file__).parents[2]
 LABEL = "backup-sidecar.test"
@@ -26,6 +30,8 @@ FALLBACKS = {"DEBIAN": "debian:trixie-slim", "PYTHON": "python:3.13-slim", "POST
     "REDIS": "redis:8",
     "DISTROLESS": "backup-sidecar-local/distroless:1",
     "SQLITE": "backup-sidecar-local/sqlite:3",
+    "POSTGRES15": "backup-sidecar-local/postgres15:1",
+    "VALKEY": "backup-sidecar-local/valkey:8",
 }
 SLEEP = ("sleep", "infinity")
 STORE = "/var/lib/sidecar/artifacts"
@@ -156,6 +162,8 @@ class App:
         told = {PROJECT: self.project, SERVICE: service, LABEL: self.project}
         told |= {f"backup.{key}": value for key, value in labels.items()}
         flags = [flag for key, value in told.items() for flag in ("--label", f"{key}={value}")]
+        given = [*options, *(f"--env={key[4:]}={value}" for key, value in labels.items() if key.startswith("env."))]
+        planted.plant_all(dict(environment_in(given)))
         docker(
             *("run", "--detach", "--init", "--name", name, "--hostname", service, "--network", self.network),
             *(*flags, *options),
@@ -169,21 +177,87 @@ class App:
         return self.start(service, {"enable": "true", **labels}, *options, **more)
 
 
+def environment_in(options: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Names and values of `--env NAME=value` and `--env=NAME=value`."""
+    for option, following in itertools.pairwise([*options, ""]):
+        name, _, value = (following if option == "--env" else option.removeprefix("--env=")).partition("=")
+        if option.startswith("--env"):
+            yield name, value
+
+
+UNMARK = """
+import json, pathlib, sys
+from controller.app.program import CATALOG
+from controller.storage.catalog import Catalog
+folder = pathlib.Path(sys.argv[1])
+Catalog(pathlib.Path("/var/lib/sidecar/work", CATALOG)).amend(folder.name, artifacts=(), mark="")
+path = folder / "marks/report.json"
+path.write_text(json.dumps(json.loads(path.read_text()) | {"mark": "", "artifacts": []}))
+"""
+
+
+def administrator(token: str) -> dict[str, str]:
+    """Variables that give a sidecar a second token, which may do everything, beside its own."""
+    entries = '[{"name": "tests", "secret": "TESTS_TOKEN", "role": "admin"}]'
+    return {"SIDECAR_API_TOKENS": entries, "TESTS_TOKEN": f"admin-{token[::-1]}"}
+
+
 class Sidecar:
-    """A running sidecar as its users see it: by its API, and by `docker exec`."""
+    """A running sidecar as its users see it: by its API, as orchestrator or administrator, and by `docker exec`."""
 
     def __init__(self, container: str, project: str, address: str, token: str) -> None:
         self.container, self.project, self.token = container, project, token
-        self.http = httpx.Client(base_url=address, headers={"Authorization": f"Bearer {token}"}, timeout=60)
+        tokens = {"the API's token": token, "the administrator's token": administrator(token)["TESTS_TOKEN"]}
+        self.http, self.admin = (
+            httpx.Client(
+                base_url=address,
+                headers={"Authorization": f"Bearer {planted.plant(name, each)}"},
+                timeout=60,
+                event_hooks={"response": [planted.listen]},
+            )
+            for name, each in tokens.items()
+        )
 
     def close(self) -> None:
+        """Fails where a secret of the tests lies in what it leaves."""
         self.http.close()
+        self.admin.close()
+        for where, content in self.left():
+            planted.demand_nothing_of_it(f"{where} of {self.container or self.project}", content)
+
+    def left(self) -> Iterator[tuple[str, bytes]]:
+        """Its log, its work folder with the catalog, and what it tells of each run; nothing where it is gone."""
+        done = execute("docker", "logs", self.container)
+        yield "the log", done.stdout + done.stderr
+        work = execute("docker", "cp", "-q", f"{self.container}:{posixpath.dirname(STORE)}/work", "-")
+        if work.returncode == 0:
+            with tarfile.open(fileobj=io.BytesIO(work.stdout)) as tar:
+                for member in filter(tarfile.TarInfo.isfile, tar):
+                    file = tar.extractfile(member)
+                    yield member.name, file.read() if file else b""
+        told = ("find", STORE, "-name", "*.json", "-type", "f", "-exec", "cat", "{}", "+")
+        yield "what is told of runs", execute("docker", "exec", self.container, *told).stdout
+
+    def begin(self) -> None:
+        """Start it again."""
+        docker("start", self.container)
+        self.is_back()
+
+    def is_back(self) -> None:
+        """Wait until it serves after a start, which may have given it another port."""
+        port = docker("port", self.container, "8000/tcp").splitlines()[0].rpartition(":")[2]
+        for client in (self.http, self.admin):
+            client.base_url = f"http://127.0.0.1:{port}"
+        eventually(lambda: is_up(self), seconds=60, what="the sidecar is ready")
 
     def key(self, service: str) -> str:
         return f"{self.project}/{service}"
 
     def cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return said("docker", "exec", self.container, "backup-sidecar", *arguments)
+        done = said("docker", "exec", self.container, "backup-sidecar", *arguments)
+        if arguments[:1] != ("token",):
+            planted.demand_nothing_of_it(f"`{' '.join(arguments)[:60]}`", done.stdout + done.stderr)
+        return done
 
     def log(self) -> str:
         done = said("docker", "logs", self.container)
@@ -248,6 +322,10 @@ class Sidecar:
         eventually(lambda: self.report(run)["bytes"] >= size, seconds=60, what=f"{size} bytes of {run}")
         return self.report(run)
 
+    def unmark(self, folder: str) -> None:
+        """Let a run in the store be changed unseen, as one of an early release, which has no mark."""
+        docker("exec", "--interactive", self.container, "python", "-", folder, input=UNMARK.encode())
+
     def stored(self, service: str) -> list[str]:
         """Every file in the store for a target, whatever it is."""
         folder = "/".join([STORE, self.project, service])
@@ -269,7 +347,14 @@ def sidecar(
     `schedule` is of targets that name none; None leaves it unset.
     """
     app = App(project, network)
-    usual = ("--env", f"SIDECAR_DEFAULTS_SCHEDULE={schedule}") if schedule else ()
+    planted.plant_file(config / ".env")
+    planted.plant_all(dict(environment_in(options)))
+    variables = (
+        {"SIDECAR_DRILLS_AUTO": "false"}
+        | administrator(token)
+        | ({"SIDECAR_DEFAULTS_SCHEDULE": schedule} if schedule else {})
+    )
+    usual = [f"--env={name}={value}" for name, value in variables.items()]
     label = ("--label", f"{LABEL}={project}")
     try:
         if network is None:
@@ -298,10 +383,14 @@ def is_up(running: Sidecar) -> bool:
         return False
 
 
-def restored(folder: Path, artifact: Json, container: str) -> None:
-    """Follow the manifest's line of plain tools: what follows the first `|` runs where the data belongs."""
+def restored(folder: Path, artifact: Json, container: str, *variables: str) -> None:
+    """Follow the manifest's line of plain tools: what follows the first `|` runs where the data belongs.
+
+    A person may have to add `NAME=value` that stands in no manifest.
+    """
     decode, _, restore = artifact["restore"].partition(" | ")
-    inside = () if restore.startswith("docker ") else ("docker", "exec", "--interactive", container)
+    given = [word for variable in variables for word in ("--env", variable)]
+    inside = () if restore.startswith("docker ") else ("docker", "exec", "--interactive", *given, container)
     with subprocess.Popen(["sh", "-c", decode], cwd=folder, stdout=subprocess.PIPE) as plain:
         done = execute(*inside, "sh", "-c", restore, stdin=plain.stdout)
     assert done.returncode == 0, f"{restore}: {done.stderr.decode()}"

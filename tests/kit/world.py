@@ -1,6 +1,7 @@
 """A sidecar for tests of what is served: real store, catalog, queue and HTTP; only the engine is played."""
 
 import hashlib
+import json
 import threading
 import weakref
 from collections.abc import Iterator, Sequence
@@ -23,6 +24,7 @@ from controller.core.failure import Failure
 from controller.core.key import Key
 from controller.core.manifest import Artifact, Manifest
 from controller.core.run import Report
+from controller.core.structure import rehearsable
 from controller.drill.drills import Drills
 from controller.engine.client import Engine
 from controller.engine.models import Listed, NetworkEndpoint
@@ -32,10 +34,14 @@ from controller.targets.origin import PROJECT, SERVICE
 from controller.targets.scope import Scope
 from controller.targets.target import Target
 from strategies import discover
+from tests.kit import planted
 
 TOKEN = "a-token-of-the-tests-0123456789"
+TOKENS = {"backup": TOKEN} | {role: f"a-token-that-may-{role}-9876543210" for role in ("read", "restore", "admin")}
+"""By role."""
 KEY = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
 PASSWORD = "correct-horse-battery"
+planted.plant_all({f"{role}'s TOKEN": token for role, token in TOKENS.items()} | {"KEY": KEY, "PASSWORD": PASSWORD})
 POSTGRES = {"backup.enable": "true", "backup.strategy": "postgres", "backup.env.PGPASSWORD": PASSWORD}
 FILES = {"backup.enable": "true", "backup.strategy": "filesystem", "backup.filesystem.paths": "/data"}
 
@@ -56,8 +62,15 @@ class World(Outward):
     alive = True
     problems: Sequence[Problem] = ()
 
-    def __init__(self, folder: Path, *, config: str = "", services: dict[str, dict[str, str]] | None = None) -> None:
-        self.folder = folder
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        config: str = "",
+        services: dict[str, dict[str, str]] | None = None,
+        host: str | None = "127.0.0.1",
+    ) -> None:
+        self.folder, self.host = folder, host
         (folder / "config").mkdir(exist_ok=True)
         self.configure(config)
         super().__init__(self.loaded)
@@ -83,6 +96,11 @@ class World(Outward):
         environment = {
             "BACKUP_API_TOKEN": TOKEN,
             "ORCHESTRATOR_KEY": KEY,
+            **({"SIDECAR_API_HOST": self.host} if self.host else {}),
+            **{f"TOKEN_OF_{role}": TOKENS[role] for role in ("read", "restore", "admin")},
+            "SIDECAR_API_TOKENS": json.dumps(
+                [{"name": role, "secret": f"TOKEN_OF_{role}", "role": role} for role in ("read", "restore", "admin")]
+            ),
             "SIDECAR_PATHS_ARTIFACTS": str(self.folder / "artifacts"),
             "SIDECAR_PATHS_WORKDIR": str(self.folder / "work"),
             "SIDECAR_POLICY_MAX_CONCURRENT_RUNS": "4",
@@ -120,13 +138,15 @@ class World(Outward):
             draft.publish(manifest)
         done = succeeded(manifest)
         fields = ("state", "strategy", "started", "finished", "seconds", "bytes", "size", "proof", "artifacts")
-        return job.ending(**{name: getattr(done, name) for name in (*fields, "suspicious")})
+        told = {name: getattr(done, name) for name in (*fields, "suspicious")}
+        return job.ending(**told, mark=self.store.own_marks.of(manifest))
 
     def rehearse(self, activity: Activity[Drill]) -> Drill:
         while not self.go.wait(0.05) and not activity.cancelled:
             pass
-        state = "cancelled" if activity.cancelled else "passed"
-        return activity.report.model_copy(update={"state": state, "finished": datetime.now(UTC), "seconds": 0.5})
+        drill, state = activity.report, "cancelled" if activity.cancelled else "passed"
+        told = {"rehearsed": rehearsable(self.store.manifest(drill.target, drill.run))}
+        return drill.model_copy(update=told | {"state": state, "finished": datetime.now(UTC), "seconds": 0.5})
 
     def manifest(self, report: Report) -> Manifest:
         now = self.clock()
@@ -171,6 +191,9 @@ class World(Outward):
         self.jobs.stop()
         self.catalog.close()
         self.store.release()
+        for path in [*(self.folder / "work").rglob("*"), *(self.folder / "artifacts").rglob("*.json")]:
+            if path.is_file() and self.failure is None:  # Its words are the test's own, and no run's.
+                planted.demand_nothing_of_it(path.name, path.read_bytes())
 
 
 def utc_now() -> datetime:
@@ -187,7 +210,7 @@ def listed(service: str, labels: dict[str, str]) -> Listed:
 def serving(world: World, port: int = 0) -> Iterator[Server]:
     """The real server on the loopback, by default on a free port, and on its unix socket."""
     server = world.server(lambda: world.alive)
-    server.host, server.port = "127.0.0.1", port
+    server.port = port
     server.start()
     try:
         yield server
@@ -199,7 +222,8 @@ def serving(world: World, port: int = 0) -> Iterator[Server]:
 
 def client(server: Server, *, token: str = TOKEN) -> httpx.Client:
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    return httpx.Client(base_url=f"http://127.0.0.1:{server.port}", headers=headers, timeout=20)
+    hooks = {"response": [planted.listen]}
+    return httpx.Client(base_url=f"http://127.0.0.1:{server.port}", headers=headers, timeout=20, event_hooks=hooks)
 
 
 def local(server: Server) -> httpx.Client:

@@ -26,12 +26,15 @@ from tests.unit.outbound.test_heartbeat import listening
 
 PROGRAM = Path(__file__).parents[2] / "examples/compose/orchestrator/orchestrator.py"
 OTHER = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
+PAGE_TOKEN = "a-token-of-people-0123456789"
+BEARER = {"Authorization": f"Bearer {PAGE_TOKEN}"}
 
 
 @contextmanager
-def orchestrating(backups: Path) -> Iterator[httpx.Client]:
+def orchestrating(backups: Path, **more: str) -> Iterator[httpx.Client]:
     """The program on a free port; gives a client of it."""
     environment = {"ORCHESTRATOR_KEY": KEY, "SIDECAR_TOKEN": TOKEN, "BACKUPS": str(backups), "PORT": "0"}
+    environment |= {"ORCHESTRATOR_TOKEN": PAGE_TOKEN} | more
     with subprocess.Popen(
         [sys.executable, str(PROGRAM)], stdout=subprocess.PIPE, text=True, env=os.environ | environment
     ) as process:
@@ -40,7 +43,7 @@ def orchestrating(backups: Path) -> Iterator[httpx.Client]:
         assert port
         threading.Thread(target=process.stdout.read, daemon=True).start()
         try:
-            with httpx.Client(base_url=f"http://127.0.0.1:{port[1]}", timeout=30) as client:
+            with httpx.Client(base_url=f"http://127.0.0.1:{port[1]}", timeout=30, headers=BEARER) as client:
                 yield client
         finally:
             process.terminate()
@@ -87,16 +90,23 @@ def fleet(orchestrator: httpx.Client) -> list[dict[str, Any]]:
     return found
 
 
-def announce(orchestrator: httpx.Client, url: str = "http://127.0.0.1:9", **changes: Any) -> httpx.Response:
+def announce(
+    orchestrator: httpx.Client, url: str = "http://127.0.0.1:9", name: str = OTHER, key: str = KEY, **changes: Any
+) -> httpx.Response:
     """A heartbeat made by hand."""
-    beat = {"schema": 1, "id": OTHER, "url": url, "versions": {"sidecar": "9"}, "lease": {"ttl_seconds": 60}}
+    beat = {"schema": 1, "id": name, "url": url, "versions": {"sidecar": "9"}, "lease": {"ttl_seconds": 60}}
     target = {"key": "shop/db", "state": "ready", "strategy": "postgres", "problems": [], "last_good": None}
     body = json.dumps(beat | {"targets": [target], "running": [], "problems": []} | changes).encode()
-    return orchestrator.put(f"/v1/sidecars/{OTHER}", content=body, headers=signed_headers(KEY, body, time.time()))
+    return signed(orchestrator, "PUT", f"/v1/sidecars/{name}", body, key)
+
+
+def signed(orchestrator: httpx.Client, method: str, path: str, body: bytes, key: str = KEY) -> httpx.Response:
+    headers = signed_headers(key, body, time.time(), f"{method} {path}")
+    return orchestrator.request(method, path, content=body, headers=headers)
 
 
 def kept(backups: Path) -> list[str]:
-    return sorted(path.name for path in backups.iterdir())
+    return sorted(path.name for path in backups.iterdir() if path.is_file())
 
 
 # --- a good sidecar -------------------------------------------------------------------------------------------------
@@ -287,6 +297,9 @@ def test_a_lease_that_is_not_renewed_is_lost(orchestrator: httpx.Client) -> None
             }.items()
         ),
         "other",
+        "method",
+        "path",
+        "standard",
     ],
 )
 def test_only_a_fresh_message_of_a_holder_of_the_key_counts(
@@ -295,15 +308,19 @@ def test_only_a_fresh_message_of_a_holder_of_the_key_counts(
     announce(orchestrator)
     body = json.dumps({"schema": 1, "id": OTHER}).encode()
     moment = time.time() + {"old": -400, "future": 400}.get(fault, 0)
-    headers = signed_headers("another key" if fault == "key" else KEY, body, moment)
+    address = f"/v1/sidecars/{'0' * 26 if fault == 'other' else OTHER}"
+    request = f"{ {'PUT': 'DELETE', 'DELETE': 'PUT'}[method] if fault == 'method' else method } {address}"
+    request += "?x" if fault == "path" else ""
+    headers = signed_headers("another key" if fault == "key" else KEY, body, moment, request)
+    if fault == "standard":
+        headers["webhook-signature"] = headers["webhook-signature"].split()[0]
     sent = {"unsigned": {}}.get(fault, headers)
     content = body + b" " if fault == "body" else body
-    address = f"/v1/sidecars/{'0' * 26 if fault == 'other' else OTHER}"
     response = orchestrator.request(method, address, content=content, headers=sent)
     if fault == "replayed":
         announce(orchestrator)
         response = orchestrator.request(method, address, content=content, headers=sent)
-    assert response.status_code == (422 if fault == "other" else 401)
+    assert response.status_code == 401
     assert [one["id"] for one in fleet(orchestrator)] == [OTHER]
 
 
@@ -327,9 +344,75 @@ def test_a_heartbeat_that_makes_no_sense_is_refused(orchestrator: httpx.Client, 
 def test_what_is_not_there_is_said_so(orchestrator: httpx.Client) -> None:
     for method, path in [("GET", "/nowhere"), ("POST", "/fleet"), ("PUT", "/v1/sidecars/../x"), ("DELETE", "/")]:
         assert orchestrator.request(method, path).status_code == 404
-    assert (
-        orchestrator.put(
-            f"/v1/sidecars/{OTHER}", content=b"[]", headers=signed_headers(KEY, b"[]", time.time())
-        ).status_code
-        == 422
+    assert signed(orchestrator, "PUT", f"/v1/sidecars/{OTHER}", b"[]").status_code == 422
+
+
+# --- who may ask ----------------------------------------------------------------------------------------------------
+
+PAGES = [("GET", "/"), ("GET", "/fleet"), ("GET", "/backups"), ("POST", f"/sidecars/{OTHER}/backup?target=shop/db")]
+THIRD = "01BX5ZZKBKACTAV9WEVGEMMVRZ"
+
+
+@pytest.mark.parametrize(("method", "path"), PAGES)
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Authorization": ""}, 401),
+        ({"Authorization": "Bearer another"}, 401),
+        ({"Authorization": "Basic !"}, 401),
+        (BEARER | {"Origin": "http://evil.example"}, 403),
+        (BEARER | {"Origin": "null"}, 403),
+        (BEARER | {"Host": "evil.example", "Origin": "http://evil.example"}, 403),
+    ],
+)
+def test_people_need_the_token_and_no_page_of_another_site_may_ask(
+    orchestrator: httpx.Client, method: str, path: str, headers: dict[str, str], status: int
+) -> None:
+    assert orchestrator.request(method, path, headers=headers).status_code == status
+    assert orchestrator.get("/healthz", headers=headers).status_code == 200
+
+
+def test_a_browser_brings_the_token_as_password_from_the_page_itself(orchestrator: httpx.Client) -> None:
+    asked = orchestrator.get("/", headers={"Authorization": ""})
+    assert asked.headers["www-authenticate"].startswith("Basic ")
+    own = {"Origin": f"http://{orchestrator.base_url.netloc.decode()}"}
+    assert orchestrator.get("/", headers=own, auth=("me", PAGE_TOKEN)).status_code == 200
+
+
+def test_without_a_token_one_is_made_and_kept(backups: Path) -> None:
+    with orchestrating(backups, ORCHESTRATOR_TOKEN="") as client:
+        token = (backups / "state/token").read_text().strip()
+        assert client.get("/fleet").status_code == 401
+        assert client.get("/fleet", headers={"Authorization": f"Bearer {token}"}).status_code == 200
+    assert (backups / "state/token").stat().st_mode & 0o077 == 0
+
+
+def test_the_key_is_that_of_the_first_sidecar_also_after_a_restart(orchestrator: httpx.Client, backups: Path) -> None:
+    assert announce(orchestrator).status_code == 200
+    assert announce(orchestrator, name=THIRD).status_code == 401
+    with orchestrating(backups) as again:
+        assert announce(again, name=THIRD).status_code == 401
+        assert announce(again).status_code == 200
+
+
+def test_each_sidecar_of_the_file_has_a_key_of_its_own(backups: Path, tmp_path: Path) -> None:
+    file = tmp_path / "sidecars.json"
+    file.write_text(
+        json.dumps({OTHER: {"key": "key-of-the-other", "token": "t"}, THIRD: {"key": "third", "token": "t"}})
     )
+    with orchestrating(backups, SIDECARS=str(file)) as client:
+        assert announce(client, key="key-of-the-other").status_code == 200
+        for key in ("third", KEY):
+            assert announce(client, key=key).status_code == 401
+        assert [one["id"] for one in fleet(client)] == [OTHER]
+
+
+def test_a_sidecar_is_reached_only_where_it_speaks_from_or_where_the_operator_says(
+    orchestrator: httpx.Client, backups: Path, tmp_path: Path
+) -> None:
+    assert announce(orchestrator, "http://10.9.8.7:8000").status_code == 422
+    file = tmp_path / "sidecars.json"
+    file.write_text(json.dumps({OTHER: {"key": KEY, "token": "t", "url": "http://sidecar.example:8000"}}))
+    with orchestrating(backups, SIDECARS=str(file)) as client:
+        assert announce(client, "http://10.9.8.7:8000").status_code == 200
+        assert fleet(client)[0]["url"] == "http://sidecar.example:8000"

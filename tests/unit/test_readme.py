@@ -16,7 +16,7 @@ from strategies import discover
 
 REPOSITORY = DOCS.parent
 ENGLISH, SPANISH = READMES = (REPOSITORY / "README.md", REPOSITORY / "README.es.md")
-PAGES = (*READMES, REPOSITORY / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md")))
+PAGES = (*READMES, REPOSITORY / "CONTRIBUTING.md", REPOSITORY / "SECURITY.md", *sorted(DOCS.glob("*.md")))
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LONGEST = 250
 """Lines of a README, which then takes about ten minutes."""
@@ -102,6 +102,19 @@ def test_each_folder_that_contributors_are_told_of_exists() -> None:
     assert rooms <= set(named)
 
 
+def test_each_threat_of_security_names_tests_that_exist() -> None:
+    tables = re.findall(r"(?m)^\| threat \|.*\n\| ---.*\n((?:\|.*\n)+)", (DOCS / "security.md").read_text())
+    rows = [row.strip("| ").split(" | ") for table in tables for row in table.splitlines()]
+    texts = [(path.name, path.read_text()) for path in (REPOSITORY / "tests").rglob("test_*.py")]
+    assert len(rows) > 30
+    for threat, handled, named in rows:
+        assert handled
+        tests = re.findall(r"`(test_\w+\.py)::(test_\w+)`", named)
+        assert tests, threat
+        for file, test in tests:
+            assert any(file == name and f"def {test}(" in text for name, text in texts), test
+
+
 def test_the_architecture_names_each_rung_in_its_order_and_only_files_that_exist() -> None:
     text = (REPOSITORY / "docs" / "architecture.md").read_text()
     contracts = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
@@ -147,6 +160,7 @@ def test_each_label_of_a_compose_file_is_known(page: Path) -> None:
 def test_each_config_yaml_can_be_loaded(page: Path, tmp_path: Path) -> None:
     environ = dict.fromkeys(("BACKUP_API_TOKEN", "DATABASE_URL", "ORCHESTRATOR_KEY"), "gK4c0nT2vQ8yZp1LrX6w")
     environ |= dict.fromkeys(("PING_URL", "SHOP_PING_URL"), "https://hc.example/1")
+    environ |= {name: f"gK4c0nT2vQ8yZp1LrX6w-{name}" for name in ("GRAFANA_TOKEN", "OPS_TOKEN")}
     files = [document for document in yaml_of(page) if "services" not in document]
     assert files
     for file in files:

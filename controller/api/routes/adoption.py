@@ -1,16 +1,17 @@
-"""Taking in what was backed up elsewhere: bodies as large as backups, which only the unix socket takes."""
+"""Taking in what was backed up elsewhere: bodies as large as backups, which only administrators may send."""
 
 import asyncio
 from collections.abc import Callable, Iterator
 from typing import Annotated, Literal, TypeVar
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Query, Request
 from pydantic import AfterValidator, AwareDatetime
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
-from controller.api.parameters import TargetKey, Trigger, one_line
-from controller.api.problems import Refused, refused
+from controller.api.callers import ADMIN
+from controller.api.parameters import TargetKey, one_line
+from controller.api.problems import refused
 from controller.backup.adoption import Adopted, Adoption
 from controller.core.errors import NotAdopted, SidecarError
 from controller.core.records import Time
@@ -28,6 +29,8 @@ class AdoptedRun(View):
 
     outcome: Literal["adopted", "known", "refused"]
     run: str = ""
+    folder: str = ""
+    """In the archive, of a run that was refused."""
     key: str = ""
     time: Time | None = None
     """When it was begun, as its manifest says."""
@@ -37,7 +40,8 @@ class AdoptedRun(View):
 
     @classmethod
     def of(cls, shown: Adopted) -> "AdoptedRun":
-        view = cls(outcome=shown.outcome, error=ErrorView.of(shown.error) if shown.error else None)
+        error = ErrorView.of(shown.error) if shown.error else None
+        view = cls(outcome=shown.outcome, folder=shown.place, error=error)
         if (manifest := shown.manifest) is None:
             return view
         facts = {"run": manifest.run, "key": str(manifest.target), "time": manifest.started, "size": manifest.size}
@@ -51,26 +55,21 @@ class AdoptionView(View):
 
 
 def adoption_routes(adoption: Adoption) -> APIRouter:
-    routes = APIRouter(tags=["adoption"], dependencies=[Depends(operators_only)])
+    routes = APIRouter(tags=["adoption"])
 
-    @routes.post("/v1/adopt", summary="Take in runs of another store: the body is a tar of them")
+    @routes.post("/v1/adopt", dependencies=[ADMIN], summary="Take in runs of another store: the body is a tar of them")
     async def adopt_runs(request: Request, origin: Origin) -> AdoptionView:
         outcomes = await receiving(request, lambda chunks: adoption.runs(chunks, origin))
         return AdoptionView(runs=tuple(map(AdoptedRun.of, outcomes)))
 
-    @routes.post("/v1/targets/{key:path}/adopt", summary="Take in a bare file as a run of a target")
+    @routes.post(
+        "/v1/targets/{key:path}/adopt", dependencies=[ADMIN], summary="Take in a bare file as a run of a target"
+    )
     async def adopt_file(request: Request, key: TargetKey, origin: Origin, name: Name, made: AwareDatetime) -> RunView:
         report = await receiving(request, lambda chunks: adoption.file(key, chunks, name, made, origin))
         return RunView.of(report)
 
     return routes
-
-
-async def operators_only(trigger: Trigger) -> None:
-    """Raises `Refused` on the network: who may fetch backups may not therefore put some in their place."""
-    if trigger != "cli":
-        hint, closing = "Run `backup-sidecar adopt` in the sidecar's container.", {"Connection": "close"}
-        raise Refused(403, "operators-only", "This is only for the unix socket.", hint=hint, headers=closing)
 
 
 async def receiving(request: Request, work: Callable[[Iterator[bytes]], Answer]) -> Answer:

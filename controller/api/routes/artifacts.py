@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
+from controller.api.callers import READ
 from controller.api.claims import Claims
 from controller.api.download import BYTES, PART, Delivery
 from controller.api.exports import RETRY_AFTER, Exports
@@ -50,24 +51,24 @@ def artifact_routes(
     """`bundle`: always send a run as a tar."""
     routes = APIRouter(tags=["artifacts"])
 
-    @routes.head("/v1/runs/{run}/artifacts", include_in_schema=False)
-    @routes.get("/v1/runs/{run}/artifacts", response_class=Response, responses=BYTES | PART)
+    @routes.head("/v1/runs/{run}/artifacts", dependencies=[READ], include_in_schema=False)
+    @routes.get("/v1/runs/{run}/artifacts", dependencies=[READ], response_class=Response, responses=BYTES | PART)
     def fetch_run(request: Request, query: Fetch, run: str) -> Response:
         return fetched(request, query, (run,))
 
-    @routes.head("/v1/runs/{run}/artifacts/{name}", include_in_schema=False)
-    @routes.get("/v1/runs/{run}/artifacts/{name}", response_class=Response, responses=BYTES | PART)
+    @routes.head("/v1/runs/{run}/artifacts/{name}", dependencies=[READ], include_in_schema=False)
+    @routes.get("/v1/runs/{run}/artifacts/{name}", dependencies=[READ], response_class=Response, responses=BYTES | PART)
     def fetch_artifact(request: Request, run: str, name: str) -> Response:
         report = fetchable(jobs.report(run))
         return Delivery(of_artifact(store, store.manifest(report.target, run), name), leases, request.headers)
 
-    @routes.get("/v1/exports/{ids}", summary="Several runs as one export")
+    @routes.get("/v1/exports/{ids}", dependencies=[READ], summary="Several runs as one export")
     def show_export(ids: str) -> ExportView:
         reports = [jobs.report(run) for run in listed(ids)]
         return ExportView(id=ids, state=together(reports), runs=tuple(map(RunView.of, reports)))
 
-    @routes.head("/v1/exports/{ids}/artifacts", include_in_schema=False)
-    @routes.get("/v1/exports/{ids}/artifacts", response_class=Response, responses=BYTES | PART)
+    @routes.head("/v1/exports/{ids}/artifacts", dependencies=[READ], include_in_schema=False)
+    @routes.get("/v1/exports/{ids}/artifacts", dependencies=[READ], response_class=Response, responses=BYTES | PART)
     def fetch_export(request: Request, query: Fetch, ids: str, older: Older = "") -> Response:
         return fetched(request, query, listed(ids), older.split(","))
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
 from config.fields import written
+from controller.api.callers import BACKUP, READ, Asking
 from controller.api.claims import Claim, Claims
 from controller.api.download import BYTES, Delivery, echoed
 from controller.api.exports import RETRY_AFTER, Export, Exports
@@ -51,6 +52,7 @@ class Accepted(BaseModel):
 class ExportQuery:
     """What a client of contract v1 may say; unknown parameters are left unread."""
 
+    caller: Asking
     client: Client
     named_tar: NamedTar
     prefer: Annotated[str, Header(description="`respond-async`: answer 202 at once.")] = ""
@@ -63,6 +65,7 @@ class ExportQuery:
 
 Asked = Annotated[ExportQuery, Depends()]
 EXPORT_ROUTE: dict[str, Any] = {
+    "dependencies": [BACKUP],
     "summary": "Run a backup and send it",
     "response_class": Response,
     "responses": BYTES | {202: {"model": Accepted, "description": "Goes on; only on `Prefer: respond-async`."}},
@@ -88,10 +91,15 @@ def contract_routes(
     routes = APIRouter(tags=["contract v1"])
 
     async def exported(key: Key | None, query: ExportQuery) -> Response:
-        client, within, as_tar = query.client, respond_within().total_seconds(), query.named_tar or bundle()
+        client, by, within, as_tar = (
+            query.client,
+            str(query.caller),
+            respond_within().total_seconds(),
+            query.named_tar or bundle(),
+        )
         claim = claims.of(client, key)
-        claimed = await exports.claimed(key, claim, as_tar=as_tar) if claim else None
-        export, goes_on = claimed or (await exports.join(key, as_tar=as_tar), False)
+        claimed = await exports.claimed(key, claim, as_tar=as_tar, by=by) if claim else None
+        export, goes_on = claimed or (await exports.join(key, as_tar=as_tar, by=by), False)
         later = Accepted.of(export)
         if query.may_answer_later and not export.bundle.done() and not claimed:
             headers = {"Preference-Applied": "respond-async", "Location": later.status_url, "Retry-After": RETRY_AFTER}
@@ -112,11 +120,11 @@ def contract_routes(
         headers = {"Content-Location": later.download_url} | echoed("X-Drive-Folder-Id", query.drive_folder_id)
         return Delivery(answer, leases, headers=headers, on_sent=sent)
 
-    @routes.get("/backup/capabilities", response_model_exclude_none=True)
+    @routes.get("/backup/capabilities", dependencies=[READ], response_model_exclude_none=True)
     def capabilities() -> Capabilities:
         return estimated(catalog, targets())
 
-    @routes.get("/targets/{key:path}/backup/capabilities", response_model_exclude_none=True)
+    @routes.get("/targets/{key:path}/backup/capabilities", dependencies=[READ], response_model_exclude_none=True)
     def target_capabilities(key: TargetKey) -> Capabilities:
         return estimated(catalog, [target(key)])
 

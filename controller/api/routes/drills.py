@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 from fastapi import APIRouter, Response
 
-from controller.api.parameters import Page, RunId, TargetKey, Trigger
+from controller.api.callers import READ, RESTORE, Asking, demand_may_cancel
+from controller.api.parameters import Page, RunId, TargetKey
 from controller.api.problems import Refused
 from controller.core.drill import Drill
 from controller.core.errors import UnknownRun
@@ -37,31 +38,36 @@ def drill_routes(
 ) -> APIRouter:
     routes = APIRouter(tags=["drills"])
 
-    @routes.post("/v1/targets/{key:path}/drills", status_code=202, summary="Rehearse a restore")
-    def start_drill(response: Response, key: TargetKey, trigger: Trigger, run: RunId = "") -> DrillView:
+    @routes.post("/v1/targets/{key:path}/drills", dependencies=[RESTORE], status_code=202, summary="Rehearse a restore")
+    def start_drill(response: Response, key: TargetKey, caller: Asking, run: RunId = "") -> DrillView:
         target(key).runnable()
-        drill = drills.start(key, trigger, run or None)
+        drill = drills.start(key, caller.trigger, run or None, by=str(caller))
         response.headers["Location"] = f"/v1/drills/{drill.id}"
         return DrillView.of(drill)
 
-    @routes.get("/v1/drills")
+    @routes.get("/v1/drills", dependencies=[READ])
     def list_drills(query: Page) -> DrillList:
         page = drills.page(query.key, before=query.before, limit=query.limit)
         return DrillList(drills=tuple(map(DrillView.of, page)), next=query.following(page))
 
-    @routes.get("/v1/drills/{drill}")
+    @routes.get("/v1/drills/{drill}", dependencies=[READ])
     def show_drill(drill: str) -> DrillView:
         return DrillView.of(drills.report(drill))
 
-    @routes.post("/v1/drills/{drill}/cancel", status_code=202)
-    def cancel_drill(drill: str) -> DrillView:
+    @routes.post("/v1/drills/{drill}/cancel", dependencies=[RESTORE], status_code=202)
+    def cancel_drill(drill: str, caller: Asking) -> DrillView:
         activity = drills.active(drill)
         if activity is None:
             raise Refused(409, "drill-has-ended", f"Drill {drill} has ended: {drills.report(drill).state}.")
+        demand_may_cancel(caller, f"Drill {drill}", activity.report.by)
         activity.cancel()
         return DrillView.of(activity.report)
 
-    @routes.get("/v1/targets/{key:path}/proof", summary="When dumped, how proved, when restored, what was compared")
+    @routes.get(
+        "/v1/targets/{key:path}/proof",
+        dependencies=[READ],
+        summary="When dumped, how proved, when restored, what was compared",
+    )
     def show_proof(key: TargetKey, run: RunId = "") -> ProofView:
         manifest = store.manifest(key, run or newest(key))
         drill, restored = catalog.last_of(Drill, manifest.run), catalog.last_of(Restoration, manifest.run)

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Self
 
 from fastapi import APIRouter, Query
 
+from controller.api.callers import ADMIN
 from controller.api.parameters import TargetKey
 from controller.backup.jobs import Jobs
 from controller.upkeep.forgetting import Forgetting, Forgot
@@ -46,13 +47,19 @@ def forget_routes(forgetting: Forgetting, jobs: Jobs, pruner: Pruner) -> APIRout
 
     @routes.post(
         "/v1/targets/{key:path}/forget",
+        dependencies=[ADMIN],
         tags=["targets"],
         summary="Take a target whose container is gone off the verdict, until it returns",
     )
     def forget_target(key: TargetKey, dry_run: DryRun = False, delete: Delete = False) -> ForgetView:
         return ForgetView.of(forgetting.forget(key, dry_run=dry_run, delete=delete))
 
-    @routes.post("/v1/runs/{run}/forget", tags=["runs"], summary="Take a run that is lost or damaged off the verdict")
+    @routes.post(
+        "/v1/runs/{run}/forget",
+        dependencies=[ADMIN],
+        tags=["runs"],
+        summary="Take a run that is lost or damaged off the verdict",
+    )
     def forget_run(run: str, dry_run: DryRun = False, delete: Delete = False) -> RunView:
         report = forgetting.forget_run(jobs.report(run), dry_run=dry_run)
         return RunView.of(pruner.delete(report, force=True) if delete and not dry_run else report)

@@ -5,6 +5,7 @@ from typing import Annotated, Self
 
 from fastapi import APIRouter, Query
 
+from controller.api.callers import ADMIN
 from controller.api.parameters import Note, parsed
 from controller.backup.jobs import Jobs
 from controller.core.key import Key
@@ -68,19 +69,20 @@ def prune_routes(
     routes = APIRouter(tags=["runs"])
     find = target
 
-    @routes.post("/v1/prune", summary="Delete what the policy does not keep")
+    @routes.post("/v1/prune", dependencies=[ADMIN], summary="Delete what the policy does not keep")
     def prune(
         target: Annotated[str, Query(description="Key of the only target; else all.")] = "",
         dry_run: Annotated[bool, Query(description="Delete nothing, and tell what would go.")] = False,
     ) -> PruneView:
-        pruned = [find(parsed(target))] if target else targets()
-        outcomes = [outcome for each in pruned for outcome in pruner.prune(each, dry_run=dry_run)]
-        outcomes += [] if target else pruner.prune_forgotten(dry_run=dry_run)
+        key = parsed(target) if target else None
+        outcomes = pruner.prune_forgotten(key, dry_run=dry_run)
+        pruned = targets() if key is None else [] if outcomes else [find(key)]
+        outcomes = [*(outcome for each in pruned for outcome in pruner.prune(each, dry_run=dry_run)), *outcomes]
         rows = tuple(map(PruneOutcome.of, outcomes))
         freed = sum(row.size or 0 for row in rows if row.deleted or (dry_run and not row.stays))
         return PruneView(dry_run=dry_run, runs=rows, freed=freed, free=room.free() - (0 if dry_run else freed))
 
-    @routes.delete("/v1/runs/{run}", summary="Delete a run; for a while it can be brought back")
+    @routes.delete("/v1/runs/{run}", dependencies=[ADMIN], summary="Delete a run; for a while it can be brought back")
     def delete_run(
         run: str,
         force: Annotated[bool, Query(description="Also the target's last good run.")] = False,
@@ -88,15 +90,17 @@ def prune_routes(
     ) -> RunView:
         return RunView.of(pruner.delete(jobs.report(run), force=force, purge=purge))
 
-    @routes.post("/v1/runs/{run}/undelete", summary="Bring a deleted run back, until it is purged")
+    @routes.post(
+        "/v1/runs/{run}/undelete", dependencies=[ADMIN], summary="Bring a deleted run back, until it is purged"
+    )
     def undelete_run(run: str) -> RunView:
         return RunView.of(pruner.undelete(jobs.report(run)))
 
-    @routes.put("/v1/runs/{run}/pin", summary="Keep a run, whatever the rules say")
+    @routes.put("/v1/runs/{run}/pin", dependencies=[ADMIN], summary="Keep a run, whatever the rules say")
     def pin_run(run: str, note: Annotated[Note, Query(description="Why.")] = "") -> RunView:
         return RunView.of(pruner.pin(jobs.report(run), note))
 
-    @routes.delete("/v1/runs/{run}/pin", summary="Leave a run to the rules again")
+    @routes.delete("/v1/runs/{run}/pin", dependencies=[ADMIN], summary="Leave a run to the rules again")
     def unpin_run(run: str) -> RunView:
         return RunView.of(pruner.unpin(jobs.report(run)))
 

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
+from controller.api.callers import ADMIN, BACKUP, READ, Asking, demand_may_cancel
 from controller.api.parameters import PageQuery
 from controller.api.problems import Refused
 from controller.backup.jobs import Jobs
@@ -33,30 +34,39 @@ class RunList(View):
 def run_routes(jobs: Jobs, catalog: Catalog, store: Store, leases: Leases, verifier: Verifier) -> APIRouter:
     routes = APIRouter(tags=["runs"])
 
-    @routes.get("/v1/runs")
+    @routes.get("/v1/runs", dependencies=[READ])
     def list_runs(query: Annotated[RunsQuery, Query()]) -> RunList:
         states = [query.state] if query.state else ()
         page = jobs.page(query.key, states=states, before=query.before, limit=query.limit)
         return RunList(runs=tuple(map(RunView.of, page)), next=query.following(page))
 
-    @routes.get("/v1/runs/{run}")
+    @routes.get("/v1/runs/{run}", dependencies=[READ])
     def show_run(run: str) -> RunView:
         return RunView.of(jobs.report(run))
 
-    @routes.post("/v1/runs/{run}/cancel", status_code=202)
-    def cancel_run(run: str) -> RunView:
+    @routes.post("/v1/runs/{run}/cancel", dependencies=[BACKUP], status_code=202)
+    def cancel_run(run: str, caller: Asking) -> RunView:
         job = jobs.job(run)
         if job is None:
             state = jobs.report(run).state
             raise Refused(409, "run-has-ended", f"Run {run} has ended: {state}.", run=run)
+        demand_may_cancel(caller, f"Run {run}", job.report.by)
         job.cancel()
         return RunView.of(job.report)
 
-    @routes.post("/v1/runs/{run}/verify", summary="Re-read what a run has stored; answers when that is done")
+    @routes.post(
+        "/v1/runs/{run}/verify",
+        dependencies=[BACKUP],
+        summary="Re-read what a run has stored; answers when that is done",
+    )
     def verify_run(run: str) -> RunView:
         return RunView.of(verifier.verify(jobs.report(run)))
 
-    @routes.post("/v1/runs/{run}/accept", summary="Take a suspicious run for good: the next is compared with it")
+    @routes.post(
+        "/v1/runs/{run}/accept",
+        dependencies=[ADMIN],
+        summary="Take a suspicious run for good: the next is compared with it",
+    )
     def accept_run(run: str) -> RunView:
         report = jobs.report(run)
         if not report.stored or not report.suspicious:

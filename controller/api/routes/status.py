@@ -7,6 +7,7 @@ from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from config.problems import Problem
+from controller.api.callers import READ
 from controller.api.metrics import Metrics
 from controller.core.key import Key
 from controller.core.records import Time
@@ -46,7 +47,7 @@ def status_routes(
 ) -> APIRouter:
     routes = APIRouter(tags=["status"])
 
-    @routes.get("/v1/status", summary="Whether anything is wrong, and what")
+    @routes.get("/v1/status", dependencies=[READ], summary="Whether anything is wrong, and what")
     def show_status() -> FullStatus:
         status = situation.status()
         view = redacted(StatusView.of(status), redact)
@@ -66,7 +67,7 @@ def status_routes(
             timezone=settings.timezone if settings else "UTC",
         )
 
-    @routes.get("/metrics", response_class=Response)
+    @routes.get("/metrics", dependencies=[READ], response_class=Response)
     def scrape() -> Response:
         return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)
 

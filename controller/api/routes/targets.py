@@ -5,8 +5,9 @@ from collections.abc import Callable, Sequence
 from fastapi import APIRouter, Response
 
 from config.problems import Problem
+from controller.api.callers import BACKUP, READ, Asking
 from controller.api.idempotency import Idempotency
-from controller.api.parameters import IdempotencyKey, TargetKey, Trigger
+from controller.api.parameters import IdempotencyKey, TargetKey
 from controller.backup.jobs import Job, Jobs
 from controller.core.key import Key
 from controller.targets.target import Target
@@ -27,25 +28,23 @@ def target_routes(
     *,
     views: TargetViews,
     jobs: Jobs,
-    start: Callable[[Key, str], Job],
+    start: Callable[[Key, str, str], Job],
     problems: Callable[[], Sequence[Problem]],
 ) -> APIRouter:
     routes, idempotency = APIRouter(tags=["targets"]), Idempotency()
 
-    @routes.get("/v1/targets")
+    @routes.get("/v1/targets", dependencies=[READ])
     def list_targets() -> TargetList:
         shown = tuple(map(ProblemView.of, problems()))
         return TargetList(targets=tuple(map(views.brief, targets())), problems=shown)
 
-    @routes.post("/v1/targets/{key:path}/runs", status_code=202)
-    def start_run(
-        response: Response, key: TargetKey, trigger: Trigger, idempotency_key: IdempotencyKey = ""
-    ) -> RunView:
-        run = idempotency.run(idempotency_key, key, lambda: start(key, trigger).report.id)
+    @routes.post("/v1/targets/{key:path}/runs", dependencies=[BACKUP], status_code=202)
+    def start_run(response: Response, key: TargetKey, caller: Asking, idempotency_key: IdempotencyKey = "") -> RunView:
+        run = idempotency.run(idempotency_key, key, lambda: start(key, caller.trigger, str(caller)).report.id)
         response.headers["Location"] = f"/v1/runs/{run}"
         return RunView.of(jobs.report(run))
 
-    @routes.get("/v1/targets/{key:path}")
+    @routes.get("/v1/targets/{key:path}", dependencies=[READ])
     def show_target(key: TargetKey) -> TargetView:
         return views.whole(target(key))
 

@@ -6,7 +6,11 @@ A destination only moves bytes. What a copy consists of, when it counts and when
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import BinaryIO, Protocol
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol
+
+from controller.core.copy_errors import DestinationRefused
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,29 +20,56 @@ class StoredObject:
     name: str
     size: int
     """Bytes."""
+    modified: datetime
+    """By the destination's clock, which need not be ours."""
     version: str = ""
     """What names exactly this content, where the destination keeps versions."""
 
 
 class Destination(Protocol):
-    """Every method raises `SidecarError`; none lists an answer as complete that was cut."""
+    """Names are relative, of ASCII, with `/` between their parts.
+
+    Every method raises `DestinationDown` for what may pass, `DestinationRefused` for what a person has to mend, and
+    `DestinationFull`; none lists an answer as complete that was cut.
+    """
 
     def probe(self) -> None:
         """Whether it answers and lets us in; writes nothing."""
         ...
 
-    def put(self, name: str, content: BinaryIO, size: int) -> None:
-        """Write an object once and whole; returns when the destination has it durably."""
+    def put(self, name: str, content: bytes) -> None:
+        """Write an object whole, in place of an older one; returns when the destination has it durably."""
         ...
 
     def get(self, name: str, version: str = "") -> Iterator[bytes]:
-        """The bytes of an object, of a version where one is named."""
+        """The bytes of an object, of a version where one is named; raises `UnknownObject`."""
         ...
 
     def list(self, prefix: str, as_of: datetime | None = None) -> Iterator[StoredObject]:
-        """Every object below a prefix, as it was at a time where one is given."""
+        """Every object whose name begins so, as it was at a time where one is given, in no order.
+
+        What a `put` left that was cut off is listed under a name of its own.
+        """
         ...
 
     def delete(self, name: str) -> None:
         """Remove an object; one that is not there is fine."""
         ...
+
+    def close(self) -> None:
+        """Let go of what it holds; never raises."""
+        ...
+
+
+def parts_of(name: str) -> list[str]:
+    """Of an object's name; raises `DestinationRefused` for one that leads elsewhere."""
+    parts = name.split("/")
+    if any(part in ("", ".", "..") or "\0" in part for part in parts):
+        raise DestinationRefused(f"{name[:200]!r} is no name of an object")
+    return parts
+
+
+def opened(kind: str, options: dict[str, Any], store: Path | None = None) -> Destination:
+    """The destination of a kind, which is the name of a file of this folder; `store` is what it must not lie beside."""
+    destination: Destination = import_module(f"{__name__}.{kind}").opened(options, store)
+    return destination

@@ -37,13 +37,13 @@ class Refused(Exception):
 class Backups:
     """The folder of downloads. Requests come in threads of their own."""
 
-    def __init__(self, folder: Path, token: str) -> None:
-        self._folder, self._token = folder, token
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._pulling: set[tuple[str, str]] = set()
         self._lock = threading.Lock()
         folder.mkdir(parents=True, exist_ok=True)
         for path in folder.iterdir():
-            if path.suffix != ".receipt" and not receipt_of(path).exists():
+            if path.is_file() and path.suffix != ".receipt" and not receipt_of(path).exists():
                 path.unlink()
 
     def all(self) -> list[Json]:
@@ -51,8 +51,11 @@ class Backups:
         found = [json.loads(path.read_text()) for path in self._folder.glob("*.receipt")]
         return sorted(found, key=lambda receipt: receipt["time"], reverse=True)
 
-    def pull(self, sidecar: Json, target: str) -> Json:
-        """Have the sidecar back up one target, and keep what it sends; gives the receipt. Raises `Refused`."""
+    def pull(self, sidecar: Json, target: str, token: str) -> Json:
+        """Have the sidecar back up one target, and keep what it sends; gives the receipt. Raises `Refused`.
+
+        `token` is that of the sidecar's API.
+        """
         if target not in {one["key"] for one in sidecar["targets"]}:
             raise Refused(404, "the sidecar has no such target", targets=[one["key"] for one in sidecar["targets"]])
         if not sidecar["url"]:
@@ -63,16 +66,16 @@ class Backups:
                 raise Refused(409, "this target is being backed up")
             self._pulling.add(pulling)
         try:
-            return self._pull(sidecar, target)
+            return self._pull(sidecar, target, token)
         except (OSError, http.client.HTTPException) as error:
             raise Refused(502, f"the backup was not kept: {error}") from error
         finally:
             self._pulling.discard(pulling)
 
-    def _pull(self, sidecar: Json, target: str) -> Json:
+    def _pull(self, sidecar: Json, target: str, token: str) -> Json:
         begun = time.monotonic()
         url = f"{sidecar['url']}/targets/{urllib.parse.quote(target, safe='/')}/backup/export"
-        with self._export(url, begun + LONGEST_PULL) as answer:
+        with self._export(url, token, begun + LONGEST_PULL) as answer:
             headers = answer.headers
             with tempfile.NamedTemporaryFile(dir=self._folder, prefix=".partial-") as partial:
                 size, digest = copy(answer, partial)
@@ -109,9 +112,9 @@ class Backups:
             path.unlink()
             raise
 
-    def _export(self, url: str, until: float) -> http.client.HTTPResponse:
+    def _export(self, url: str, token: str, until: float) -> http.client.HTTPResponse:
         """The answer with the bytes; a sidecar that says "come back" is asked again. Raises `Refused`."""
-        request = urllib.request.Request(url, b"", {"Authorization": f"Bearer {self._token}"}, method="POST")
+        request = urllib.request.Request(url, b"", {"Authorization": f"Bearer {token}"}, method="POST")
         while True:
             try:
                 answer: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=READ_TIMEOUT)

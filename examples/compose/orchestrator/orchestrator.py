@@ -8,15 +8,14 @@
     GET         /backups                          what is kept
 
 It needs nothing but Python's standard library, and nothing of the sidecar's code: all that the two share goes over the
-wire. Whoever reaches it may start backups, so put it where only you can, or behind a proxy that asks who is there.
+wire. All but heartbeats needs ORCHESTRATOR_TOKEN: as `Authorization: Bearer ...`, or as the password of any user.
 
-ORCHESTRATOR_KEY  the key that signs heartbeats       SIDECAR_TOKEN  the token of the sidecars' API
-BACKUPS           folder (/backups)                   PORT           5550
+SIDECARS          a file: {"<id>": {"key": "...", "token": "..."}}, with a key of its own for each sidecar
+ORCHESTRATOR_KEY, SIDECAR_TOKEN   the same for one sidecar without an entry: the key is that of the first one that comes
+ORCHESTRATOR_TOKEN   else one is made, in BACKUPS/state/token      HOSTS   names of this server, with commas
+BACKUPS              folder (/backups)                             PORT    5550
 """
 
-import base64
-import binascii
-import hmac
 import json
 import os
 import re
@@ -25,56 +24,24 @@ import sys
 import threading
 import time
 import urllib.parse
-from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from access import Door, Sidecar, Sidecars, Verifier, page_token, written
 from backups import Backups, Json, Refused, number, utc
 from page import page
 
 SCHEMA = 1
-TOLERANCE = 300
-"""Seconds that a sidecar's clock may differ from ours."""
 LONGEST_LEASE, REMEMBERED = 3600, 86400
 """Seconds that a lease may hold, and that a lost sidecar is still shown."""
 MOST_BODY = 8 << 20
+NAMES = ("ORCHESTRATOR_KEY", "SIDECAR_TOKEN")
 HISTORY = 50
 """Ended runs that are shown of a sidecar."""
 NEEDED = {"url", "versions", "lease", "targets", "running", "problems"}
 NEEDED_OF_TARGET = {"key", "state", "strategy", "problems"}
 """What a heartbeat has to hold, and each of its targets."""
-
-
-# --- who speaks -----------------------------------------------------------------------------------------------------
-
-
-class Verifier:
-    """Standard Webhooks: HMAC-SHA256 over `id.timestamp.body`; a message counts once, and only when it is fresh."""
-
-    def __init__(self, key: str) -> None:
-        try:
-            self._key = base64.b64decode(key[6:], validate=True) if key.startswith("whsec_") else key.encode()
-        except binascii.Error:
-            self._key = key.encode()
-        self._seen: dict[str, float] = {}
-        self._lock = threading.Lock()
-
-    def verify(self, headers: Message, body: bytes, now: float) -> None:
-        """Raises `Refused` (401)."""
-        message, stamp = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
-        digest = hmac.digest(self._key, b".".join((message.encode(), stamp.encode(), body)), "sha256")
-        expected = b"v1," + base64.b64encode(digest)
-        signatures = headers.get("webhook-signature", "").encode().split()
-        if not message or not any(hmac.compare_digest(one, expected) for one in signatures):
-            raise Refused(401, "the signature does not match")
-        if not re.fullmatch(r"[0-9]{1,12}", stamp) or abs(now - int(stamp)) > TOLERANCE:
-            raise Refused(401, f"the clocks differ by more than {TOLERANCE} s, or the message is old")
-        with self._lock:
-            self._seen = {one: until for one, until in self._seen.items() if until > now}
-            if message in self._seen:
-                raise Refused(401, "this message came before")
-            self._seen[message] = now + 2 * TOLERANCE
 
 
 class Fleet:
@@ -84,8 +51,11 @@ class Fleet:
         self._sidecars: dict[str, Json] = {}
         self._lock = threading.Lock()
 
-    def renew(self, sidecar: str, beat: Json) -> Json:
-        """Take a heartbeat; gives the answer to it. Raises `Refused`."""
+    def renew(self, sidecar: str, beat: Json, sender: str, url: str) -> Json:
+        """Take a heartbeat; gives the answer to it. Raises `Refused`.
+
+        `url` is where the operator says that it is reached; without that, it is only reached where it speaks from.
+        """
         if beat.get("schema") != SCHEMA:
             raise Refused(422, f"schema {beat.get('schema')} is not known here, only {SCHEMA}")
         if beat.get("id") != sidecar:
@@ -93,6 +63,9 @@ class Fleet:
         for part, needed in [(beat, NEEDED), *((target, NEEDED_OF_TARGET) for target in beat["targets"])]:
             if missing := needed - part.keys():
                 raise Refused(422, f"the heartbeat lacks {', '.join(sorted(missing))}")
+        if not url and beat["url"] and urllib.parse.urlsplit(beat["url"]).hostname != sender:
+            raise Refused(422, f"it announces {beat['url']}, and speaks from {sender}: name its url in SIDECARS")
+        beat["url"] = url or beat["url"]
         seconds = min(max(float(beat["lease"]["ttl_seconds"]), 1.0), LONGEST_LEASE)
         with self._lock:
             known = self._sidecars.get(sidecar, {})
@@ -140,8 +113,8 @@ class Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
-        pages = {"/": self._page, "/fleet": self._fleet, "/backups": self._backups, "/healthz": self._healthy}
-        self._answer(pages.get(self._path))
+        pages = {"/": self._page, "/fleet": self._fleet, "/backups": self._backups}
+        self._answer(self._healthy if self._path == "/healthz" else self._for_people(pages.get(self._path)))
 
     def do_PUT(self) -> None:
         self._answer(self._renew if self._sidecar("/v1/sidecars/") else None)
@@ -150,7 +123,7 @@ class Handler(BaseHTTPRequestHandler):
         self._answer(self._leave if self._sidecar("/v1/sidecars/") else None)
 
     def do_POST(self) -> None:
-        self._answer(self._pull if self._sidecar("/sidecars/", "/backup") else None)
+        self._answer(self._for_people(self._pull if self._sidecar("/sidecars/", "/backup") else None))
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # The base class names it.
         """Only what `say` tells: heartbeats are too many."""
@@ -163,6 +136,17 @@ class Handler(BaseHTTPRequestHandler):
         """The id in the address; empty for another address."""
         found = re.fullmatch(f"{before}([0-9A-Z]{{26}}){after}", self._path)
         return found[1] if found else ""
+
+    def _for_people(self, action: Any) -> Any:
+        """The action, for who may come in."""
+
+        def guarded() -> None:
+            self.server.door.demand(self.headers)
+            if action is None:
+                raise Refused(404, "nothing is at this address")
+            action()
+
+        return guarded
 
     def _answer(self, action: Any) -> None:
         """Do it and answer; an error is an answer too."""
@@ -183,6 +167,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", f"{kind}; charset=utf-8")
         self.send_header("Content-Length", str(len(data)))
+        if status == 401:
+            self.send_header("WWW-Authenticate", 'Basic realm="backups: any user, the token as password"')
         self.end_headers()
         self.wfile.write(data)
 
@@ -192,14 +178,17 @@ class Handler(BaseHTTPRequestHandler):
         if length is None or length > MOST_BODY:
             raise Refused(413, f"a body needs a length of at most {MOST_BODY}")
         body = self.rfile.read(length)
-        self.server.verifier.verify(self.headers, body, time.time())
+        request = f"{self.command} {self.path}"
+        self.server.verifier.verify(self._sidecar("/v1/sidecars/"), request, self.headers, body, time.time())
         found = json.loads(body)
         if not isinstance(found, dict):
             raise Refused(422, "a message is a JSON object")
         return found
 
     def _renew(self) -> None:
-        self._send(200, self.server.fleet.renew(self._sidecar("/v1/sidecars/"), self._signed()))
+        sidecar, beat = self._sidecar("/v1/sidecars/"), self._signed()
+        url = self.server.sidecars.known(sidecar).url
+        self._send(200, self.server.fleet.renew(sidecar, beat, self.client_address[0], url))
 
     def _leave(self) -> None:
         sidecar = self._sidecar("/v1/sidecars/")
@@ -212,7 +201,8 @@ class Handler(BaseHTTPRequestHandler):
     def _pull(self) -> None:
         query = urllib.parse.parse_qs(urllib.parse.urlsplit(self.path).query)
         target = query.get("target", [""])[0]
-        receipt = self.server.backups.pull(self.server.fleet.live(self._sidecar("/sidecars/", "/backup")), target)
+        sidecar = self.server.fleet.live(self._sidecar("/sidecars/", "/backup"))
+        receipt = self.server.backups.pull(sidecar, target, self.server.sidecars.known(sidecar["id"]).token)
         say(f"kept {receipt['name']}, {receipt['size']} bytes, proof {receipt['proof']}")
         self._send(201, receipt)
 
@@ -234,8 +224,9 @@ class Orchestrator(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, address: tuple[str, int], key: str, token: str, folder: Path) -> None:
-        self.verifier, self.fleet, self.backups = Verifier(key), Fleet(), Backups(folder, token)
+    def __init__(self, address: tuple[str, int], sidecars: Sidecars, door: Door, folder: Path) -> None:
+        self.sidecars, self.door = sidecars, door
+        self.verifier, self.fleet, self.backups = Verifier(sidecars), Fleet(), Backups(folder)
         super().__init__(address, Handler)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -249,11 +240,19 @@ def say(text: str) -> None:
 
 def main() -> None:
     """Serve until SIGTERM."""
-    missing = [name for name in ("ORCHESTRATOR_KEY", "SIDECAR_TOKEN") if not os.environ.get(name)]
-    if missing:
-        sys.exit(f"set {' and '.join(missing)}")
+    given = {name: os.environ.get(name, "") for name in (*NAMES, "SIDECARS", "ORCHESTRATOR_TOKEN", "HOSTS")}
+    missing = [name for name in NAMES if not given[name]]
+    if missing and not given["SIDECARS"]:
+        sys.exit(f"set SIDECARS, or {' and '.join(missing)}")
     folder, port = Path(os.environ.get("BACKUPS", "/backups")), int(os.environ.get("PORT", "5550"))
-    server = Orchestrator(("", port), os.environ["ORCHESTRATOR_KEY"], os.environ["SIDECAR_TOKEN"], folder)
+    other = None if missing else Sidecar(*(given[name] for name in NAMES))
+    try:
+        own = written(given["SIDECARS"]) if given["SIDECARS"] else {}
+    except (OSError, ValueError) as error:
+        sys.exit(f"SIDECARS cannot be read: {error}")
+    token = page_token(folder / "state/token", given["ORCHESTRATOR_TOKEN"])
+    door = Door(token, frozenset(given["HOSTS"].split(",")) - {""})
+    server = Orchestrator(("", port), Sidecars(own, other, folder / "state/sidecar"), door, folder)
     signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
     say(f"listening on port {server.server_port}, keeping backups in {folder}")
     server.serve_forever()

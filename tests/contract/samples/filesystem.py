@@ -20,8 +20,9 @@ SAMPLE = Sample(
             "tar": Answer(0, "tar (GNU tar) 1.35\nCopyright (C) 2023 Free Software Foundation, Inc.\n"),
             "exclude": Answer(0),
             "paths": Answer(0, "there\nthere\n"),
+            "places": Answer(0, "0\n/\n"),
         },
     ),
-    unsuitable=Facts(None, {"tar": NOT_FOUND, "exclude": NOT_FOUND, "paths": NOT_FOUND}),
+    unsuitable=Facts(None, {"tar": NOT_FOUND, "exclude": NOT_FOUND, "paths": NOT_FOUND, "places": NOT_FOUND}),
     streams={"tar": tuple(archive(path) for path in sorted(FOLDER.glob("*.tar.gz")))},
 )

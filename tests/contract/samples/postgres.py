@@ -8,12 +8,14 @@ SERVER = {
     "name": "17.12 (Debian 17.12-0+deb13u1)",
     "user": "app",
     "roles": True,
+    "closed": [],
     "databases": ["-x", "..", "a b/c='q'\\ñ~", "postgres", "shop"],
 }
 ANSWERS = {
     "client": Answer(0, "pg_dump (PostgreSQL) 17.12 (Debian 17.12-0+deb13u1)\n"),
     "ready": Answer(0, "/var/run/postgresql:5432 - accepting connections\n"),
     "server": Answer(0, json.dumps(SERVER)),
+    "sizes": Answer(0, "7340032\tshop\n"),
 }
 GLOBALS = (FOLDER / "globals.sql").read_bytes()
 

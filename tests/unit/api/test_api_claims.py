@@ -2,6 +2,7 @@
 
 import io
 import tarfile
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,15 +10,18 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from pydantic_core import from_json
 
+from controller.api import exports
 from controller.core.events import RunEnded
 from controller.core.failure import Failure
 from controller.core.key import Key
 from controller.core.run import Report
+from controller.storage.bundle import Bundle
 from controller.targets.target import Target
 from tests.kit.world import FILES, POSTGRES, World, client, is_problem, local, serving, utc_now
 
@@ -187,6 +191,28 @@ def test_beside_a_run_that_is_older_than_twelve_hours_a_new_one_begins_and_is_cl
     world.go.clear()
     assert exported(http) == beside
     assert not world.jobs.active(), "it is not older than twelve hours"
+
+
+def test_a_new_run_begins_beside_it_also_while_the_old_one_is_still_packed(
+    world: Hasty, http: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packs, first_time = exports.of_runs, threading.Lock()
+    go_on = threading.Event()
+
+    def slow_at_first(*args: Any, **options: Any) -> Bundle:
+        if first_time.acquire(blocking=False):
+            assert go_on.wait(15)
+        return packs(*args, **options)
+
+    monkeypatch.setattr(exports, "of_runs", slow_at_first)
+    world.now = FIRST_NIGHT
+    first = told_to_come_back(world, http)
+    world.now += timedelta(hours=12, seconds=1)
+    world.go.clear()
+
+    assert exported(http) == first
+    go_on.set()
+    assert [job.id for job in world.jobs.active()] > [first]
 
 
 def test_a_run_that_is_only_suspicious_is_given_and_said_to_be(world: Hasty, http: httpx.Client) -> None:

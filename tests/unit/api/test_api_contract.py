@@ -16,7 +16,7 @@ import pytest
 from controller.api.server import Server
 from controller.core.failure import Failure
 from controller.core.manifest import Manifest
-from tests.kit.world import FILES, POSTGRES, TOKEN, World, client, is_problem, serving
+from tests.kit.world import FILES, POSTGRES, TOKEN, TOKENS, World, client, is_problem, serving
 
 
 @pytest.fixture
@@ -84,7 +84,8 @@ def test_a_suspicious_backup_is_sent_and_its_header_says_why_until_it_is_accepte
     run = world.catalog.runs()[0].id
     address = f"/v1/runs/{run}/artifacts"
     assert "X-Backup-Suspicious" in http.head(address).headers
-    assert http.post(f"/v1/runs/{run}/accept").status_code == 200
+    administrator = {"Authorization": f"Bearer {TOKENS['admin']}"}
+    assert http.post(f"/v1/runs/{run}/accept", headers=administrator).status_code == 200
     assert "X-Backup-Suspicious" not in http.head(address).headers
     world.suspicious = ()
     assert "X-Backup-Suspicious" not in http.post("/backup/export").headers

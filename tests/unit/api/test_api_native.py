@@ -13,6 +13,7 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
+from prometheus_client.parser import text_string_to_metric_families
 
 from config.problems import Problem
 from controller.api.server import CannotListen, Server
@@ -390,6 +391,14 @@ def test_metrics_tell_of_runs_and_problems(tmp_path: Path) -> None:
     seconds = float(text.partition('backup_last_success_timestamp_seconds{target="shop/db"} ')[2].split()[0])
     assert abs(seconds - time.time()) < 60
     assert 'backup_run_duration_seconds{target="shop/db"}' in text
+
+
+def test_a_service_with_any_name_adds_no_line_to_the_metrics(tmp_path: Path) -> None:
+    name = 'x"} 1\nbackup_safe 1\\'
+    with serving(World(tmp_path, services={name: FILES | {"backup.timeout": "10"}})) as server, client(server) as api:
+        families = {family.name: family for family in text_string_to_metric_families(api.get("/metrics").text)}
+    assert [sample.value for sample in families["backup_safe"].samples] == [0]
+    assert any(name in sample.labels["target"] for sample in families["backup_target_problem"].samples)
 
 
 def test_the_next_due_time_is_shown_where_targets_and_metrics_are(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from controller.core.run import SAFETY
 from controller.restore.owed import OwedUndo
 from controller.restore.plan import RestoreOrder
 from controller.storage import journal
-from tests.kit.world import World, client, is_problem, serving
+from tests.kit.world import TOKENS, World, client, is_problem, serving
 
 DB = "/v1/targets/shop/db"
 UNDER_WAY = Restoration(
@@ -38,7 +38,7 @@ def world(tmp_path: Path) -> World:
 
 @pytest.fixture
 def http(world: World) -> Iterator[httpx.Client]:
-    with serving(world) as server, client(server) as connection:
+    with serving(world) as server, client(server, token=TOKENS["admin"]) as connection:
         yield connection
 
 
@@ -80,6 +80,7 @@ def test_a_key_without_runs_is_told_which_keys_have_some(http: httpx.Client, run
     "query",
     [
         {"in_place": "true", "into": "/x"},
+        {"mirror": "true", "into": "/x"},
         {"at": "2026-03-01T03:00:00Z", "run": "20260301T030000Z-1a2b3c4d"},
         {"at": "2026-03-01T03:00:00"},
         {"replace": "perhaps"},
@@ -103,7 +104,17 @@ def test_an_engine_that_is_away_leaves_the_target_free(
         pass
 
 
-@pytest.mark.parametrize("more", [{"into": "/x"}, {"in_place": "true"}])
+@pytest.mark.parametrize("path", ["app; drop table x", "app,", "a'b", 'x" y', "a\nb"])
+def test_a_search_path_is_names_of_schemas_and_nothing_else(http: httpx.Client, run: str, path: str) -> None:
+    assert http.post(f"{DB}/restore", params={"search_path": path}).status_code == 422
+
+
+def test_a_search_path_may_name_a_users_own_schema(http: httpx.Client, run: str) -> None:
+    answer = http.post(f"{DB}/restore", params={"search_path": 'app, "$user"'})
+    assert is_problem(answer, 503, "engine-unreachable")
+
+
+@pytest.mark.parametrize("more", [{"into": "/x"}, {"in_place": "true"}, {"mirror": "true"}])
 def test_a_database_goes_into_no_folder(http: httpx.Client, run: str, more: dict[str, str]) -> None:
     assert is_problem(http.post(f"{DB}/restore", params=more), 409, "no-folder")
     assert http.post(f"{DB}/runs").status_code == 202

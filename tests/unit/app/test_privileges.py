@@ -1,13 +1,14 @@
 """What root does for the unprivileged user before it gives itself up: a store that came from elsewhere is mended."""
 
 import os
+import resource
 import stat
 import time
 from pathlib import Path
 
 import pytest
 
-from controller.app.privileges import GID, UID, mend
+from controller.app.privileges import GID, UID, let_through, mend, take_descriptors
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="only root may give files away")
 
@@ -64,6 +65,16 @@ def test_no_link_is_followed_and_what_is_no_file_stays(store: Path, tmp_path: Pa
     assert state(store / "pipe")[0] == 0
 
 
+def test_the_folders_above_are_passed_and_stay_their_owners(store: Path) -> None:
+    volume, other = made(store / "volume", 0o700, 0, 0), made(store / "other", 0o700, 0, 0)
+    between = made(volume / "between", 0o600, 1234, 1234)
+    passed = made(volume / "between" / "passed", 0o771, 0, 0)
+    let_through(made(passed / "artifacts", 0o700, 0, 0))
+    assert (state(volume), state(between)) == ((0, 0, 0o701), (1234, 1234, 0o601))
+    assert (state(passed), state(other)) == ((0, 0, 0o771), (0, 0, 0o700))
+    assert state(passed / "artifacts") == (0, 0, 0o700)
+
+
 def test_what_the_disk_keeps_for_itself_stays(store: Path) -> None:
     lost = made(store / "lost+found", 0o700, 0, 0)
     mend(store)
@@ -84,3 +95,13 @@ def test_a_large_store_costs_the_start_a_few_seconds(store: Path) -> None:
     again = time.monotonic() - begun
     assert state(store / "999" / "99.zst")[0] == UID
     print(f"100,000 files: mended in {first:.2f} s, looked at in {again:.2f} s")
+
+
+def test_the_limit_of_open_files_is_raised_as_far_as_it_goes() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 512), hard))
+    try:
+        take_descriptors()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -8,7 +8,7 @@ import pytest
 from config.loading import Loaded
 from config.problems import ConfigurationError
 from config.sources import FILE
-from controller.app import api_token, last_good, startup
+from controller.app import api_token, last_good, program, startup
 from controller.app.reload import Reloader
 from controller.core.events import Bus
 
@@ -51,7 +51,7 @@ class Operator:
 def operator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Operator:
     monkeypatch.setenv("SIDECAR_CONFIG", str(tmp_path / "config"))
     monkeypatch.setenv("SIDECAR_PATHS_WORKDIR", str(tmp_path / "work"))
-    monkeypatch.setattr(startup, "REPOSITORY", tmp_path / "repository")
+    monkeypatch.setattr(program, "REPOSITORY", tmp_path / "repository")
     (tmp_path / "repository").mkdir()
     return Operator(tmp_path)
 
@@ -80,7 +80,7 @@ def test_what_is_refused_is_a_problem_until_it_is_mended(operator: Operator) -> 
     operator.write(GOOD)
     operator.start()
     operator.write(BROKEN)
-    reloader = Reloader(operator.start(), operator.folder, startup.checked, Bus(), startup.env_files())
+    reloader = Reloader(operator.start(), operator.folder, startup.checked, Bus(), program.env_files())
     assert [problem.code for problem in reloader.problems] == ["last-good-holds", "bad-value"]
 
     operator.write("defaults: {timeout: 10m}\n")

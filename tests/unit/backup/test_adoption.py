@@ -293,6 +293,8 @@ FAULTS: dict[str, Manifest] = {
     "claims a proof": manifest(artifacts=(artifact(proof="framed"),)),
     "has schema 2": manifest().model_copy(update={"schema_": 2}),
     "not there with its": manifest(artifacts=(artifact("other.tar"),)),
+    "`filesystem` has no format `rdb`": manifest(artifacts=(artifact(format="rdb"),)),
+    "`foreign` has no format `tar`": manifest(strategy="foreign"),
 }
 
 
@@ -300,7 +302,7 @@ FAULTS: dict[str, Manifest] = {
 def test_a_manifest_that_cannot_be_has_its_run_refused_and_no_other(world: World, words: str, told: Manifest) -> None:
     found = adopt(world, tar_of(run_of(told, "a") | run_of(manifest(LATER), "b")))
     assert outcomes(found) == ["refused", "adopted"]
-    assert words.strip() in str(found[0].error)
+    assert (words.strip() in str(found[0].error), found[0].place) == (True, "a")
     assert {name.split("/")[2] for name in stored(world)} == {LATER}
 
 

@@ -1,5 +1,6 @@
 """Turns of runs, and what holds a run up."""
 
+import queue
 import threading
 import time
 from collections.abc import Callable
@@ -46,6 +47,28 @@ def test_turns_are_taken_in_the_order_of_the_numbers_and_never_more_than_the_lim
 
     assert most == 2
     assert all(abs(place - number) <= 1 for place, number in enumerate(order))
+
+
+def test_an_owner_has_at_most_all_turns_but_one() -> None:
+    """Later ones of another owner go before his; with a single turn he may have that one."""
+    turns, began, go = Turns(3), queue.Queue[tuple[str, int]](), threading.Event()
+
+    def take(number: int, owner: str) -> None:
+        with turns.taken(number, nothing, owner):
+            began.put((owner, number))
+            go.wait(15)
+
+    with ThreadPoolExecutor(6) as pool:
+        for number in range(4):
+            pool.submit(take, number, "greedy")
+        assert {began.get(timeout=15), began.get(timeout=15)} == {("greedy", 0), ("greedy", 1)}
+        with pytest.raises(queue.Empty):
+            began.get(timeout=0.5)
+        pool.submit(take, 4, "other")
+        assert began.get(timeout=15) == ("other", 4)
+        turns.resize(1)
+        go.set()
+        assert {began.get(timeout=15), began.get(timeout=15)} == {("greedy", 2), ("greedy", 3)}
 
 
 def test_who_gives_up_waiting_holds_up_nobody() -> None:

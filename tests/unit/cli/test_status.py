@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from controller.app import startup as program
+from controller.app import program
 from controller.cli import runs, terminal
 from controller.cli.status import status
-from controller.cli.times import said, spoken
+from controller.cli.times import dated, said, spoken
 from controller.core.failure import Failure
 from controller.core.key import Key
 from tests.kit.world import POSTGRES, World, serving
@@ -61,6 +61,11 @@ def test_what_is_to_come_is_told_by_the_clock_of_the_target(now: str, due: str, 
 def test_times_within_a_text_are_said_and_ids_stay() -> None:
     text = "run 20260310T185500Z-0a1b2c3d since 2026-03-10T18:55:00.123Z, next 2026-03-11T03:59:00.000Z"
     assert spoken(text, NOW, MADRID) == "run 20260310T185500Z-0a1b2c3d since 4 min ago, next tonight 04:59"
+
+
+def test_what_tells_of_the_clock_is_not_told_by_the_clock() -> None:
+    text = "showed 2026-01-30T18:55:00.123Z when it should have shown 2026-03-10T19:00:00.000Z"
+    assert dated(text) == "showed 2026-01-30 18:55 UTC when it should have shown 2026-03-10 19:00 UTC"
 
 
 @pytest.fixture
@@ -119,3 +124,13 @@ def test_targets_exits_3_with_a_problem(world: World, capsys: pytest.CaptureFixt
     world.services["db"] |= {"backup.timeout": "10"}
     assert runs.targets() == program.SOME
     assert "backup.timeout" in capsys.readouterr().err
+
+
+def test_runs_tell_who_asked_over_the_network(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    key = world.targets()[0].key
+    for trigger, by in (("export", "api@10.0.0.9"), ("cli", "socket"), ("schedule", "")):
+        world.start(key, trigger, by).future.result(10)
+    assert runs.runs() == program.OK
+    shown = capsys.readouterr().out
+    assert "export by api@10.0.0.9 " in shown
+    assert "by socket" not in shown

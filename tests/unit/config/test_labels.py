@@ -137,6 +137,21 @@ def test_enormous_labels_are_one_problem() -> None:
     assert len(str(refusal)) < 500
 
 
+def test_too_many_labels_are_one_problem() -> None:
+    assert problem(enable="true", **{f"q{number}": "" for number in range(1000)}).code == "labels-too-large"
+
+
+def test_a_container_has_up_to_32_targets() -> None:
+    named = {f"targets.t{number}.counts": "true" for number in range(32)}
+    assert len(enabled(enable="true", **named)) == 32
+    assert problem(enable="true", **named, **{"targets.more.counts": "true"}).code == "too-many-targets"
+
+
+def test_not_every_unknown_label_is_compared_with_all_that_are_known() -> None:
+    hints = [each.hint for each in only(enable="true", **{f"retentio{number}": "" for number in range(99)}).problems]
+    assert hints.count("`explain` shows what there is.") == 79
+
+
 def test_labels_of_others_do_not_count_for_the_size() -> None:
     labels = {"other": "x" * 100_000, "backup.enable": "true"}
     assert parse(labels, "c", strategies=())[0].problems == ()

@@ -75,7 +75,7 @@ def test_flattening_can_be_undone(values: dict[str, Any]) -> None:
 
 
 @given(
-    timeout=some.integers(1, 10**8).map(lambda seconds: timedelta(seconds=seconds)),
+    timeout=some.integers(1, 86_400).map(lambda seconds: timedelta(seconds=seconds)),
     argv=some.lists(line, min_size=1, max_size=4),
     env=some.dictionaries(word.map(str.upper), line, max_size=3),
     name=some.one_of(some.none(), word),

@@ -1,5 +1,6 @@
 """The merge: who wins, where each value came from, and what keeps a target from running."""
 
+from collections import deque
 from collections.abc import Callable
 from datetime import timedelta
 from importlib.resources import files
@@ -11,10 +12,17 @@ from config.labels import parse
 from config.loading import load
 from config.problems import Problem
 from config.resolve import Resolved, resolve
+from config.secrets import passwords_in
 from config.target import TargetSettings
 
 TOKEN = "gK4c0nT2vQ8yZp1LrX6w"
-STRATEGIES = {"filesystem": "filesystem", "postgres": "postgres", "mysql": "mysql", "mariadb": "mysql"}
+STRATEGIES = {
+    "filesystem": "filesystem",
+    "files": "filesystem",
+    "postgres": "postgres",
+    "mysql": "mysql",
+    "mariadb": "mysql",
+}
 Merge = Callable[..., Resolved]
 
 
@@ -138,6 +146,27 @@ def test_an_empty_list_of_commands_is_no_command(merge: Merge) -> None:
     assert (settings(resolved).strategy, resolved.origins, resolved.problems) == ("postgres", {}, ())
 
 
+@pytest.mark.parametrize(
+    ("text", "seen"),
+    [
+        ("", None),
+        ("strategy: {secrets: [A]}\n", {"A"}),
+        ("strategy: {secrets: [A]}\ntargets: {shop/db: {secrets: [B]}}\n", {"B"}),
+        ("targets: {shop/db: {secrets: []}}\n", set()),
+        ("targets: {shop/other: {secrets: [B]}}\n", None),
+        ("scope: {project: any}\n", set()),
+        ("scope: {project: any}\ntargets: {shop/db: {timeout: 1h}}\n", None),
+    ],
+)
+def test_commands_of_the_file_see_only_the_secrets_that_it_names_for_them(
+    merge: Merge, text: str, seen: set[str] | None
+) -> None:
+    variables = {"A": "one-secret", "B": "another-secret"}
+    resolved = merge(f"secrets: [A, B]\n{text}", variables, strategy="postgres")
+    assert resolved.problems == ()
+    assert resolved.secrets == seen
+
+
 def test_commands_of_the_environment_count_as_the_files(merge: Merge) -> None:
     resolved = merge("", {"SIDECAR_STRATEGY_COMMANDS_BACKUP": "dump $DATABASE_URL"})
     assert resolved.origins == {"backup": "file"}
@@ -209,9 +238,56 @@ def test_the_operator_allows_few_labels(merge: Merge) -> None:
     assert "config.yaml:3" in problem.message
 
 
+@pytest.mark.parametrize(
+    ("lock", "labels"),
+    [
+        ("filesystem.paths", {"strategy": "files", "files.paths": "/etc"}),
+        ("files.paths", {"strategy": "filesystem", "filesystem.paths": "/etc"}),
+        ("'file*.paths'", {"strategy": "filesystem", "files.paths": "/etc"}),
+        ("mariadb.databases", {"strategy": "mysql", "mysql.databases": "a"}),
+        ("filesystem", {"strategy": "files", "files.paths": "/etc"}),
+        ("cron", {"strategy": "postgres", "schedule": "@daily"}),
+        ("schedule", {"strategy": "postgres", "cron": "@daily"}),
+        ("backup.user", {"strategy": "postgres", "user": "root"}),
+        ("env", {"strategy": "postgres", "env.X": "1"}),
+        ("commands.pre", {"strategy": "postgres", "commands.pre.1": "true"}),
+        ("strategy", {"commands.backup": "dump"}),
+    ],
+)
+def test_a_lock_holds_for_every_name_of_a_setting(merge: Merge, lock: str, labels: dict[str, str]) -> None:
+    resolved = merge(f"strategy: {{type: postgres}}\npolicy: {{labels: {{lock: [{lock}]}}}}\n", **labels)
+    assert "locked-label" in [problem.code for problem in resolved.problems]
+    assert resolved.settings is None
+
+
+def test_a_lock_that_an_alias_of_yaml_brings_holds(merge: Merge) -> None:
+    text = "policy:\n  labels:\n    allow: &few [strategy, user]\n    lock: *few\n"
+    assert only(merge(f"{text}strategy: {{type: postgres}}\n", user="root")).code == "locked-label"
+
+
+@pytest.mark.parametrize("allow", ["files.paths", "filesystem.paths", "files", "'f*.paths'"])
+def test_what_is_allowed_by_one_name_is_allowed_by_all(merge: Merge, allow: str) -> None:
+    text = f"policy: {{labels: {{allow: [strategy, {allow}]}}}}\n"
+    for strategy in ("files", "filesystem"):
+        assert merge(text, strategy=strategy, **{f"{strategy}.paths": "/srv"}).problems == ()
+
+
 def test_a_locked_key_is_still_the_operators(merge: Merge) -> None:
     text = "policy: {labels: {lock: [user]}}\ntargets: {shop/db: {user: root}}\n"
     assert settings(merge(text, strategy="postgres")).user == "root"
+
+
+def test_a_label_asks_for_a_day_at_most_and_the_file_for_any_time(merge: Merge) -> None:
+    resolved = merge(strategy="postgres", timeout="5200w")
+    assert only(resolved).code == "timeout-too-long"
+    assert resolved.settings is not None
+    assert (resolved.settings.timeout, resolved.values["timeout"]) == (timedelta(days=1), "1d")
+
+    own = merge("policy: {max-timeout: 2h}\ntargets: {shop/db: {timeout: 3w}}", strategy="postgres", timeout="5200w")
+    assert own.settings is not None
+    assert (own.settings.timeout, own.problems) == (timedelta(weeks=3), ())
+    shorter = merge("policy: {max-timeout: 2h}", strategy="postgres", timeout="3h")
+    assert "policy.max-timeout` of config.yaml:1" in only(shorter).message
 
 
 def test_a_doubled_dollar_is_warned_about(merge: Merge) -> None:
@@ -234,6 +310,20 @@ def test_a_password_in_a_command_is_warned_about_and_redacted(merge: Merge, comm
     assert only(resolved).code == "password-in-command"
     assert resolved.sensitive == ("hunter22",)
     assert "hunter22" not in f"{resolved.problems} {resolved.provenance}"
+
+
+def test_secret_variables_of_labels_and_passwords_in_their_urls_are_redacted(merge: Merge) -> None:
+    resolved = merge(**{"env.X_TOKEN": "hunter22", "env.MONGO": "mongodb://u:hunter33@h/x", "env.LANG": "C.UTF-8"})
+    assert set(resolved.sensitive) == {"hunter22", "hunter33"}
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "piece", ["a://:x", "mysql ", "a.", "--pass ", "x", "PASS", "mysql -p", "://a:bcd", " -pabc", "a@", "--token='"]
+)
+def test_a_command_is_searched_for_passwords_once_however_it_is_made(piece: str) -> None:
+    """To search it anew from each place would take hours."""
+    deque(passwords_in(piece * 200_000), maxlen=0)
 
 
 @pytest.mark.parametrize(

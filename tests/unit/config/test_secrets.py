@@ -1,13 +1,19 @@
 """`.env` and secrets: keys arrive whole or are refused with the remedy, and no text shows a value."""
 
+import base64
+import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import quote, quote_plus
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from config.loading import Loaded, load
 from config.problems import ConfigurationError, Problem
-from config.secrets import Secrets
+from config.secrets import Secrets, sensitive
 
 TOKEN = "gK4c0nT2vQ8yZp1LrX6w"
 KEY = """-----BEGIN OPENSSH PRIVATE KEY-----
@@ -293,3 +299,41 @@ def test_an_unreadable_env_file_is_named(tmp_path: Path) -> None:
     (tmp_path / ".env").symlink_to(".env")  # a loop, which root cannot read either
     with pytest.raises(ConfigurationError, match="cannot be read"):
         load(tmp_path, {"BACKUP_API_TOKEN": TOKEN})
+
+
+printable = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=8, max_size=40)
+
+
+@given(printable, st.text(max_size=9), st.text(max_size=9))
+@example('p"a\\s/w+o=r&d%', "user:", "@db")
+def test_a_secret_is_taken_out_however_it_is_encoded(secret: str, before: str, after: str) -> None:
+    redact, around = Secrets({"A": secret}).redact, before + secret + after
+    in_urls = (quote(secret), quote(secret, safe=""), quote_plus(secret))
+    lower = (re.sub("%..", lambda found: found[0].lower(), encoded) for encoded in in_urls)
+    for encoded in (*in_urls, *lower, json.dumps(secret)[1:-1]):
+        assert encoded not in redact(f"< {encoded} >")
+    for encoded in (base64.b64encode(around.encode()), base64.urlsafe_b64encode(around.encode())):
+        left = redact(encoded.decode())
+        assert len(encoded) - len(left.replace("***", "")) >= len(secret)
+
+
+@pytest.mark.parametrize(
+    ("environment", "secret"),
+    [
+        ({"API_TOKEN": "hunter22"}, ["hunter22"]),
+        ({"MYSQL_PWD": "hunter22"}, ["hunter22"]),
+        ({"REDISCLI_AUTH": "hunter22"}, ["hunter22"]),
+        ({"KEY": "/aGk+bA=="}, ["/aGk+bA=="]),
+        ({"MONGO_URI": "mongodb://u:hunt%65r22@h/x"}, ["hunt%65r22", "hunter22"]),
+        ({"HOSTS": "amqp://a:first1@h1,amqp://b:second2@h2"}, ["first1", "second2"]),
+        ({"DSN": "host=db password=hunter22 user=x"}, ["hunter22"]),
+        ({"JDBC": "jdbc:x://h/d?password=hunter22&a=b"}, ["hunter22"]),
+        ({"PASSWORD_FILE": "/run/secrets/password", "PWD": "/srv/app", "AUTHOR": "somebody", "URL": "http://h/x"}, []),
+    ],
+)
+def test_what_is_secret_in_an_environment_is_known_by_name_and_by_look(
+    environment: dict[str, str], secret: list[str]
+) -> None:
+    found = list(sensitive(environment))
+    assert set(secret) <= set(found)
+    assert bool(found) == bool(secret)

@@ -17,7 +17,7 @@ from controller.core.key import Key
 from controller.core.run import new_run_id
 from controller.drill.drills import Drills
 from controller.upkeep.drill_schedule import DrillSchedule
-from tests.kit.world import POSTGRES, World, client, is_problem, local, serving
+from tests.kit.world import POSTGRES, TOKENS, World, client, is_problem, local, serving
 
 KEY = Key(project="shop", service="db")
 
@@ -166,7 +166,7 @@ def test_an_outcome_does_not_bring_back_the_folder_of_a_run_that_was_deleted_mea
 
 def test_a_drill_is_started_asked_about_and_told_by_the_api(tmp_path: Path):
     world = World(tmp_path)
-    with serving(world) as server, client(server) as http:
+    with serving(world) as server, client(server, token=TOKENS["admin"]) as http:
         run = http.post("/v1/targets/shop/db/runs").json()["id"]
         world.jobs.job(run).future.result(10) if world.jobs.job(run) else None
         answer = http.post("/v1/targets/shop/db/drills")
@@ -193,7 +193,7 @@ def test_drills_are_listed_and_cancelled_as_runs_and_restores_are(tmp_path: Path
     for service in ("db", "web"):
         world.jobs.start(Key(project="shop", service=service), "cli").future.result(10)
     world.go.clear()
-    with serving(world) as server, client(server) as http:
+    with serving(world) as server, client(server, token=TOKENS["admin"]) as http:
         going, queued = (http.post(f"/v1/targets/shop/{service}/drills").json()["id"] for service in ("db", "web"))
         while http.get(f"/v1/drills/{going}").json()["state"] != "running":
             threading.Event().wait(0.01)
@@ -250,5 +250,5 @@ def test_a_drill_is_due_by_its_schedule_since_the_last_one_or_the_oldest_run(
     ],
 )
 def test_what_is_not_there_is_a_problem(method: str, path: str, status: int, code: str, tmp_path: Path):
-    with serving(World(tmp_path)) as server, client(server) as http:
+    with serving(World(tmp_path)) as server, client(server, token=TOKENS["admin"]) as http:
         assert is_problem(http.request(method, path), status, code)

@@ -13,12 +13,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from controller.core.errors import BadAnswer, EngineError, EngineLost, SidecarError
+from controller.core.errors import BadAnswer, CommandFailed, EngineError, EngineLost, SidecarError
 from controller.engine import transport
+from controller.engine.ask import parted
 from controller.engine.client import Engine
-from controller.engine.context import ExecContext
-from controller.engine.drill_container import Limits
 from controller.engine.errors import translated
+from controller.engine.frames import HEADER
+from controller.targets.session import Session
+from strategies.base import Answer
+from tests.kit.engine_calls import CALLS, CONTEXT
 from tests.kit.played_engine import (
     EVENT,
     EXEC,
@@ -34,7 +37,6 @@ from tests.kit.played_engine import (
 
 Json = Any
 MEBIBYTE = 1 << 20
-CONTEXT = ExecContext(ID).within(5)
 
 
 @pytest.fixture(scope="module")
@@ -87,33 +89,6 @@ heads = some.sampled_from(
 )
 whole = some.builds(answer, bodies, statuses, heads)
 odd = whole | some.builds(lambda sent, length: sent[:length], whole, some.integers(0, 200)) | some.binary(max_size=60)
-
-
-def archived(engine: Engine) -> int:
-    with engine.archive(CONTEXT, "/x") as stream:
-        return sum(map(len, stream))
-
-
-CALLS: dict[str, Callable[[Engine], object]] = {
-    "version": lambda engine: engine.version(),
-    "ping": lambda engine: engine.ping(5),
-    "containers": lambda engine: engine.containers(),
-    "networks": lambda engine: engine.networks(),
-    "inspect": lambda engine: engine.inspect(ID),
-    "events": lambda engine: list(engine.events(silence=5)),
-    "ask": lambda engine: engine.ask(CONTEXT, ["true"]),
-    "feed": lambda engine: engine.feed(CONTEXT, ["cat"], [b"x"]),
-    "pause": lambda engine: engine.transition(ID, "pause"),
-    "exists": lambda engine: engine.exists(ID, "/x"),
-    "put": lambda engine: engine.put(ID, "/", [b"x"]),
-    "archive": archived,
-    "drill": lambda engine: engine.create_drill_container(ID, "i", {}, Limits(1, 1.0)),
-    "helper": lambda engine: engine.create_helper_container(ID, "i", {}, 1),
-    "remove": lambda engine: engine.remove_own_container(ID),
-    "start": lambda engine: engine.start_own_container(ID),
-    "binds": lambda engine: engine.named_binds(ID),
-    "log": lambda engine: engine.log_tail(ID),
-}
 
 
 @settings(max_examples=4 * settings.default.max_examples)
@@ -211,6 +186,33 @@ def test_a_large_event_is_taken(played: PlayedEngine) -> None:
     events.close()
 
 
+UPGRADED = b"HTTP/1.1 101 UPGRADED\r\nUpgrade: tcp\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("ask", "mebibytes"),
+    [(lambda session: session.ask(["x"]), 1), (lambda session: session.ask_all({"one": ["x"]}, 20), 8)],
+    ids=["a question", "a list"],
+)
+def test_a_command_that_answers_without_end_is_given_up(
+    played: PlayedEngine, ask: Callable[[Session], object], mebibytes: int
+) -> None:
+    sent = 0
+
+    def without_end() -> Iterator[bytes]:
+        nonlocal sent
+        yield UPGRADED
+        for _ in range(256):
+            sent += 1
+            yield HEADER.pack(1, MEBIBYTE) + b"0" * MEBIBYTE
+
+    made = {"/start": without_end(), "/exec": answer({"Id": ID}, 201), f"/{ID}/json": answer(INSPECTED)}
+    played.script = lambda request: next((made[part] for part in made if part in request), answer(VERSION))
+    with pytest.raises(CommandFailed, match=f"longer than {mebibytes * MEBIBYTE} bytes"):
+        ask(Session(Engine(played.address), CONTEXT.within(20), str))
+    assert sent < mebibytes + 32
+
+
 # --- pace
 
 
@@ -242,3 +244,9 @@ def test_an_ordinary_request_takes_twenty_seconds_at_most() -> None:
 def test_an_event_that_trickles_ends_the_stream_after_the_silence(played: PlayedEngine) -> None:
     sent = itertools.chain(event_stream(json.dumps(EVENT).encode() + b"\n"), trickle())
     assert [event.id for event in asking(played, "/events", sent).events(silence=0.4)] == [ID]
+
+
+@pytest.mark.parametrize("said", ["x", "xMARK", "MARKxyzMARK000", "MARK²²²MARK000", "MARK0", "MARK000MARK000MARK000"])
+def test_probes_that_somebody_else_answers_are_a_failure_of_the_target(said: str) -> None:
+    with pytest.raises(CommandFailed):
+        parted("MARK", ("client", "server"), Answer(0, said, "MARK\n"))

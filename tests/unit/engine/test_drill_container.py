@@ -70,9 +70,10 @@ REACH = {
 
 
 @pytest.mark.parametrize("key", REACH)
-def test_nothing_of_the_targets_reach_is_taken_over(key):
+def test_nothing_but_the_runtime_of_the_targets_reach_is_taken_over(key):
     found = asked(inspected(host=REACH))["HostConfig"]
-    harmless = {"NetworkMode": "none", "RestartPolicy": {"Name": "no"}, "CapAdd": None, "SecurityOpt": [], "Mounts": []}
+    harmless = {"NetworkMode": "none", "RestartPolicy": {"Name": "no"}, "CapAdd": None, "Mounts": []}
+    harmless |= {"SecurityOpt": ["no-new-privileges:true"], "Runtime": "nvidia"}
     assert found.get(key) == harmless.get(key)
 
 
@@ -88,6 +89,32 @@ def test_what_protects_or_gives_memory_is_taken_over():
     }
     found = asked(inspected(host=host))["HostConfig"]
     assert {key: found[key] for key in host} == host
+
+
+@pytest.mark.parametrize(
+    ("own", "cpus", "pids"),
+    [
+        ({}, 1_500_000_000, 4096),
+        ({"NanoCpus": 500_000_000, "PidsLimit": 100}, 500_000_000, 100),
+        ({"CpuQuota": 25_000, "CpuPeriod": 50_000, "PidsLimit": -1}, 500_000_000, 4096),
+        ({"NanoCpus": 9_000_000_000, "PidsLimit": 9999}, 1_500_000_000, 4096),
+    ],
+)
+def test_the_lower_limits_of_processors_and_processes_hold(own, cpus, pids):
+    found = asked(inspected(host=own))["HostConfig"]
+    assert (found["NanoCpus"], found["PidsLimit"]) == (cpus, pids)
+
+
+def test_the_root_is_read_only_where_the_targets_is_and_what_it_writes_beside_has_a_place():
+    mounts = [
+        {"Type": "volume", "Name": "v", "Destination": "/data", "RW": True},
+        {"Type": "volume", "Name": "w", "Destination": "/shown", "RW": False},
+        {"Type": "bind", "Source": "/", "Destination": "/host", "RW": True},
+    ]
+    found = asked({**inspected(host={"ReadonlyRootfs": True}), "Mounts": mounts})
+    assert (found["HostConfig"]["ReadonlyRootfs"], found["Volumes"]) == (True, {"/data": {}})
+    usual = asked({**inspected(), "Mounts": mounts})
+    assert (usual["HostConfig"]["ReadonlyRootfs"], usual["Volumes"]) == (False, {})
 
 
 @pytest.mark.parametrize(("own", "memory"), [(0, 1 << 30), (1 << 28, 1 << 28), (1 << 32, 1 << 30)])

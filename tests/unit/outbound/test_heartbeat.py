@@ -1,9 +1,9 @@
 """The lease, against a real small HTTP server that checks signatures with code of its own."""
 
 import base64
-import hashlib
 import hmac
 import json
+import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from controller.app.identity import identity
+from controller.core.events import RunEnded
 from controller.core.ulid import ULID, new_ulid
 from controller.outbound import heartbeat as module
 from controller.outbound.heartbeat import Heartbeat
@@ -36,9 +37,15 @@ class Told:
 
     @property
     def is_signed(self) -> bool:
-        signed = f"{self.headers['webhook-id']}.{self.headers['webhook-timestamp']}.".encode() + self.raw
-        expected = base64.b64encode(hmac.new(KEY_BYTES, signed, hashlib.sha256).digest()).decode()
-        return self.headers["webhook-signature"] == f"v1,{expected}" and KEY not in repr(self.headers) + repr(self.raw)
+        """As the standard says, and a second time with method and path."""
+        head, request = (
+            f"{self.headers['webhook-id']}.{self.headers['webhook-timestamp']}.",
+            f"{self.method} {self.path}.",
+        )
+        digests = (hmac.digest(KEY_BYTES, part.encode() + self.raw, "sha256") for part in (head, head + request))
+        expected, beside = (base64.b64encode(digest).decode() for digest in digests)
+        is_right = self.headers["webhook-signature"] == f"v1,{expected} v1r,{beside}"
+        return is_right and KEY not in repr(self.headers) + repr(self.raw)
 
 
 class Ear(ThreadingHTTPServer):
@@ -69,8 +76,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def _take(self) -> None:
         told = Told(self, self.rfile.read(int(self.headers["content-length"])))
-        status, answer = self.server.answer(len(self.server.told))
+        count = len(self.server.told)
         self.server.told.append(told)
+        status, answer = self.server.answer(count)
         self.send_response(status)
         self.end_headers()
         self.wfile.write(answer if isinstance(answer, bytes) else json.dumps(answer).encode())
@@ -98,7 +106,15 @@ def ear() -> Iterator[Ear]:
 
 
 @contextmanager
-def beating(folder: Path, port: int, *, interval: float = 60, config: str = "") -> Iterator[tuple[World, Heartbeat]]:
+def beating(
+    folder: Path,
+    port: int,
+    *,
+    interval: float = 60,
+    config: str = "",
+    before: Callable[[World], object] = lambda world: None,
+) -> Iterator[tuple[World, Heartbeat]]:
+    """`before` is called when it listens to what happens, and says nothing yet."""
     url = f"http://127.0.0.1:{port}"
     key = "{secret: ORCHESTRATOR_KEY}"
     world = World(folder, config=f"orchestrator: {{url: '{url}', key: {key}}}\n{config}")
@@ -106,12 +122,29 @@ def beating(folder: Path, port: int, *, interval: float = 60, config: str = "") 
     heart.listen(world.events)
     assert heart
     heart._interval = interval
+    before(world)
     heart.start()
     try:
         yield world, heart
     finally:
         heart.stop()
         world.close()
+
+
+def ended_in(told: list[Told]) -> list[str]:
+    """Ids of the runs that heartbeats tell of, in their order."""
+    return [run["id"] for one in told for run in one.body.get("ended") or ()]
+
+
+def ended_runs(world: World, number: int) -> list[str]:
+    """Run so often; every subscriber has heard of the runs when it returns."""
+    ends: queue.Queue[RunEnded] = queue.Queue()
+    world.events.subscribe(RunEnded, ends.put)
+    runs = []
+    for _ in range(number):
+        runs.append(world.start(world.targets()[0].key, "api").future.result(timeout=15).id)
+        ends.get(timeout=15)
+    return runs
 
 
 # --- what is said ---------------------------------------------------------------------------------------------------
@@ -201,14 +234,10 @@ def test_reports_wait_for_the_orchestrator_and_come_once_in_order(tmp_path: Path
     with listening() as first:
         port = first.server_port
     with beating(tmp_path, port, interval=0.05) as (world, _):
-        runs = []
-        for _ in range(4):
-            job = world.start(world.targets()[0].key, "api")
-            runs.append(job.future.result().id)
+        runs = ended_runs(world, 4)
         with listening(port) as ear:
-            ear.wait(lambda told: len(told) >= 3, seconds=20)
-    assert [run["id"] for run in ear.told[0].body["ended"]] == runs
-    assert not any(one.body.get("ended") for one in ear.told[1:])
+            ear.wait(lambda told: len(ended_in(told)) >= 4 and len(told) >= 3, seconds=20)
+    assert ended_in(ear.told) == runs
     assert len([line for line in logged if "cannot be reached" in line]) == 1
     assert len([line for line in logged if "accepted" in line]) == 1
 
@@ -218,10 +247,9 @@ def test_the_backlog_is_bounded_and_keeps_the_newest(tmp_path: Path, monkeypatch
     monkeypatch.setattr(module, "MAX_REPORTS_PER_BEAT", 2)
     with listening() as first:
         port = first.server_port
-    with beating(tmp_path, port, interval=0.05) as (world, _):
-        runs = [world.start(world.targets()[0].key, "api").future.result().id for _ in range(5)]
-        with listening(port) as ear:
-            ear.wait(lambda told: len(told) >= 2, seconds=20)
+    runs: list[str] = []
+    with listening(port) as ear, beating(tmp_path, port, before=lambda world: runs.extend(ended_runs(world, 5))):
+        ear.wait(lambda told: len(told) >= 2, seconds=20)
     assert [[run["id"] for run in one.body["ended"]] for one in ear.told[:2]] == [runs[2:4], runs[4:]]
 
 
@@ -310,7 +338,7 @@ def test_the_signature_is_that_of_the_standards_own_example() -> None:
 
 @given(body=some.binary(max_size=200), key=some.text(min_size=1), drift=some.integers(-TOLERANCE, TOLERANCE))
 def test_what_was_signed_is_verified(body: bytes, key: str, drift: int) -> None:
-    headers = signed_headers(key, body, 1_800_000_000)
+    headers = signed_headers(key, body, 1_800_000_000, "PUT /x")
     assert verify(key, headers, body, 1_800_000_000 + drift) == headers["webhook-id"]
 
 
@@ -326,13 +354,22 @@ def test_what_was_signed_is_verified(body: bytes, key: str, drift: int) -> None:
     ],
 )
 def test_what_was_changed_is_refused(change: dict[str, str]) -> None:
-    headers = signed_headers(KEY, b"body", 1_800_000_000) | change
+    headers = signed_headers(KEY, b"body", 1_800_000_000, "PUT /x") | change
     with pytest.raises(BadSignature):
         verify(KEY, headers, b"body", 1_800_000_000)
 
 
+def test_the_second_signature_holds_method_and_path_and_the_first_one_is_the_standards() -> None:
+    headers = signed_headers(KEY, b"body", 1_800_000_000, "PUT /x")
+    about = (KEY, headers["webhook-id"], headers["webhook-timestamp"], b"body")
+    assert headers["webhook-signature"].split() == [signature(*about), signature(*about, "PUT /x")]
+    others = {signature(*about, request) for request in ("PUT /x", "DELETE /x", "PUT /y")}
+    assert len(others) == 3
+    assert all(other.startswith("v1r,") for other in others)
+
+
 def test_what_is_old_or_from_the_future_is_refused() -> None:
-    headers = signed_headers(KEY, b"body", 1_800_000_000)
+    headers = signed_headers(KEY, b"body", 1_800_000_000, "PUT /x")
     for now in (1_800_000_000 - TOLERANCE - 1, 1_800_000_000 + TOLERANCE + 1):
         with pytest.raises(BadSignature, match="clock"):
             verify(KEY, headers, b"body", now)

@@ -4,8 +4,10 @@ played; on the real one it is `tests/e2e/test_restore.py`.
 
 import hashlib
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -29,14 +31,14 @@ COUNT = Count(Exec(("count",)), read_counts)
 class PlayedEngine:
     """Remembers what was done; `fails` names the commands that end with exit code 3."""
 
-    def __init__(self, *fails: str, counts: bytes = b"") -> None:
-        self.fails, self.counts = fails, counts
+    def __init__(self, *fails: str, counts: bytes = b"", says: Mapping[str, str] = MappingProxyType({})) -> None:
+        self.fails, self.counts, self.says = fails, counts, says
         self.done: list[str] = []
         self.fed: dict[str, bytes] = {}
 
     def ask(self, context: ExecContext, argv: Sequence[str], **_: object) -> Answer:
         self.done.append(argv[0])
-        return Answer(3, "", "no\n") if argv[0] in self.fails else Answer(0)
+        return Answer(3, "", "no\n") if argv[0] in self.fails else Answer(0, self.says.get(argv[0], ""))
 
     def feed(self, context: ExecContext, argv: Sequence[str], chunks: Iterable[bytes]) -> ExecResult:
         self.done.append(argv[0])
@@ -127,18 +129,18 @@ def test_a_failing_step_undoes_it_and_those_before_the_last_one_first(tmp_path: 
 
 def test_what_would_undo_is_told_before_each_step_and_what_clears_up_once_all_is_compared(tmp_path: Path) -> None:
     engine, told = PlayedEngine(), []
-    steps = (*STEPS, Run(("clear",)))
+    steps = (*STEPS, Run(("clear",), leaves="it was cleared"))
 
     def owe(one: Applying) -> None:
-        told.append((tuple(engine.done), one.owed, one.kept, one.whole))
+        told.append((tuple(engine.done), one.owed, one.left, one.whole))
 
     applying(engine, Restore("x", steps=steps, finish=(("tidy",),)), stored(tmp_path), on_owed=owe).run()
     assert told == [
         ((), (("back",),), (), False),
         (("aside",), (("drop",), ("back",)), (), False),
-        (("aside", "load"), (("drop",), ("back",)), ("clear",), False),
-        (("aside", "load", "clear"), (("tidy",),), ("clear",), True),
-        (("aside", "load", "clear", "tidy"), (), ("clear",), True),
+        (("aside", "load"), (("drop",), ("back",)), ("perhaps it was cleared",), False),
+        (("aside", "load", "clear"), (("tidy",),), ("it was cleared",), True),
+        (("aside", "load", "clear", "tidy"), (), ("it was cleared",), True),
     ]
 
 
@@ -188,6 +190,27 @@ def test_what_swaps_comes_after_the_comparison_and_is_undone_like_any_step(tmp_p
     assert (one.compared, one.undone) == (1, True)
 
 
+@pytest.mark.parametrize(("settled", "fails"), [("no", True), ("yes", False)])
+def test_a_last_step_that_was_done_all_the_same_is_not_undone(tmp_path: Path, settled: str, fails: bool) -> None:
+    engine = PlayedEngine("swap", says={"settled": settled})
+    swap = (Run(("away",), undo=("open",)), Run(("swap",), undo=("swap back",)))
+    restore = Restore("x", steps=STEPS, swap=swap, settled=("settled",), finish=(("tidy",),))
+    one = applying(engine, restore, stored(tmp_path))
+    with pytest.raises(CommandFailed) if fails else nullcontext():
+        one.run()
+    assert (one.whole, one.undone) == (not fails, fails)
+    end = ["swap back", "open", "drop", "back"] if fails else ["tidy"]
+    assert engine.done == ["aside", "load", "away", "swap", "end", "settled", *end]
+
+
+def test_what_fails_before_the_last_step_is_undone_without_a_question(tmp_path: Path) -> None:
+    engine = PlayedEngine("away", says={"settled": "yes"})
+    swap = (Run(("away",), undo=("open",)), Run(("swap",), undo=("swap back",)))
+    with pytest.raises(CommandFailed):
+        applying(engine, Restore("x", steps=STEPS, swap=swap, settled=("settled",)), stored(tmp_path)).run()
+    assert engine.done[-4:] == ["end", "open", "drop", "back"]
+
+
 def test_what_does_not_clear_up_is_a_warning_and_nothing_is_owed(tmp_path: Path) -> None:
     engine = PlayedEngine("tidy")
     one = applying(engine, Restore("x", steps=STEPS, finish=(("tidy",), ("rest",))), stored(tmp_path))
@@ -213,10 +236,14 @@ def test_a_command_may_read_another_stream_than_the_artifacts(tmp_path: Path) ->
 
 
 def test_what_cannot_be_undone_is_named(tmp_path: Path) -> None:
-    one = applying(PlayedEngine("load"), Restore("x", steps=(Run(("clear",)), *STEPS)), stored(tmp_path))
+    steps = (Run(("drop",), leaves="the database shop was dropped"), Run(("clear",)))
+    one = applying(PlayedEngine("clear"), Restore("x", steps=steps), stored(tmp_path))
     with pytest.raises(CommandFailed):
         one.run()
-    assert one.warnings == ["kept: what `clear` has done stays"]
+    assert one.warnings == [
+        "not-undone: the database shop was dropped",
+        "not-undone: perhaps what clear has done stays",
+    ]
     assert not one.undone
 
 
@@ -246,6 +273,23 @@ def test_a_guard_is_asked_before_anything_is_applied(tmp_path: Path) -> None:
         applying(PlayedEngine(), Restore("x", guards={"shop.sql": guard}), stored(tmp_path)).verify()
 
 
+def test_a_restore_is_cancelled_in_the_middle_of_a_guard(tmp_path: Path) -> None:
+    read: list[bytes] = []
+
+    def check() -> None:
+        raise Cancelled("enough")
+
+    one = applying(
+        PlayedEngine(),
+        Restore("x", guards={"shop.sql": lambda stream: read.append(stream.read())}),
+        stored(tmp_path),
+        check=check,
+    )
+    with pytest.raises(Cancelled):
+        one.verify()
+    assert read == []
+
+
 COUNTED = {"counts": {"rows of item": 3, "rows of log": 9}, "approximate": ("rows of log",)}
 BY_ARCHIVE = {"shop.sql": Count(Archive("/x"), read_counts)}
 
@@ -255,7 +299,8 @@ def test_what_is_found_again_is_compared(tmp_path: Path) -> None:
     one = applying(engine, Restore("x", steps=STEPS, counts=BY_ARCHIVE), stored(tmp_path, **COUNTED))
     one.run()
     assert one.compared == 2
-    assert one.warnings == ["approximate: shop.sql.zst: rows of log: 8, 9 were counted"]
+    (warning,) = one.warnings
+    assert warning.startswith("approximate: shop.sql.zst: rows of log: 8, 9 were counted")
 
 
 def test_what_differs_is_named_and_everything_undone(tmp_path: Path) -> None:
@@ -266,6 +311,34 @@ def test_what_differs_is_named_and_everything_undone(tmp_path: Path) -> None:
         one.run()
     assert engine.done == ["aside", "load", "end", "drop", "back"]
     assert one.undone
+
+
+def test_what_differs_is_kept_where_that_is_accepted_and_told(tmp_path: Path) -> None:
+    engine = PlayedEngine(counts=b"2\trows of item\n9\trows of log\n")
+    one = applying(
+        engine,
+        Restore("x", steps=STEPS, counts=BY_ARCHIVE, finish=(("tidy",),)),
+        stored(tmp_path, **COUNTED),
+        accept_differences=True,
+    )
+    one.run()
+    assert engine.done == ["aside", "load", "tidy"]
+    assert one.warnings[0].startswith("accepted: shop.sql.zst: rows of item: 2, 3 were counted")
+
+
+def test_what_has_failed_is_fed_again_as_long_as_the_step_says_that_it_would_help(tmp_path: Path) -> None:
+    def again(printed: str) -> Feed | None:
+        assert "no such table" in printed
+        return Feed("shop.sql", ("better",), rewrite=lambda chunks: iter([b"other"]))
+
+    engine = PlayedEngine("load")
+    one = applying(engine, Restore("x", steps=(Feed("shop.sql", ("load",), again=again),)), stored(tmp_path))
+    one.run()
+    assert engine.done == ["load", "better"]
+    assert engine.fed["better"] == b"other"
+    failing = Restore("x", steps=(Feed("shop.sql", ("load",), again=lambda printed: None),))
+    with pytest.raises(CommandFailed, match="no such table"):
+        applying(PlayedEngine("load"), failing, stored(tmp_path)).run()
 
 
 def test_an_answer_that_is_no_number_fails_the_comparison(tmp_path: Path) -> None:

@@ -10,7 +10,9 @@ from controller.core.errors import SidecarError, TargetGone, TargetUnsuitable, U
 from controller.core.key import Key, runs_of
 from controller.engine.models import Listed, NetworkEndpoint
 from controller.restore.destination import Destination, Destinations
+from controller.targets.discovery import elsewhere
 from controller.targets.origin import NUMBER, PROJECT
+from controller.targets.runnable import RunnableTarget
 from controller.targets.scope import Scope
 from controller.targets.target import Target
 from tests.kit.world import FILES, POSTGRES, World, listed
@@ -35,25 +37,30 @@ def engine() -> PlayedEngine:
 
 
 @pytest.fixture
-def targets(tmp_path: Path) -> list[Target]:
+def world(tmp_path: Path) -> World:
     two = {f"backup.targets.two.{name.removeprefix('backup.')}": value for name, value in FILES.items()}
     one = {f"backup.targets.one.{name.removeprefix('backup.')}": value for name, value in FILES.items()}
-    return World(tmp_path, services={"db": POSTGRES, "web": {"backup.enable": "true", **one, **two}}).targets()
+    return World(tmp_path, services={"db": POSTGRES, "web": {"backup.enable": "true", **one, **two}})
 
 
 @pytest.fixture
-def choose(engine: PlayedEngine, targets: list[Target]) -> "Choosing":
-    return Choosing(engine, targets)
+def choose(engine: PlayedEngine, world: World) -> "Choosing":
+    return Choosing(engine, world, world.targets())
 
 
 @dataclass
 class Choosing:
     engine: PlayedEngine
+    world: World
     targets: Sequence[Target]
     scope: Scope = SCOPE
 
     def __call__(self, to: str, strategy: str = "postgres", key: Key = OLD) -> Destination:
-        return Destinations(self.engine, lambda: self.targets, lambda: self.scope).choose(key, to, strategy)  # type: ignore[arg-type]
+        def far(target: Target) -> RunnableTarget | None:
+            return elsewhere(self.world.loaded, target, self.world.strategies)
+
+        destinations = Destinations(self.engine, lambda: self.targets, lambda: self.scope, far)  # type: ignore[arg-type]
+        return destinations.choose(key, to, strategy)
 
 
 @pytest.mark.parametrize("to", ["shop/db", "db", "shop-db-1"])
@@ -128,6 +135,42 @@ def test_a_service_of_several_projects_is_not_guessed(choose: Choosing, engine: 
     choose.scope = replace(SCOPE, project=None)
     with pytest.raises(TargetUnsuitable, match="several projects have a service db"):
         choose("db")
+
+
+SAYS = {"user": "root", "workdir": "/", "env.LD_PRELOAD": "x", "postgres.user": "shop", "commands.pre": "id"}
+
+
+def test_in_another_container_labels_say_neither_user_nor_folder_nor_environment_nor_commands(
+    choose: Choosing, world: World
+) -> None:
+    world.configure("defaults: {user: backup, env: {LANG: C}}")
+    world.services = {"db": POSTGRES | {f"backup.{name}": value for name, value in SAYS.items()}}
+    choose.targets = world.targets()
+
+    here, far = choose("shop-db-1", key=DB).target, choose("web", key=DB).target
+
+    assert (here.settings.user, here.settings.workdir) == ("root", "/")
+    assert (far.settings.user, far.settings.workdir, far.settings.env) == ("backup", None, {"LANG": "C"})
+    assert far.settings.commands.pre == ()
+    assert far.options == here.options
+
+
+def test_commands_of_a_container_are_no_restore_of_another_one(choose: Choosing, world: World) -> None:
+    commands = {"backup.enable": "true", "backup.commands.backup": "dump", "backup.commands.restore": "id"}
+    world.services = {"db": commands}
+    choose.targets = world.targets()
+    with pytest.raises(TargetUnsuitable, match="are in its labels") as raised:
+        choose("web", "command", key=DB)
+    assert (raised.value.code, "targets.shop/db" in raised.value.hint) == ("labels-of-another", True)
+
+    world.configure("targets: {shop/db: {commands: {backup: [dump], restore: [load]}}}")
+    choose.targets = world.targets()
+    assert choose("web", "command", key=DB).target.settings.commands.restore == ("load",)
+
+    world.services |= {"web": commands | {"backup.user": "web", "backup.commands.restore": "own"}}
+    choose.targets = world.targets()
+    there = choose("web", "command", key=DB).target.settings
+    assert (there.user, there.commands.restore) == ("web", ("own",))
 
 
 def test_the_keys_that_have_runs_are_named() -> None:

@@ -50,8 +50,17 @@ def test_a_note_that_cannot_be_read_hides_no_other(tmp_path: Path) -> None:
 
 def test_what_still_runs_is_ended_first_then_each_command_is_run_in_order(tmp_path: Path) -> None:
     engine = PlayedEngine()
-    assert OwedUndos(lambda _: session(engine), tmp_path).make_good(OWED) == ()
+    assert OwedUndos(lambda _: session(engine), tmp_path).make_good(OWED) == (OWED, ())
     assert engine.done == ["end", "drop", "back"]
+
+
+def test_what_the_place_says_is_done_is_cleared_up_and_not_undone(tmp_path: Path) -> None:
+    engine = PlayedEngine(says={"settled": "yes\n"})
+    owed = OWED.model_copy(update={"settled": ("settled",), "finish": (("tidy",),)})
+    good = OwedUndos(lambda _: session(engine), tmp_path).make_good(owed)
+    assert engine.done == ["end", "settled", "tidy"]
+    assert good
+    assert (good[0].whole, good[1]) == (True, ())
 
 
 @pytest.mark.parametrize("error", [EngineLost("away"), TargetPaused("paused")])
@@ -69,13 +78,14 @@ def test_one_that_refuses_is_given_up_in_the_end(
     found = OwedUndos(lambda _: raising(error) if error else session(PlayedEngine("drop")), tmp_path)
     assert found.make_good(OWED) is None
     monkeypatch.setattr(owed, "GIVE_UP_SECONDS", -1.0)
-    (left,) = found.make_good(OWED) or ()
+    _, (left,) = found.make_good(OWED) or (OWED, ())
     assert left.startswith("not-undone: ")
 
 
 def test_a_container_that_was_removed_is_owed_nothing(tmp_path: Path) -> None:
     assert OwedUndos(lambda _: None, tmp_path).make_good(OWED) == (
-        "not-undone: the container was removed, or another one has its place",
+        OWED,
+        ("not-undone: the container was removed, or another one has its place",),
     )
 
 
@@ -84,14 +94,17 @@ def test_a_report_says_what_has_become_of_it() -> None:
     assert (cut.state, cut.undone) == ("interrupted", False)
 
     good = made_good(cut, OWED, ())
-    kept = made_good(cut, OWED.model_copy(update={"kept": ("files.tar",)}), ())
+    stays = {"kept": ("files.tar",), "leaves": ("the database shop was dropped",)}
+    kept = made_good(cut, OWED.model_copy(update=stays), ())
     whole = made_good(cut, OWED.model_copy(update={"whole": True}), ())
     gone = made_good(cut, OWED, ("not-undone: the container was removed",))
 
     assert (good.undone, good.warnings, good.failure and good.failure.hint) == (True, (), "Restore again.")
-    assert (kept.undone, kept.warnings) == (False, ("kept: what `files.tar` has done stays",))
+    assert not kept.undone
+    assert kept.warnings == ("not-undone: what files.tar has done stays", "not-undone: the database shop was dropped")
     assert kept.failure
-    assert "20260301T025900Z-aaaaaaaa" in kept.failure.hint
+    command = f"restore {cut.target} --run 20260301T025900Z-aaaaaaaa --replace"
+    assert command in kept.failure.hint
     assert whole.failure
     assert "restored and compared" in whole.failure.message
     assert (whole.undone, gone.undone) == (False, False)

@@ -6,6 +6,7 @@ import subprocess
 import tarfile
 import threading
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -19,10 +20,12 @@ from controller.core.key import Key
 from controller.core.manifest import Artifact
 from controller.storage.catalog import Catalog
 from strategies.base import Answer, Container, Facts, Unsuitable
-from strategies.checks import count_tar, safe_tar, safe_tar_without_holes
-from strategies.filesystem import OCCUPIED, Filesystem, FilesystemOptions
+from strategies.checks import count_tar, read_counts, safe_tar, safe_tar_without_holes
+from strategies.filesystem import Filesystem, FilesystemOptions
+from strategies.filesystem_part import Part
+from strategies.filesystem_restore import OCCUPIED
 from strategies.mysql import Mysql, MysqlOptions
-from strategies.plan import Archive, Exec, Feed, Put, RestoreRequest, Run, StoredDump, Unsafe
+from strategies.plan import Archive, Count, Exec, Feed, Put, RestoreRequest, Run, StoredDump, Unsafe
 from strategies.postgres import Postgres, PostgresOptions
 from strategies.postgres_sql import identifier, literal
 
@@ -62,20 +65,50 @@ def test_files_go_into_a_new_folder_that_goes_again_when_the_restore_fails():
     assert f"--directory=/restore-{RUN}" in fed.argv
 
 
-@pytest.mark.parametrize("wanted", [{"replace": True, "into": "/srv/x"}, {"in_place": True}])
-def test_a_folder_that_may_hold_something_is_never_removed(wanted):
-    assert not [step for step in of_files(**wanted).steps if step.undo]
+@pytest.mark.parametrize("wanted", [{"replace": True, "into": "/srv/x"}, {"in_place": True}, {"into": "/srv/x"}])
+def test_where_something_may_be_it_is_unpacked_beside_compared_and_then_exchanged(wanted):
+    restore = of_files(**wanted)
+    (fed,), (swapped,), (cleared,) = restore.steps, restore.swap, restore.finish
+    assert isinstance(fed, Feed)
+    assert fed.undo == swapped.undo
+    assert restore.counts["files.tar"].source.argv[-2:] == fed.argv[-2:] == cleared[-2:]
+    assert fed.rewrite is None
+
+
+def test_each_mount_gets_its_own_members_and_the_folders_above_a_mount_stay():
+    mounts = ("/data/a/deep", "/srv/a b")
+    facts, request = Facts("sh", {"tar": GNU}), RestoreRequest(RUN, FILES, in_place=True)
+    container = Container("1f", "shop-app-1", "shop:1", mounts=mounts, tmpfs=("/data/tmp",))
+    restore = Filesystem().restore(container, facts, FilesystemOptions(), request)
+    assert [tuple(place for place in step.argv if place[1:2] == "/") for step in restore.steps] == [
+        ("0/data/a/deep",),
+        *(("1/data/a", "4/data"), ("2/data/tmp",), ("3/srv/a b",)),
+    ]
+    content = archive(member("./data/one", size=700), member("./data/a/deep/two", size=3), member("./srv/a b"))
+    (deep, outer, _, _) = (b"".join(step.rewrite(iter([content.getvalue()]))) for step in restore.steps)
+    with tarfile.open(fileobj=io.BytesIO(deep)) as tar:
+        assert tar.getnames() == ["./data/a/deep/two"]
+    with tarfile.open(fileobj=io.BytesIO(outer)) as tar:
+        assert tar.extractfile("./data/one").read() == b"x" * 700
+    assert count_tar(io.BytesIO(outer))["files"] == 1
+
+
+def test_an_archive_that_is_cut_is_no_part_of_one():
+    content = archive(member("./data/one", size=700)).getvalue()[:900]
+    with pytest.raises(Unsafe, match="cut off"):
+        b"".join(Part("", frozenset(["/data"]), frozenset(["/data", "/srv"]))(iter([content])))
+
+
+def test_without_a_shell_nothing_is_exchanged_and_a_mirror_is_refused():
+    assert of_files(NONE, ARCHIVES, in_place=True, replace=True).warnings[0].startswith("no-undo")
+    with pytest.raises(Unsuitable) as error:
+        of_files(NONE, ARCHIVES, in_place=True, replace=True, mirror=True)
+    assert error.value.code == "no-mirror"
 
 
 def test_what_was_restored_is_read_again_from_there():
-    assert of_files(into="/back").counts["files.tar"].source.argv[-2:] == ("./data", "./srv/a b")
-    assert "--directory=/back" in of_files(into="/back").counts["files.tar"].source.argv
-
-
-def test_beside_other_files_there_is_nothing_to_compare():
-    assert of_files(in_place=True).counts
-    assert not of_files(in_place=True, replace=True).counts
-    assert of_files(in_place=True, replace=True).warnings[0].startswith("not-compared")
+    assert of_files().counts["files.tar"].source.argv[-2:] == ("./data", "./srv/a b")
+    assert f"--directory=/restore-{RUN}" in of_files().counts["files.tar"].source.argv
 
 
 def test_archives_of_the_engine_go_where_their_names_begin():
@@ -88,8 +121,10 @@ def test_archives_of_the_engine_go_where_their_names_begin():
 
 
 def test_a_tar_of_the_target_takes_archives_of_the_engine_too():
-    fed = [step for step in of_files(BUSYBOX, ARCHIVES, into="/back").steps if isinstance(step, Feed)]
-    assert [step.argv[-1] for step in fed] == ["/back/srv", "/back"]
+    fed = [step for step in of_files(BUSYBOX, ARCHIVES).steps if isinstance(step, Feed)]
+    assert [step.argv[-1] for step in fed] == [f"/restore-{RUN}/srv", f"/restore-{RUN}"]
+    fed = of_files(BUSYBOX, ARCHIVES, into="/back").steps
+    assert [step.argv[-1] for step in fed] == ["0/back/srv/data", "1/back/data"]
 
 
 @pytest.mark.parametrize("folder", ["back", "/", "/proc/x", "/a/../etc"])
@@ -105,6 +140,30 @@ def test_a_run_that_does_not_tell_its_paths_is_refused():
     assert "--to-file" in error.value.hint
 
 
+def by_user(*places, user=1000, tmpfs=(), **wanted):
+    """The restore of a container whose user may write into these folders."""
+    said = "".join(f"{line}\n" for line in (*places, user))
+    facts = Facts("sh", {"tar": GNU, "places": Answer(0, said)})
+    box = Container("1f", "shop-app-1", "shop:1", tmpfs=tmpfs)
+    return Filesystem().restore(box, facts, FilesystemOptions(), RestoreRequest(RUN, FILES, **wanted))
+
+
+def test_who_may_not_write_everywhere_gets_a_folder_on_a_disk_where_that_is_allowed():
+    assert by_user("/var/tmp", "/tmp").where == f"the folder /var/tmp/restore-{RUN}"
+    assert by_user("/var/tmp", "/tmp", tmpfs=("/var/tmp",)).where == f"the folder /tmp/restore-{RUN}"
+    with pytest.raises(Unsuitable) as error:
+        by_user("/tmp", tmpfs=("/tmp",))
+    assert error.value.code == "no-place"
+    assert by_user(in_place=True).steps
+
+
+def test_who_is_not_root_is_told_what_becomes_of_owners():
+    content = archive(member("./data"), member("./data/own"), member("./data/other"))
+    assert by_user("/", user=0).guards["files.tar"](content) == ()
+    (told,) = by_user("/").guards["files.tar"](io.BytesIO(content.getvalue()))
+    assert told.startswith("owners-not-set: 3 of its entries are not of user 1000")
+
+
 def test_only_gnu_tar_gets_files_with_holes():
     assert of_files(GNU).guards["files.tar"] is safe_tar
     assert of_files(NONE).guards["files.tar"] is safe_tar
@@ -116,6 +175,7 @@ def test_what_lies_there_is_named_and_an_empty_folder_is_nothing(tmp_path):
         (tmp_path / name).mkdir()
     (tmp_path / "full/-x y").touch()
     (tmp_path / "full/.hidden").touch()
+    (tmp_path / "empty/lost+found").mkdir()
     (tmp_path / "link").symlink_to("nowhere")
     paths = [str(tmp_path / name) for name in ("full", "empty", "link", "missing")]
     said = subprocess.run(["sh", "-c", OCCUPIED, "sh", *paths], capture_output=True, text=True, check=True).stdout
@@ -157,6 +217,23 @@ def test_a_long_name_is_looked_at_as_a_whole(kind):
         safe_tar(archive(member("long/" * 60 + "../" * 61 + "etc"), format=kind))
     with pytest.raises(Unsafe, match="leads out"):
         safe_tar(archive(member("x", tarfile.LNKTYPE, "long/" * 60 + "../" * 61 + "etc"), format=kind))
+
+
+def test_a_tar_that_passes_over_pax_headers_is_looked_at_as_it_reads():
+    """For others the second member has a long name of its own."""
+    link = member("way" + "y" * 97, tarfile.SYMTYPE, "/")
+    through = member("way" + "y" * 97 + "/passwd")
+    through.pax_headers = {"path": "innocent"}
+    stream = archive(link, through, format=tarfile.PAX_FORMAT)
+    safe_tar(stream)
+    stream.seek(0)
+    with pytest.raises(Unsafe, match="takes the place"):
+        safe_tar_without_holes(stream)
+
+
+def test_a_file_that_is_named_like_a_folder_is_refused():
+    with pytest.raises(Unsafe, match="named like a folder"):
+        safe_tar(archive(member("data/", size=3)))
 
 
 def test_links_that_lead_anywhere_are_data_as_long_as_nothing_goes_through_them():
@@ -205,7 +282,10 @@ POSTGRES = Facts(
     {
         "client": Answer(0, "pg_dump (PostgreSQL) 17.12\n"),
         "ready": Answer(0),
-        "server": Answer(0, '{"version": 170012, "name": "17.12", "user": "app", "roles": true, "databases": []}'),
+        "server": Answer(
+            0,
+            '{"version": 170012, "name": "17.12", "user": "app", "roles": true, "databases": [], "closed": []}',
+        ),
     },
 )
 
@@ -246,7 +326,7 @@ def test_any_name_is_one_identifier_and_one_literal(name):
 
 def of_mysql(*artifacts, aside="3", **wanted):
     answers = {"mariadb-dump": Answer(0), "mysqldump": Answer(127), "databases": Answer(0, "")}
-    answers |= {"account": Answer(0, "root\n\n"), "aside": Answer(0, f"{aside}\n")}
+    answers |= {"history": Answer(0), "account": Answer(0, "root\n\n"), "aside": Answer(0, f"{aside}\n")}
     return Mysql().restore(BOX, Facts("sh", answers), MysqlOptions(), RestoreRequest(RUN, artifacts, **wanted))
 
 
@@ -256,14 +336,15 @@ DUMPED = (StoredDump("a%60b.sql", "mysql", "a`b"), StoredDump("users.grants", "m
 def test_mariadbs_accounts_come_before_the_swap_and_their_grants_after_it():
     restore = of_mysql(*DUMPED)
     assert [getattr(step, "artifact", "") for step in restore.steps] == ["", "a%60b.sql", "users.grants"]
-    assert [getattr(step, "artifact", "") for step in restore.swap] == ["", "users.grants"]
+    assert [getattr(step, "artifact", "") for step in restore.swap] == ["", "users.grants", "", ""]
     assert all(step.undo for step in (*restore.steps, *restore.swap))
 
 
 def test_an_account_of_mariadb_that_may_not_make_databases_fills_empty_ones_only():
     restore = of_mysql(*DUMPED, aside="1")
-    assert [step.artifact for step in restore.steps] == ["a%60b.sql", "a%60b.sql", "users.grants"]
-    assert restore.steps[0].undo[-1] == "drop database if exists `a``b`; create database `a``b`"
+    loads = ["users.grants", "a%60b.sql", "a%60b.sql", "users.grants", "a%60b.sql"]
+    assert [step.artifact for step in restore.steps] == loads
+    assert restore.steps[1].undo[-2] == "drop database if exists `a``b`; create database `a``b`"
     with pytest.raises(Unsuitable, match="root may not make databases"):
         of_mysql(*DUMPED, aside="1", replace=True)
 
@@ -295,21 +376,34 @@ COUNTED = Artifact(
 )
 
 
+ASKED = Count(Exec(("count",)), read_counts)
+
+
 def test_numbers_that_stay_are_exact_and_what_came_or_went_is_not_counted():
     found = settled({"a": 1, "b": 2, "gone": 3}, {"a": 1, "b": 4, "new": 5})
     assert (found.numbers, found.approximate) == ({"a": 1, "b": 2}, ("b",))
 
 
 def test_the_same_numbers_and_something_new_are_no_difference():
-    found = compared(COUNTED, {"rows of item": 3, "rows of audit": 5, "views": 0, "rows of new": 9})
+    found = compared(COUNTED, {"rows of item": 3, "rows of audit": 5, "views": 0, "rows of new": 9}, ASKED)
     assert (found.differences, found.warnings) == ((), ())
 
 
-def test_what_is_missing_or_differs_is_named_and_an_approximate_number_only_warned_of():
-    found = compared(COUNTED, {"rows of item": 2, "rows of audit": 6})
-    assert found.differences == ("rows of item: 2, 3 were counted", "views: none, 0 were counted")
-    assert found.warnings == ("rows of audit: 6, 5 were counted; something wrote meanwhile",)
-    assert "rows of audit: none, 5 were counted" in compared(COUNTED, {}).differences
+def test_what_is_missing_or_differs_is_named_with_its_likely_cause_and_an_approximate_number_only_warned_of():
+    found = compared(COUNTED, {"rows of item": 2, "rows of audit": 6}, ASKED)
+    item, views = found.differences
+    assert item.startswith("shop.sql.zst: rows of item: 2, 3 were counted; something deleted between the count and")
+    assert views == "shop.sql.zst: views: none, 0 were counted; the dump lacks it"
+    (audit,) = found.warnings
+    assert audit.startswith("approximate: shop.sql.zst: rows of audit: 6, 5 were counted; something wrote while")
+    assert "rows of audit: none, 5 were counted" in " ".join(compared(COUNTED, {}, ASKED).differences)
+
+
+def test_what_a_server_makes_anew_is_a_warning_that_says_why():
+    asked = replace(ASKED, remade=lambda what, counted, restored: "it is filled anew" if what == "rows of item" else "")
+    found = compared(COUNTED, {"rows of item": 500, "rows of audit": 5, "views": 0}, asked)
+    assert found.differences == ()
+    assert found.warnings == ("made-anew: shop.sql.zst: it is filled anew: rows of item: 500, 3 were counted",)
 
 
 # --- the lock

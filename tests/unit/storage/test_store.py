@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.core.errors import StoreError, StoreFull, UnknownRun
-from controller.core.key import Key, encode
+from controller.core.key import RUN_ID, Key, encode
 from controller.core.manifest import Artifact, Manifest, weakest
-from controller.core.run import RUN_ID, new_run_id
+from controller.core.run import new_run_id
 from controller.storage import disk
 from controller.storage.draft import MANIFEST
 from controller.storage.files import store_error

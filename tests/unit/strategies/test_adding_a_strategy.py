@@ -21,7 +21,7 @@ def code() -> dict[str, str]:
 @pytest.fixture
 def copied(tmp_path: Path) -> Path:
     """The strategies and their suite, with the page's files among them."""
-    for folder in ("config", "strategies", "tests/contract"):
+    for folder in ("config", "strategies", "tests/contract", "docs"):
         shutil.copytree(REPOSITORY / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(REPOSITORY / "pyproject.toml", tmp_path)
     for name, text in code().items():

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strategies.mysql_statements import Aside, Grants, accounts, code, statements, tables
+from strategies.mysql_order import CODE, VIEWS, Aside, Later, Tables, phases
+from strategies.mysql_statements import Grants, accounts, statements
 from strategies.plan import Unsafe
 
 SAMPLES = Path(__file__).parents[2] / "contract/samples"
@@ -15,6 +16,7 @@ LINKED = b"CREATE TABLE `u` (CONSTRAINT `f` FOREIGN KEY (`i`) REFERENCES `y`.`t`
 BLOCK = b"DELIMITER ;;\nCREATE PROCEDURE `p`()\nselect ';;\n', 'LOCK TABLES `t` WRITE;\n' ;;\nDELIMITER ;\n"
 DROPPED = b"/*!50003 DROP PROCEDURE IF EXISTS `p` */;\n"
 NAMESAKE = b"CREATE TABLE `x` (\n  `x` int\n);\n"
+USE = b"USE `x`;\n"
 ROWS = b"INSERT INTO `t` VALUES\n(1,'USE `x`;'),\n(2,'\\\\';'),\n(3,'`x`.`s`');\n"
 
 
@@ -37,9 +39,12 @@ def test_a_statement_is_the_same_wherever_the_chunks_end(size):
 def test_a_load_aside_names_its_databases_in_statements_and_never_in_values():
     head = b"CREATE DATABASE /*!32312 IF NOT EXISTS*/ `x` /*!40100 DEFAULT CHARACTER SET latin1 */;\n\nUSE `x`;\n"
     locks = b"LOCK TABLES `t` WRITE;\n", b"UNLOCK TABLES;\n"
-    kept = b"keep (0, 'routines', x'%s'), (0, '', x'%s');" % (DROPPED.strip().hex().encode(), BLOCK.hex().encode())
+    kept = b"keep (0, 'code', 'routines', x'%s'), (0, 'code', '', x'%s');" % (
+        DROPPED.strip().hex().encode(),
+        BLOCK.hex().encode(),
+    )
     load = rewritten(
-        Aside({"x": "n`0", "y": "n1"}, "keep", "0"),
+        Aside("x", {"x": "n`0", "y": "n1"}, "keep", "0"),
         head,
         NAMESAKE,
         TABLE,
@@ -56,21 +61,57 @@ def test_a_load_aside_names_its_databases_in_statements_and_never_in_values():
 
 
 def test_tables_and_the_rest_are_the_whole_dump_but_for_locks():
-    dump = TABLE + b"LOCK TABLES `t` WRITE;\n" + ROWS + b"UNLOCK TABLES;\n" + DROPPED + BLOCK
-    assert rewritten(tables, dump).split() == (TABLE + ROWS).split()
-    assert rewritten(code, dump).split() == (DROPPED + BLOCK).split()
+    dump = USE + TABLE + b"LOCK TABLES `t` WRITE;\n" + ROWS + b"UNLOCK TABLES;\n" + DROPPED + BLOCK
+    assert rewritten(Tables("x"), dump).split() == (USE + TABLE + ROWS).split()
+    assert rewritten(Later("x", CODE), dump).split() == (USE + DROPPED + BLOCK).split()
+
+
+def test_a_dump_that_names_no_database_goes_into_its_own():
+    settings, drop = b"/*!40101 SET NAMES utf8mb4 */;\n", b"/*!40000 DROP DATABASE IF EXISTS `x`*/;\n"
+    into = b"CREATE DATABASE IF NOT EXISTS `%s`; USE `%s`;"
+    for rewrite, rest in ((Tables("x"), TABLE + ROWS), (Later("x", CODE), DROPPED)):
+        dump = settings + drop + TABLE + ROWS + DROPPED
+        assert rewritten(rewrite, dump).split() == (settings + into % (b"x", b"x") + b"\n" + rest).split()
+    aside = rewritten(Aside("x", {"x": "n0"}, "keep", "0"), ROWS)
+    assert aside.split() == (into % (b"n0", b"n0") + b"\n" + ROWS).split()
+
+
+@pytest.mark.parametrize("other", [b"USE `xy`;", b"USE x;", b"CREATE DATABASE /*!32312 IF NOT EXISTS*/ `y`;"])
+def test_a_dump_that_goes_into_another_database_is_refused(other):
+    for rewrite in (Aside("x", {"x": "n0", "y": "n1"}, "keep", "0"), Tables("x"), Later("x", CODE)):
+        with pytest.raises(Unsafe, match=r"goes into another database than `x`: `(USE|CREATE)"):
+            rewritten(rewrite, USE, TABLE, other, ROWS)
 
 
 def test_what_the_server_counts_is_kept_as_that():
-    load = rewritten(Aside({}, "keep", "0"), SHOP).decode()
-    found = re.findall(r"\(0, '(\w+)', x'", load)
+    load = rewritten(Aside("we ird/=-;ñ", {}, "keep", "0"), SHOP).decode()
+    found = re.findall(r"\(0, '\w+', '(\w+)', x'", load)
     assert sorted(found) == ["events", "routines", "routines", "routines", "routines", "triggers", "views"]
+
+
+def test_views_come_in_a_phase_of_their_own_with_what_is_set_and_dropped_for_them():
+    texts = {phase: [one.text for one in them] for phase, them in by_phase(SHOP).items()}
+    made = [text for text in texts[VIEWS] if b"VIEW `v1` AS" in text]
+    assert len(made) == 1
+    assert all(text.startswith((b"/*!50001 DROP VIEW", b"/*!50001 SET ")) for text in texts[VIEWS] if text not in made)
+    assert not [text for text in texts[CODE] if b"DEFINER" in text and b" VIEW `" in text]
+    set_there, set_back = ([text for text in texts[VIEWS] if word in text] for word in (b"SET @saved", b"= @saved"))
+    assert len(set_there) == len(set_back) > 0
+    whole = sorted(one.text for one in statements(iter([SHOP])))
+    assert sorted(text for phase in texts.values() for text in phase) == whole, "nothing is lost"
+
+
+def by_phase(dump):
+    found = {CODE: [], VIEWS: []}
+    for phase, statement in phases(statements(iter([dump]))):
+        found[phase].append(statement)
+    return found
 
 
 @pytest.mark.parametrize("cut", [b"CREATE TABLE `t` (`a", b"INSERT INTO `t` VALUES (1", b"DELIMITER ;;\nCREATE x;;\n"])
 def test_a_statement_without_an_end_is_refused(cut):
     with pytest.raises(Unsafe, match="has no end"):
-        rewritten(tables, cut)
+        rewritten(Tables("x"), cut)
 
 
 def test_only_accounts_are_made_first():

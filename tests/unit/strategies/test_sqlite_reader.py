@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from strategies.sqlite_check import PARTLY
 from strategies.sqlite_reader import Unreadable, at_rest, begun, main, reading
+from tests.kit.shelf import COUNTS, shelf, spoilt
 
 
 @pytest.fixture
@@ -53,6 +55,25 @@ def test_a_copy_has_what_is_only_in_the_log_of_a_writer_and_not_what_he_has_not_
 
 def test_rows_are_counted_by_table(database):
     assert program("count", database).stdout == b'100\titem\n1\ttwo "quoted" words \n'
+
+
+def test_what_is_not_here_keeps_nothing_from_being_copied(tmp_path):
+    shelf(path := tmp_path.resolve() / "shelf.db")
+    done = program("copy", path)
+    assert (done.returncode, done.stdout[100:]) == (PARTLY, path.read_bytes()[100:])
+    for word in (b"shelf.db: ", b"movie (no such collation sequence: naturalsort)", b"note (", b"plain()"):
+        assert word in done.stderr
+    counted = [line.split("\t") for line in program("count", path).stdout.decode().splitlines()]
+    assert {name: int(number) for number, name in counted} == COUNTS
+
+
+@pytest.mark.parametrize("what", ["movie", "by_title", "note", "usual"])
+def test_what_is_damaged_is_no_copy_also_where_its_neighbours_cannot_be_compared(what, tmp_path):
+    shelf(path := tmp_path.resolve() / "shelf.db")
+    path.write_bytes(spoilt(path, what))
+    done = program("copy", path)
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert b"shelf.db: " in done.stderr
 
 
 def elsewhere(path: Path, *statements: str) -> None:

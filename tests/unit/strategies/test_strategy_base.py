@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from strategies.base import MOST_DUMPS, Unsuitable
 from strategies.checks import read_counts
 from strategies.plan import Incomplete, file_name
+from strategies.servers import choose
 
 TEXT = st.text(st.characters(codec="utf-8"), min_size=1, max_size=80)
 
@@ -38,7 +40,15 @@ def test_numbers_are_read_line_by_line_and_the_same_name_is_added_up():
     }
 
 
-@pytest.mark.parametrize("line", [b"account", b"\taccount", b"-1\taccount", b"ERROR: relation\t1"])
+@pytest.mark.parametrize("line", [b"account", b"\taccount", b"-1\taccount", b"ERROR: relation\t1", b"9" * 99 + b"\tx"])
 def test_an_answer_that_is_no_number_is_refused(line):
     with pytest.raises(Incomplete, match="question for numbers"):
         read_counts(io.BytesIO(b"1\tx\n" + line + b"\n"))
+
+
+def test_more_databases_than_one_run_can_hold_in_mind_are_refused():
+    names = [f"db{number:05}" for number in range(MOST_DUMPS + 1)]
+    assert len(choose((), names[1:])) == 2000
+    with pytest.raises(Unsuitable) as error:
+        choose((), names)
+    assert error.value.code == "too-many"

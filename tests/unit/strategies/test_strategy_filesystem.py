@@ -183,13 +183,88 @@ def test_a_broken_header_in_the_middle_is_refused_by_place_and_member():
     assert re.search(r"byte 1536, after the header of 'first'", refused(bytes(content)))
 
 
-def test_a_size_in_a_pax_header_overrides_the_members_own():
-    info = member("ñ", 0, pax_headers={"comment": " size=9 ", "size": "700"})
-    content = archive(info, format=tarfile.PAX_FORMAT)
-    header = content.rstrip(b"\0")
-    header += bytes(-len(header) % 512)
-    assert whole_tar(io.BytesIO(header + bytes([7]) * 700 + bytes(324) + bytes(1024)), {}) == ()
-    refused(header + bytes([7]) * 700 + bytes(324))
+def extended(records, **values):
+    """One member behind a pax header, without its data."""
+    whole = archive(member("n", 0, pax_headers=records, **values), format=tarfile.PAX_FORMAT)
+    content = whole.rstrip(b"\0")
+    return content + bytes(-len(content) % 512)
+
+
+def test_a_size_that_a_header_has_no_room_for_is_that_of_its_pax_header():
+    content = extended({"comment": " size=9 ", "size": str(8 << 30)})
+    assert "cut off" in refused(content + bytes(1024))
+
+
+@pytest.mark.parametrize("size", ["700", "9" * 5000])
+def test_a_size_that_is_told_in_two_ways_is_refused(size):
+    assert "size" in refused(extended({"size": size}) + bytes(2048))
+
+
+@pytest.mark.parametrize("key", ["path", "linkpath", "size", "GNU.sparse.name", "GNU.sparse.realsize"])
+def test_what_a_header_says_of_all_members_at_once_is_refused_unless_it_is_a_comment(key):
+    kind = {"format": tarfile.PAX_FORMAT, "pax_headers": {key: "7"}}
+    assert f"{key} for all members" in refused(archive(member(), **kind))
+    assert whole_tar(io.BytesIO(archive(member(), format=tarfile.PAX_FORMAT, pax_headers={"comment": "x"})), {}) == ()
+
+
+def test_a_file_with_holes_whose_size_is_not_told_is_refused():
+    holes = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0"}
+    assert "with holes whose size" in refused(extended(holes) + bytes(1024))
+    assert whole_tar(io.BytesIO(extended(holes | {"GNU.sparse.realsize": "9"}) + bytes(1024)), {}) == ()
+
+
+@pytest.mark.parametrize("name", ["", "a\0b"])
+def test_a_name_that_ends_elsewhere_for_another_tar_is_refused(name):
+    assert "is no name" in refused(extended({"path": name}) + bytes(1024))
+
+
+def test_two_names_of_one_member_are_refused():
+    by_pax, twice = extended({"path": "a"})[:-512], extended({"path": "b"})
+    assert "two values of 'path'" in refused(by_pax + twice + bytes(1024))
+    by_gnu = archive(member("long" * 30, 0), format=tarfile.GNU_FORMAT)[:1024]
+    assert "two names" in refused(by_gnu + extended({"path": "short"}) + bytes(1024))
+
+
+def resummed(header):
+    """A header with the checksum that it needs."""
+    blank = header[:148] + b" " * 8 + header[156:]
+    return blank[:148] + b"%06o\0 " % sum(blank) + blank[156:]
+
+
+@pytest.mark.parametrize(("at", "kind", "said"), [(124, b"0", "no valid header"), (483, b"S", "with holes whose size")])
+def test_a_size_behind_zero_bytes_is_none(at, kind, said):
+    header = archive(member(size=0, type=kind))[:512]
+    header = header[:at] + b"\0\0\000000001000"[:12] + header[at + 12 :]
+    assert said in refused(resummed(header) + bytes(2048))
+
+
+@pytest.mark.parametrize("kind", [tarfile.LNKTYPE, tarfile.SYMTYPE])
+def test_a_link_to_nothing_is_refused(kind):
+    assert "a link to nothing" in refused(archive(member(size=0, type=kind)))
+
+
+def test_a_long_name_that_does_not_end_within_its_size_is_refused():
+    long_name = archive(member("././@LongLink", 3, type=b"L"))[:1024]
+    assert long_name[512:515] == b"xxx"
+    assert "without an end" in refused(long_name + archive(member()))
+
+
+@pytest.mark.parametrize("kind", [b"D", b"M", b"N", b"V", b"X", b"8", b"A"])
+def test_a_member_that_not_every_tar_knows_is_refused(kind):
+    assert "not every tar knows" in refused(archive(member(type=kind)))
+
+
+@pytest.mark.timeout(60)
+def test_a_pax_header_of_many_records_is_read_once():
+    """Reading it anew for each record would take an hour."""
+
+    def pax(text: bytes) -> bytes:
+        header = member("pax", len(text), type=b"x")
+        return header.tobuf(tarfile.USTAR_FORMAT) + text + bytes(-len(text) % 512)
+
+    assert whole_tar(io.BytesIO(pax(b"6 a=b\n" * 170_000 + b"10 size=3\n") * 2 + archive(member())), {}) == ()
+    large = b"1000000 a=" + b"b" * 999_989 + b"\n"
+    assert "too many headers of one member" in refused(pax(large) * 17 + archive(member()))
 
 
 def test_a_size_in_base_256_is_read():
@@ -208,6 +283,15 @@ def test_a_size_that_is_none_is_refused(size):
     refused(bytes(header) + bytes(2048))
 
 
-def test_a_hard_link_has_no_data_whatever_its_size_says():
-    header = member("link", 700, type=tarfile.LNKTYPE, linkname="a").tobuf()
-    assert whole_tar(io.BytesIO(header + bytes(1024)), {}) == ()
+@pytest.mark.parametrize("kind", [tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.DIRTYPE, tarfile.CHRTYPE])
+def test_what_has_no_data_has_no_size(kind):
+    """Some tars pass over so many bytes, others take them for the next header."""
+    header = member("link", 700, type=kind, linkname="a").tobuf()
+    assert "with a size" in refused(header + bytes(2048))
+
+
+def test_a_prefix_of_a_header_that_is_not_posix_is_refused():
+    header = bytearray(member("passwd", 0).tobuf(tarfile.GNU_FORMAT))
+    header[345:348] = b"etc"
+    header[148:156] = b"%06o\0 " % (sum(header) - sum(header[148:156]) + 256)
+    assert "prefix" in refused(bytes(header) + bytes(1024))

@@ -8,11 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strategies.base import Answer, Container, Facts, Unsuitable
-from strategies.checks import CHUNK
 from strategies.mysql import DATABASES, KEEP_PASSWORDS, Mysql, MysqlOptions
 from strategies.mysql_client import ACCOUNT, DUMP, QUERY
 from strategies.mysql_dump import rows, whole_dump, whole_users
-from strategies.plan import Exec, Incomplete
+from strategies.plan import CHUNK, Exec, Incomplete
 
 CONTAINER = Container("1f", "shop-db-1", "mariadb:11.8")
 ABSENT = Answer(127)
@@ -33,10 +32,12 @@ def plan(
     databases=None,
     named=(),
     users=DENIED,
+    history=ABSENT,
 ):
     answers = {
         "mariadb-dump": mariadb,
         "mysqldump": mysql,
+        "history": history,
         "system": mariadb,
         "users": users,
         "account": Answer(0, account),
@@ -85,7 +86,7 @@ def test_what_is_not_in_the_backup_is_told():
 
 def test_users_and_grants_are_a_dump_of_their_own_where_they_may_be_read():
     with_users = plan(users=Answer(0, "1\tuser app@%\n"))
-    assert [dump.name for dump in with_users.dumps] == ["a%09b.sql", "shop.sql", "users.grants"]
+    assert [dump.name for dump in with_users.dumps] == ["accounts.grants", "a%09b.sql", "shop.sql", "users.grants"]
     assert with_users.warnings == ()
 
 
@@ -99,6 +100,26 @@ def test_only_mysqls_own_client_knows_gtids():
     assert "--set-gtid-purged=OFF" not in argv(mariadb=ABSENT, mysql=OLD_MARIADB)
 
 
+def test_history_is_dumped_where_the_client_can_and_told_of_where_it_cannot():
+    old, new = (plan(history=answer).dumps[0] for answer in (ABSENT, Answer(0, "mariadb-dump")))
+    assert "--dump-history" in " ".join(new.source.argv)
+    assert "--dump-history" not in " ".join(old.source.argv)
+    assert "the client has no --dump-history" in " ".join(old.left_out)
+    assert "the client has no --dump-history" not in " ".join(new.left_out)
+
+
+def test_accounts_come_first_by_hand_as_far_as_they_can():
+    first, *_, last = plan(users=Answer(0, "1\tuser app@%\n")).dumps
+    assert first.source == last.source
+    assert first.restore.endswith(" --force 2>/dev/null; true; }")
+
+
+def test_what_a_restore_has_kept_is_left_out_and_told():
+    found = plan(databases=Answer(0, "shop\t1\nbefore_20261129t114542z_b0496a8a_0\t1\n"))
+    assert [dump.subject for dump in found.dumps if dump.format == "mysql"] == ["shop"]
+    assert any(warning.startswith("left-out: before_20261129t") for warning in found.warnings)
+
+
 @pytest.mark.parametrize(
     ("change", "code"),
     [
@@ -109,6 +130,8 @@ def test_only_mysqls_own_client_knows_gtids():
         ({"databases": Answer(0)}, "no-database"),
         ({"named": ("shpo",)}, "unknown-database"),
         ({"databases": Answer(0, "shop\t1\nother\t0\n")}, "lacks-privilege"),
+        ({"databases": Answer(0, "shop\n")}, "unreadable-answer"),
+        ({"account": "root\nx$(id)\n"}, "unreadable-answer"),
     ],
 )
 def test_what_keeps_a_dump_from_working_is_known_beforehand(change, code):
@@ -244,12 +267,13 @@ def test_a_row_of_any_length_takes_little_memory():
     assert peak < 8 * CHUNK
 
 
-@given(st.lists(st.text(st.characters(codec="utf-8")), min_size=1))
+@given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0")), min_size=1))
 def test_the_clients_escapes_are_undone(fields):
     def escaped(text):
-        return text.replace("\\", "\\\\").replace("\n", "\\n").replace("\t", "\\t").replace("\0", "\\0")
+        return text.replace("\\", "\\\\").replace("\n", "\\n").replace("\t", "\\t")
 
-    assert rows("\t".join(map(escaped, fields)) + "\n") == ([fields] if fields != [""] else [])
+    found = list(rows("\t".join(map(escaped, fields)) + "\n", columns=len(fields)))
+    assert found == ([fields] if fields != [""] else [])
 
 
 ACCOUNTS = (Path(__file__).parents[2] / "contract/samples/users.sql").read_bytes()
@@ -261,8 +285,21 @@ def test_a_user_that_the_server_lists_and_the_dump_lacks_is_named():
         whole_users(io.BytesIO(ACCOUNTS), listed)
 
 
+def without_passwords(accounts: bytes) -> bytes:
+    return subprocess.run(KEEP_PASSWORDS, input=accounts, capture_output=True, check=True).stdout
+
+
+def test_a_name_or_a_text_that_looks_like_a_password_stays_as_it_is():
+    odd = b"""-- Host: it's
+CREATE USER IF NOT EXISTS `a; GRANT x IDENTIFIED BY PASSWORD 'y'`@`%` IDENTIFIED BY PASSWORD '*1';
+GRANT USAGE ON *.* TO `b
+GRANT ``x`` IDENTIFIED BY PASSWORD '*2'`@`%` %sREQUIRE SUBJECT ' it''s IDENTIFIED BY PASSWORD \\'*3';
+"""
+    assert without_passwords(odd.replace(b"%s", b"IDENTIFIED BY PASSWORD '*4' ")) == odd.replace(b"%s", b"")
+
+
 def test_grants_of_a_restore_change_nobodys_password():
-    done = subprocess.run(["sed", KEEP_PASSWORDS], input=ACCOUNTS, capture_output=True, check=True).stdout.decode()
+    done = without_passwords(ACCOUNTS).decode()
     grants = [line for line in done.splitlines() if line.startswith("GRANT ")]
     assert "GRANT ALL PRIVILEGES ON *.* TO `root`@`%` WITH GRANT OPTION;" in grants
     assert "GRANT USAGE ON *.* TO `u2`@`localhost` REQUIRE SSL WITH MAX_QUERIES_PER_HOUR 9;" in grants

@@ -15,7 +15,14 @@ from strategies.postgres_client import dbname
 from strategies.postgres_sql import Afterwards, Beforehand, renamed_in, statements
 
 CONTAINER = Container("1f", "shop-db-1", "postgres:17")
-SERVER = {"version": 170012, "name": "17.12", "user": "app", "roles": True, "databases": ["postgres", "shop"]}
+SERVER = {
+    "version": 170012,
+    "name": "17.12",
+    "user": "app",
+    "roles": True,
+    "databases": ["postgres", "shop"],
+    "closed": [],
+}
 GLOBALS = (Path(__file__).parents[2] / "contract/samples/globals.sql").read_bytes()
 REFUSED = Answer(2, "", 'psql: error: connection failed:\nFATAL:  password authentication failed for user "app"\n')
 
@@ -66,6 +73,13 @@ def test_named_databases_are_dumped_alone():
     assert [dump.name for dump in plan(options={"databases": "shop,shop"}).dumps] == ["globals.sql", "shop.pgdump"]
 
 
+def test_a_database_that_nobody_may_connect_to_is_left_out_and_told():
+    shut = plan(closed=["old"])
+    assert [dump.name for dump in shut.dumps] == ["globals.sql", "postgres.pgdump", "shop.pgdump"]
+    assert shut.warnings == ("left-out: the database old allows no connections, so it is not backed up",)
+    assert not plan(closed=["old"], options={"databases": "shop"}).warnings
+
+
 def test_a_database_that_is_not_there_is_refused_by_name():
     error = refused(options={"databases": "shop,shpo"})
     assert (error.code, error.message) == ("unknown-database", "there is no database shpo")
@@ -81,6 +95,8 @@ def test_a_database_that_is_not_there_is_refused_by_name():
         ({"ready": 2}, "not-ready"),
         ({"server": REFUSED}, "refused"),
         ({"version": 180001}, "client-too-old"),
+        ({"server": Answer(0, "[" * 10_000)}, "unreadable-answer"),
+        ({"user": "a\0b"}, "unreadable-answer"),
     ],
 )
 def test_what_keeps_a_dump_from_working_is_known_beforehand(change, code):

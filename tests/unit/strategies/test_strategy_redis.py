@@ -11,11 +11,14 @@ from pydantic import ValidationError
 
 from strategies.base import Answer, Container, Facts, Unsuitable
 from strategies.plan import Exec, ExecCheck, Incomplete, RestoreRequest
-from strategies.redis import CONNECT, Crc64, Redis, RedisOptions, whole_rdb
+from strategies.redis import Crc64, Redis, RedisOptions, whole_rdb
+from strategies.redis_client import CONNECT
+from strategies.redis_command import told
 
 CONTAINER = Container("1f", "shop-cache-1", "redis:8")
 CLIENT, CHECKER = Answer(0, "/usr/bin/redis-cli\n"), Answer(0, "/usr/bin/redis-check-rdb\n")
 ABSENT = Answer(127)
+SOCKET = "port 0\nunixsocket /data/r.sock"
 INFO = Answer(0, "# Server\r\nredis_version:8.0.2\r\n# Cluster\r\ncluster_enabled:0\r\n")
 RDB = (Path(__file__).parents[2] / "contract/samples/shop.rdb").read_bytes()[:-40]
 
@@ -106,7 +109,7 @@ def test_memory_does_not_grow_with_the_stream():
 def test_the_targets_own_checker_is_used_where_there_is_one():
     check = plan().dumps[0].check
     assert isinstance(check, ExecCheck)
-    assert check.argv == ("/usr/bin/redis-check-rdb", "/dev/stdin")
+    assert check.argv[-1] == "check-rdb", "and messages call it so"
     assert plan(checker=ABSENT).dumps[0].check is whole_rdb
 
 
@@ -144,6 +147,66 @@ def test_what_keeps_a_dump_from_working_is_known_beforehand(change, code):
     assert refused.value.code == code
 
 
+SERVER = "docker-entrypoint.sh", "redis-server"
+
+
+@pytest.mark.parametrize(
+    ("command", "settings", "password"),
+    [
+        ((*SERVER, "--requirepass", "p w", "--port", "0", "--unixsocket", "/data/r.sock"), SOCKET, "p w"),
+        ((*SERVER, "--Port", "0", "--UNIXSOCKET", "/data/r.sock", "--save", "60", "1"), SOCKET, None),
+        ((*SERVER, "/etc/my.conf", "--tls-port", "6380"), "file /etc/my.conf\ntls-port 6380", None),
+        (("/usr/bin/valkey-server", "--user", "default on >secret ~* +@all"), None, "secret"),
+        (("docker-entrypoint.sh", "--requirepass", "x"), None, "x"),
+        ((*SERVER, "--requirepass", "$(cat", "/run/pw)"), None, None),
+        ((*SERVER,), None, None),
+        ((), None, None),
+    ],
+)
+def test_a_servers_command_line_tells_where_it_listens_and_its_password(command, settings, password):
+    said = told(command)
+    assert (said.get("BACKUP_REDIS"), said.get("BACKUP_REDIS_PASSWORD")) == (settings, password)
+
+
+@pytest.mark.parametrize(
+    ("configuration", "argv", "client"),
+    [
+        ("", (), "-x"),
+        ("port 7000", (), "-p 7000 -x"),
+        ("port 7000", ("-p", "1"), "-p 1 -x"),
+        ("port 0\nunixsocket /r.sock", (), "-s /r.sock -x"),
+        ('  Port  0\nport 0\nunixsocket "/r.sock"', (), "-s /r.sock -x"),
+        ("port 0\nunixsocket /r.sock", ("-s", "/o.sock"), "-s /o.sock -x"),
+        ("port 0\ntls-port 7", (), "--tls -p 7 --insecure -x"),
+        ("tls-port 7\ntls-ca-cert-file /ca", ("--tls",), "--tls -p 7 --cacert /ca --tls -x"),
+        (
+            "port 0\ntls-port 7\ntls-ca-cert-file /ca\ntls-cert-file /c\ntls-key-file '/k'",
+            (),
+            "--tls -p 7 --cacert /ca --cert /c --key /k -x",
+        ),
+        ("port 0\ntls-port 7\ntls-cert-file /c\ntls-auth-clients no", (), "--tls -p 7 --insecure -x"),
+    ],
+)
+def test_the_client_goes_where_the_server_listens(configuration, argv, client, tmp_path):
+    (tmp_path / "my.conf").write_text(configuration)
+    (tmp_path / "redis-cli").write_text('#!/bin/sh\necho "$@"\n')
+    (tmp_path / "redis-cli").chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "BACKUP_REDIS": f"file {tmp_path}/my.conf"}
+    done = subprocess.run(
+        ["sh", "-c", CONNECT, "sh", *argv, "-x"], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == f"{client}\n"
+
+
+def test_how_to_reach_it_stands_in_the_line_for_people_and_the_password_nowhere():
+    command = (*SERVER, "--requirepass", "hunter2", "--port", "0", "--unixsocket", "/data/r.sock")
+    facts = Facts("sh", {"client": CLIENT, "checker": CHECKER, "program": CLIENT, "server": INFO})
+    container = Container("1f", "cache", "redis:8", command=command)
+    (dump,) = Redis().plan(container, facts, RedisOptions()).dumps
+    assert "/data/r.sock" in dump.restore
+    assert "hunter2" not in f"{dump} {container}"
+
+
 @pytest.mark.parametrize(
     "environment",
     [
@@ -151,6 +214,8 @@ def test_what_keeps_a_dump_from_working_is_known_beforehand(change, code):
         {"REDIS_PASSWORD": "p'w \"$x\\ y"},
         {"REDIS_PASSWORD_FILE": "password"},
         {"VALKEY_PASSWORD": "p'w \"$x\\ y"},
+        {"VALKEYCLI_AUTH": "p'w \"$x\\ y"},
+        {"BACKUP_REDIS_PASSWORD": "p'w \"$x\\ y"},
     ],
 )
 def test_the_password_is_the_targets_own_and_never_an_argument(environment, tmp_path):
@@ -169,4 +234,11 @@ def test_a_replica_is_not_cut_from_its_master(port, refused):
     server = Answer(0, f"{INFO.stdout}role:slave\r\nmaster_host:127.0.0.1\r\nmaster_port:{port}\r\n")
     facts = Facts("sh", {"client": CLIENT, "checker": CHECKER, "program": CLIENT, "server": server})
     with pytest.raises(Unsuitable, match="is a replica") if refused else contextlib.nullcontext():
+        Redis().restore(CONTAINER, facts, RedisOptions(), RestoreRequest("r", ()))
+
+
+def test_a_node_of_a_cluster_is_not_made_anybodys_replica():
+    server = Answer(0, INFO.stdout.replace("cluster_enabled:0", "cluster_enabled:1"))
+    facts = Facts("sh", {"client": CLIENT, "checker": CHECKER, "program": CLIENT, "server": server})
+    with pytest.raises(Unsuitable, match="node of a cluster"):
         Redis().restore(CONTAINER, facts, RedisOptions(), RestoreRequest("r", ()))

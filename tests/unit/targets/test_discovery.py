@@ -7,10 +7,12 @@ from typing import get_origin
 import pytest
 
 from config.loading import Loaded, load
+from config.problems import ConfigurationError
 from controller.core.errors import TargetGone, TargetUnsuitable
 from controller.core.key import Key
 from controller.engine.models import Listed, NetworkEndpoint, NetworkInfo
 from controller.targets.discovery import find, nearest
+from controller.targets.holders import Holders
 from controller.targets.inventory import carry_over
 from controller.targets.origin import NUMBER, ONEOFF, PROJECT, SERVICE
 from controller.targets.resolution import Resolution
@@ -54,10 +56,12 @@ def container(
 SIDECAR = container("sidecar-1", labels={}, networks=(INTERNAL, EXTERNAL))
 
 
-def targets(loaded: Loaded, *listed: Listed, own: Listed | None = SIDECAR) -> dict[str, Target]:
+def targets(
+    loaded: Loaded, *listed: Listed, own: Listed | None = SIDECAR, holders: Holders | None = None
+) -> dict[str, Target]:
     everything = (*listed, *([own] if own else []))
     scope = find_scope(loaded, own.id if own else None, everything, (INTERNAL, EXTERNAL))
-    return find(loaded, scope, everything, discover())
+    return find(loaded, scope, everything, discover(), holders=holders)
 
 
 def test_a_labelled_container_of_the_project_on_the_network_is_a_target(loaded: Loaded) -> None:
@@ -205,9 +209,12 @@ def test_the_nearest_keys_are_suggested() -> None:
 def test_a_made_up_number_takes_nobodys_place(loaded: Loaded, number: str) -> None:
     forged = container("db-1")
     forged = replace(forged, id="f", name="forged", created=0, labels={**forged.labels, NUMBER: number})
-    found = targets(loaded, forged, container("db-1", created=9))
+    own = container("db-1", created=9)
+    holders = Holders()
+    assert targets(loaded, own, holders=holders)["shop/db"].state == "pending"
+    found = targets(loaded, forged, own, holders=holders)
     assert found["shop/db"].container.name == "db-1"
-    assert found["shop/db@forged"].state == "replica"
+    assert (found["shop/db@forged"].state, found["shop/db@forged"].problems[0].code) == ("problem", "key-taken")
 
 
 @pytest.mark.parametrize("service", ["", "../../etc", "a/b", "%2e%2e", "a\x1b[31m", "x" * 10_000, "a b", "d\n"])
@@ -280,6 +287,36 @@ def test_a_container_that_opts_in_and_is_not_on_the_network_is_named_with_its_re
     assert remedy in hint
 
 
+def test_a_command_of_the_file_sees_the_secrets_that_are_named_for_it(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(
+        "secrets: [A, B]\nstrategy: {commands: {backup: [dump]}}\ntargets: {shop/db: {secrets: [A]}}\n"
+    )
+    given = {"BACKUP_API_TOKEN": "0123456789abcdef-token", "A": "the-secret-a", "B": "the-secret-b"}
+    loaded = load(tmp_path, given, discover().keys())
+    asks = {"backup.enable": "true", "backup.commands.pre": "env"}
+    described = targets(loaded, container("db-1", labels=asks))["shop/db"].described
+    assert described
+    assert described.secrets_for("backup", loaded.secrets) == {"A": "the-secret-a"}
+    assert described.secrets_for("pre", loaded.secrets) == {}
+
+
+def test_a_secret_that_nobody_lists_cannot_be_named_for_a_command(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("secrets: [A]\ntargets: {shop/db: {secrets: [C]}}\n")
+    with pytest.raises(ConfigurationError, match=r"`targets.shop/db.secrets` names C, which `secrets` does not"):
+        load(tmp_path, {"BACKUP_API_TOKEN": "0123456789abcdef-token", "A": "the-secret-a"}, discover().keys())
+
+
+@pytest.mark.parametrize(("name", "code"), [(INTERNAL.name, "key-taken"), ("elsewhere", None)])
+def test_a_container_that_has_not_started_is_on_the_networks_that_it_was_made_for(
+    loaded: Loaded, name: str, code: str | None
+) -> None:
+    """The engine lists them by name only, until it starts."""
+    waiting = replace(container("other-1"), state="created", networks={name: NetworkEndpoint("", "")})
+    waiting = replace(waiting, labels=container("db-1").labels)
+    found = targets(loaded, container("db-1"), waiting)
+    assert [problem.code for problem in found["shop/db"].problems] == ([code] if code else [])
+
+
 @pytest.mark.parametrize(
     "other",
     [
@@ -309,7 +346,27 @@ def test_in_a_scope_of_any_project_only_the_own_ones_are_named(tmp_path: Path) -
     assert [place for place, _ in found] == ["container db-1"]
 
 
-# --- another sidecar
+# --- a service of the app in the sidecar's own, another sidecar
+
+
+@pytest.mark.parametrize(
+    ("labels", "ports", "left"),
+    [
+        ({}, {8000}, ""),
+        ({"backup-sidecar.x": "1"}, set(), ""),
+        ({"backup.enable": "true"}, set(), "has the label backup.enable,"),
+        ({}, {8000, 80}, "has the port 80,"),
+        ({"backup.enable": "true"}, {80}, "has the label backup.enable and the port 80,"),
+    ],
+)
+def test_what_no_sidecar_has_is_of_a_service_of_the_app(
+    loaded: Loaded, labels: dict[str, str], ports: set[int], left: str
+) -> None:
+    own = replace(SIDECAR, labels=SIDECAR.labels | labels, published=frozenset(ports))
+    problems = find_scope(loaded, own.id, (own,), (INTERNAL, EXTERNAL)).problems
+    assert [problem.code for problem in problems] == (["merged-service"] if left else [])
+    assert not left or left in problems[0].message
+
 
 TITLE = {"org.opencontainers.image.title": "backup-sidecar"}
 SECOND = container("sidecar-2", labels=TITLE)

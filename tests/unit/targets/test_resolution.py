@@ -8,6 +8,7 @@ import pytest
 from pydantic import field_validator
 
 from config.loading import Loaded, load
+from controller.engine.models import NetworkInfo
 from controller.targets.resolution import Resolution
 from controller.targets.scope import Scope
 from strategies import discover
@@ -71,3 +72,15 @@ def test_the_same_labels_are_read_once_until_container_or_configuration_change(l
     looks.find(loaded, SCOPE, [])
     looks.find(loaded, SCOPE, [container])
     assert len(OddOptions.asked) == 4
+
+
+def test_labels_of_a_container_that_is_not_on_the_network_are_read_once_too(loaded: Loaded) -> None:
+    looks = resolution()
+    outside = replace(listed("one", ODD | {"backup.odd.word": "echo"}), networks={})
+    both = [listed("sidecar", {}), outside]
+    network = NetworkInfo("n1", "shop_app_internal", {"com.docker.compose.network": "app_internal"})
+    for _ in range(3):
+        scope = looks.scope(loaded, both[0].id, both, [network])
+        assert "not-on-network" in [problem.code for problem in scope.problems if "shop-one-1" in problem.place]
+        looks.find(loaded, scope, both)
+    assert len(OddOptions.asked) == 1

@@ -8,6 +8,7 @@ import pytest
 from config.loading import Loaded, load
 from controller.engine.models import Listed, NetworkEndpoint, NetworkInfo
 from controller.targets.discovery import find
+from controller.targets.holders import Holders
 from controller.targets.inventory import merged
 from controller.targets.origin import NUMBER, PROJECT, SERVICE, STACK, SWARM_SERVICE, SWARM_TASK, SWARM_TASK_NAME
 from controller.targets.scope import NETWORK, Scope, find_scope
@@ -33,7 +34,8 @@ def task(
     )  # fmt: skip
 
 
-SIDECAR = task("shop_sidecar", NODE, "t0")
+TASK = task("shop_sidecar", NODE, "t0")
+SIDECAR = replace(TASK, labels={name: TASK.labels[name] for name in TASK.labels.keys() - WANTED.keys()})
 
 
 @pytest.fixture
@@ -51,13 +53,15 @@ def scope(loaded: Loaded, *listed: Listed) -> Scope:
     return find_scope(loaded, SIDECAR.id, (SIDECAR, *listed), NETWORKS)
 
 
-def targets(loaded: Loaded, *listed: Listed) -> dict[str, Target]:
-    return find(loaded, scope(loaded, *listed), listed, discover())
+def targets(loaded: Loaded, *listed: Listed, holders: Holders | None = None) -> dict[str, Target]:
+    return find(loaded, scope(loaded, *listed), listed, discover(), holders=holders)
 
 
-def states(loaded: Loaded, *listed: Listed) -> dict[str, tuple[str, str]]:
+def states(loaded: Loaded, *listed: Listed, holders: Holders | None = None) -> dict[str, tuple[str, str]]:
     """State and container of each target."""
-    return {key: (target.state, target.container.id) for key, target in targets(loaded, *listed).items()}
+    return {
+        key: (target.state, target.container.id) for key, target in targets(loaded, *listed, holders=holders).items()
+    }
 
 
 def test_the_stack_is_the_project_and_its_network_is_found(loaded: Loaded) -> None:
@@ -87,8 +91,12 @@ def test_a_key_outlives_an_update(loaded: Loaded) -> None:
 
 
 def test_while_two_tasks_share_a_slot_the_older_one_is_the_target(loaded: Loaded) -> None:
-    old, new = task(own="t1"), replace(task(own="t2"), created=2)
-    assert states(loaded, new, old) == {"shop/db": ("pending", "id-t1"), "shop/db@shop_db.1": ("replica", "id-t2")}
+    old, new, holders = task(own="t1"), replace(task(own="t2"), created=2), Holders()
+    assert states(loaded, old, holders=holders) == {"shop/db": ("pending", "id-t1")}
+    both = states(loaded, new, old, holders=holders)
+    assert both == {"shop/db": ("pending", "id-t1"), "shop/db@shop_db.1": ("replica", "id-t2")}
+    after = states(loaded, new, replace(old, state="exited"), holders=holders)
+    assert after == {"shop/db": ("pending", "id-t2")}
 
 
 def test_the_lowest_slot_is_the_target_and_the_others_are_replicas(loaded: Loaded) -> None:

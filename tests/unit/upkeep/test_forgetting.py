@@ -170,8 +170,12 @@ def test_the_runs_of_a_target_that_has_opted_out_can_be_deleted(shop: Shop, api:
     shop.services["db"] = POSTGRES | {"backup.enable": "false"}
     shop.look()
 
-    assert forget(api, delete=True)["deleted"] == [run.id for run in reversed(shop.catalog.deleted())]
+    deleted = forget(api, delete=True)["deleted"]
+    assert deleted == [run.id for run in reversed(shop.catalog.deleted())]
     assert not shop.listed
+    told = api.post("/v1/targets/shop/db/restore", params={"dry_run": True}).json()
+    assert f"{len(deleted)} that can be brought back" in told["detail"]
+    assert f"`backup-sidecar undelete {deleted[0]}`" in told["hint"]
     assert api.get("/v1/targets").json()["targets"][0]["state"] == "disabled"
 
 
@@ -198,8 +202,10 @@ def test_the_runs_age_by_the_last_known_retention_also_after_a_restart(shop: Sho
     assert restarted.listed == [newest, younger]
     assert [run.id for run in restarted.catalog.deleted()] == [oldest]
     with serving(restarted) as server, local(server) as own:
-        shown = own.post("/v1/prune", params={"dry_run": "true"}).json()["runs"]
-    assert [row["run"] for row in shown] == [newest, younger]
+        for query in ({}, {"target": str(KEY)}):
+            shown = own.post("/v1/prune", params={"dry_run": "true"} | query).json()["runs"]
+            assert [row["run"] for row in shown] == [newest, younger]
+        assert is_problem(own.post("/v1/prune", params={"target": "shop/never"}), 404, "unknown-target")
 
 
 def test_the_runs_of_a_target_that_is_back_go_by_its_own_rules_at_once(shop: Shop, api: httpx.Client) -> None:

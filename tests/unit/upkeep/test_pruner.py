@@ -17,7 +17,7 @@ from controller.upkeep.clock import LONGEST_GAP, SETTLING_TIME, Trust
 from controller.upkeep.clock_watch import FILE, ClockWatch
 from controller.upkeep.pruner import Pruner
 from controller.upkeep.retention import FUTURE, UNTRUSTED
-from tests.kit.world import POSTGRES, World, client, is_problem, local, serving
+from tests.kit.world import POSTGRES, TOKENS, World, client, is_problem, local, serving
 from tests.unit.storage.test_catalog_disk import fill, full
 
 KEY = Key(project="shop", service="db")
@@ -297,7 +297,7 @@ def test_what_has_stored_nothing_cannot_be_deleted(history: History) -> None:
 
 
 def test_prune_and_delete_over_http(history: History) -> None:
-    with serving(history) as server, client(server) as http:
+    with serving(history) as server, client(server, token=TOKENS["admin"]) as http:
         dry = http.post("/v1/prune", params={"target": "shop/db", "dry_run": True}).json()
         assert [(row["stays"], row["deleted"]) for row in dry["runs"]] == [(True, False)] * 2 + [(False, False)] * 2
         assert dry["runs"][0]["rules"] == ["keep-last", "newest good run"]
@@ -332,7 +332,7 @@ def test_a_run_is_not_deleted_while_it_is_downloaded(tmp_path: Path) -> None:
         with http.stream("GET", f"/v1/runs/{old}/artifacts") as response:
             chunks = response.iter_raw()
             next(chunks)
-            with client(server) as other:
+            with client(server, token=TOKENS["admin"]) as other:
                 assert is_problem(other.delete(f"/v1/runs/{old}"), 409, "run-in-use")
             assert sum(len(chunk) for chunk in chunks) > 60 << 20
         assert eventually_deleted(http, old)
@@ -348,7 +348,7 @@ def eventually_deleted(http: httpx.Client, run: str) -> bool:
 
 
 def test_an_export_that_nobody_has_fetched_is_not_pruned(history: History) -> None:
-    with serving(history) as server, client(server) as http:
+    with serving(history) as server, client(server, token=TOKENS["admin"]) as http:
         export = http.post("/backup/export", headers={"Prefer": "respond-async"}).json()
         run = export["job_id"]
         while http.get(export["status_url"]).json()["state"] != "succeeded":

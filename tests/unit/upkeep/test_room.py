@@ -1,6 +1,7 @@
 """What is given up for a run that would not fit, on a real store whose disk is as small as the test says."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,7 +14,7 @@ from controller.core.errors import StoreFull
 from controller.core.key import Key
 from controller.core.run import Report
 from controller.storage import disk
-from controller.storage.room import room_for
+from controller.storage.room import CATALOG_BYTES, room_for
 from tests.kit.world import POSTGRES
 from tests.unit.upkeep.test_pruner import NOW, History, ids
 
@@ -104,6 +105,48 @@ def test_then_goes_what_only_keep_within_keeps_but_no_newest_of_a_day_nor_the_ne
     with pytest.raises(StoreFull):
         made(history, 9)
     assert history.on_disk == ids(second, first, *today[:3:-1], night)
+
+
+OTHER = Key(project="shop", service="web")
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_run_that_grows_beyond_its_last_one_takes_no_room_that_others_need(
+    first: bool, history: History, small: Disk
+) -> None:
+    history.services["web"] = POSTGRES
+    history.past(NIGHT, OTHER)
+    history.past(NIGHT + timedelta(minutes=1), OTHER)
+    if not first:
+        history.past(NIGHT)
+    small.total = small.used + 4 * SIZE + CATALOG_BYTES
+    history.content = {"plain": bytes(2 * SIZE)}
+    made(history, 2)
+
+    history.content = {"plain": bytes(4 * SIZE)}
+    with pytest.raises(StoreFull, match=rf"what is left is what other targets need .* \({room_for(SIZE)} bytes\)"):
+        made(history, 3)
+    assert len(history.on_disk) == (3 if first else 4), "nothing of it is left"
+
+
+def test_a_run_as_large_as_the_last_one_may_take_what_is_left(history: History, small: Disk) -> None:
+    history.services["web"] = POSTGRES
+    history.past(NIGHT, OTHER)
+    history.past(NIGHT)
+    small.leave(1)
+    assert made(history, 1)
+
+
+def test_the_runs_of_a_target_take_no_more_than_the_policy_allows(history: History, small: Disk) -> None:
+    policy = history.loaded.settings.policy.model_copy(update={"max_store_per_target": room_for(SIZE) + 5 * SIZE})
+    settings = history.loaded.settings.model_copy(update={"policy": policy})
+    history.loaded = replace(history.loaded, settings=settings)
+    night = history.past(NIGHT)
+    today = made(history, 1, 2, 3, 4, 5, 6)
+    assert history.on_disk == ids(*today[:0:-1], night), "what only keep-within keeps goes first"
+    history.content = {"plain": bytes(3 * SIZE)}
+    with pytest.raises(StoreFull, match=r"policy\.max-store-per-target leaves it"):
+        made(history, 7)
 
 
 def test_pinned_runs_safety_backups_and_what_a_person_deleted_are_never_given_up(history: History, small: Disk) -> None:

@@ -83,6 +83,13 @@ def test_a_last_run_that_failed_is_red_until_one_is_good_since(state: str) -> No
     assert codes(facts(last=last, good=run(when=NOW - timedelta(minutes=2)))) == []
 
 
+def test_how_a_run_ended_is_told_once() -> None:
+    runs = failed("missed", "missed"), failed()
+    told = [judged([facts(last=last)], (), SidecarFacts()).reasons[0].message for last in runs]
+    assert told[0].endswith(" was missed: it went wrong")
+    assert told[1].endswith(" failed: command-failed: it went wrong")
+
+
 def test_a_due_time_at_which_a_run_was_under_way_is_no_failure_before_that_has_ended() -> None:
     busy = failed("run-in-progress", "missed")
     assert codes(facts(last=busy, pending=Pending("r", ""))) == []
@@ -119,6 +126,7 @@ def test_a_schedule_that_starts_nothing_is_red() -> None:
     [
         (Pending("r", "slot", waited=HOUR / 2), False),
         (Pending("r", "slot", waited=2 * HOUR), True),
+        (Pending("r", "away", waited=2 * HOUR), True),
         (Pending("r", "", waited=9 * HOUR), False),
         (Pending("r", "", overdue=timedelta(minutes=9)), False),
         (Pending("r", "", overdue=timedelta(minutes=11)), True),
@@ -127,6 +135,12 @@ def test_a_schedule_that_starts_nothing_is_red() -> None:
 def test_a_queue_that_does_not_move_is_red(pending: Pending, *, stuck: bool) -> None:
     assert codes(facts(pending=pending)) == ["waiting"] * stuck
     assert codes(facts(pending=pending, timeout=3 * HOUR)) == ["waiting"] * (stuck and not pending.reason)
+
+
+def test_a_run_may_wait_for_its_turn_as_long_as_it_may_take() -> None:
+    waiting = Pending("r", "slot", waited=timedelta(minutes=3))
+    assert codes(facts(pending=waiting, timeout=timedelta(minutes=2))) == ["waiting"]
+    assert codes(facts(pending=waiting, timeout=timedelta(minutes=4))) == []
 
 
 # --- the sidecar ----------------------------------------------------------------------------------------------------
@@ -209,6 +223,7 @@ def test_a_run_that_waits_too_long_is_seen(world: World) -> None:
     job = world.start(KEY, "cli")
     job.update(state="queued", reason="slot", created=datetime.now(UTC) - 2 * HOUR)
     assert seen(world) == ["waiting"]
+    assert 7200 <= world.jobs.queued()[str(KEY)] < 7300
 
 
 def test_a_drill_that_nobody_may_do_is_seen(world: World) -> None:

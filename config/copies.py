@@ -1,0 +1,134 @@
+"""The models of `copies` in `config.yaml`: where copies go, for whom they are sealed, how fresh they have to be."""
+
+import re
+from datetime import timedelta
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, model_validator
+
+from config.fields import CommaItems, Duration, Folder, Model, Size, Span, invalid
+from config.secrets import Secret, SecretReference
+from config.target import Retention
+
+SIGNING_KEY, SSH_KEY = "COPIES_SIGNING_KEY", "SSH_PRIVATE_KEY"
+_AGE = re.compile(r"age1[02-9ac-hj-np-z]{58}")
+_SSH = re.compile(r"ssh-(?:ed25519|rsa) [A-Za-z0-9+/]{20,}={0,2}(?: .*)?")
+_LEAST_RECIPIENTS = 2
+
+
+def _recipient(value: str) -> str:
+    if value.startswith("AGE-SECRET-KEY-"):
+        raise invalid("is an identity, which can decrypt", "Write its recipient, which begins with `age1`.")
+    if value.startswith(("ecdsa-", "sk-")):
+        raise invalid("is an SSH key of a kind that age cannot use", "Write one of ssh-ed25519 or ssh-rsa, or age1...")
+    if not (_AGE.fullmatch(value) or _SSH.fullmatch(value)):
+        raise invalid("is no recipient", "Write a line `age1...` of `backup-sidecar copies keys`, or ssh-ed25519 ...")
+    return value
+
+
+Recipients = Annotated[tuple[Annotated[str, AfterValidator(_recipient)], ...], CommaItems]
+
+
+def _destination_name(value: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,31}", value):
+        raise invalid("is not the name of a destination", "Use lower-case letters, digits and `-`.")
+    return value
+
+
+DestinationName = Annotated[str, AfterValidator(_destination_name)]
+
+
+def _host_key(value: str) -> str:
+    if not re.fullmatch(r"(?:ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp\d{3}) [A-Za-z0-9+/]+={0,2}(?: .*)?", value):
+        hint = "Write `ssh-ed25519 AAAA...`: what `ssh-keyscan` prints behind the host's name."
+        raise invalid("is not the public key of a host", hint)
+    return value
+
+
+class Sftp(Model):
+    """A folder on another machine."""
+
+    host: Annotated[str, Field(pattern=r"^[A-Za-z0-9.:_-]+$")]
+    """Name or address of the machine."""
+    port: Annotated[int, Field(ge=1, le=65535)] = 22
+    """Port of its SSH server."""
+    user: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]
+    """User there."""
+    path: Annotated[str, Field(pattern=r"^[^\x00-\x1f]+$")]
+    """Folder there, which has to exist; relative to the user's own without `/`."""
+    host_key: Annotated[str, AfterValidator(_host_key)]
+    """Public key of the machine: `ssh-ed25519 AAAA...`. Another one is refused."""
+    key: Secret = SecretReference(secret=SSH_KEY)
+    """Private key of the user, without a passphrase."""
+
+
+class DestinationSettings(Model):
+    """One place for copies."""
+
+    path: Folder | None = None
+    """Folder in the sidecar's container, on a share or a disk that is mounted there."""
+    sftp: Sftp | None = None
+    """Folder on another machine, by SFTP; instead of `path`."""
+    same_disk: bool = False
+    """Whether the folder may lie on the disk of the store, with which it would be lost."""
+    max_age: Duration | None = None
+    """Maximum age of the newest copied run; beyond it the copies of the target are `stale`. Unset: what is promised for
+    the target's runs, and a day more."""
+    retention: Retention | None = None
+    """Which copies stay there, in the words of `retention` of targets. Unset: those of the target itself."""
+    delete: bool = True
+    """Whether copies that no rule keeps are deleted there. Off: somebody else sees to that."""
+    bandwidth: Size | None = None
+    """Maximum of bytes sent in a second, such as `4MiB`. Unset: as fast as it goes."""
+
+    @property
+    def kind(self) -> str:
+        """Of destination: the name of a file in `controller/storage/destinations/`."""
+        return "sftp" if self.sftp else "path"
+
+    @model_validator(mode="after")
+    def _one_place(self) -> "DestinationSettings":
+        if (self.path is None) == (self.sftp is None):
+            raise invalid("does not name one place", "Give it one of `path` and `sftp`.")
+        return self
+
+
+class VerifyCopies(Model):
+    """The re-reading of what lies at destinations."""
+
+    budget: Size = 1 << 30
+    """Maximum amount of copies to read again in a day at each destination; `0B` turns this off."""
+    every: Duration = timedelta(days=30)
+    """How long an object counts as proved after it was read."""
+
+
+class Copies(Model):
+    """Copies of every run at other places, sealed so that this host cannot read them."""
+
+    recipients: Recipients = ()
+    """Public keys that copies are encrypted for: at least two that begin with `age1`, or `one-recipient`. SSH keys
+    (ssh-ed25519, ssh-rsa) may be named beside them."""
+    one_recipient: bool = False
+    """Whether one recipient is enough: whoever loses its identity loses every copy."""
+    signing_key: Secret = SecretReference(secret=SIGNING_KEY)
+    """Key that signs copies; `backup-sidecar copies keys` makes it. Without one nothing is copied, but copies can be
+    restored."""
+    hold: Span = timedelta(days=7)
+    """How long a run that no rule keeps here waits for its copy, counted from the last copy of its target that arrived;
+    where room is needed it does not wait."""
+    destinations: dict[DestinationName, DestinationSettings] = Field(default_factory=dict)
+    """Places for copies, by names of your choice."""
+    verify: VerifyCopies = VerifyCopies()
+    """The re-reading of what lies there."""
+
+    @model_validator(mode="after")
+    def _enough_recipients(self) -> "Copies":
+        own = {recipient for recipient in self.recipients if recipient.startswith("age1")}
+        if self.destinations and not self.recipients:
+            raise invalid("names no `recipients`", "`backup-sidecar copies keys` makes two, and tells where they go.")
+        if self.destinations and len(own) < _LEAST_RECIPIENTS and not self.one_recipient:
+            raise invalid(
+                "names fewer than two different recipients that begin with `age1`",
+                "Add another one, whose identity lies elsewhere, or set `one-recipient: true`.",
+            )
+        return self

@@ -1,0 +1,122 @@
+"""Copies at other places: how they are, and what an administrator asks of a destination."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel
+
+from controller.api.callers import ADMIN, BACKUP, READ
+from controller.api.parameters import parsed
+from controller.api.problems import Refused
+from controller.core.copy import Copy
+from controller.storage.copies.orders import Check, Prepare, Verified, Verify
+from controller.upkeep.copier import Copier
+from controller.upkeep.copy_worker import OrderFailed
+from controller.upkeep.situation import Situation
+from controller.views.schemas import CopyView, ErrorView, Keyed, View
+
+ORDER_SECONDS, VERIFY_SECONDS = 60.0, 24 * 3600.0
+TakeOver = Annotated[bool, Query(description="Also where another sidecar has written; that one stops.")]
+Only = Annotated[str | None, Query(description="Key of the only target; else all.")]
+ALL_BYTES = 1 << 62
+
+
+class CopyProgress(Keyed, Copy):
+    """One run at one destination, while it is copied and afterwards."""
+
+
+class DestinationView(View):
+    """One place for copies."""
+
+    name: str
+    kind: str
+    waiting: int
+    """Runs that it lacks."""
+    missed: int
+    """Runs that were deleted here before they were copied."""
+    current: CopyProgress | None
+    failure: ErrorView | None
+    """Why nothing can be copied there at the moment."""
+    targets: tuple[CopyView, ...]
+
+
+class CopiesView(View):
+    """All of them, in the order of the file."""
+
+    destinations: tuple[DestinationView, ...]
+
+
+class Waiting(View):
+    """How many runs a destination lacks now."""
+
+    destination: str
+    waiting: int
+
+
+class Prepared(View):
+    """A destination is this sidecar's."""
+
+    destination: str
+
+
+def copy_routes(copier: Copier, situation: Situation) -> APIRouter:
+    routes = APIRouter(tags=["copies"])
+
+    @routes.get("/v1/copies", dependencies=[READ], summary="How fresh the copies at each destination are")
+    def show_copies() -> CopiesView:
+        copies = situation.status().copies
+        return CopiesView(
+            destinations=tuple(
+                shown(name, [CopyView.of(each) for each in copies if each.destination == name])
+                for name in copier.destinations
+            )
+        )
+
+    def shown(name: str, targets: list[CopyView]) -> DestinationView:
+        lane = copier.lane(name)
+        return DestinationView(
+            name=name,
+            kind=copier.destinations[name].kind,
+            waiting=len(copier.waiting(name)),
+            missed=copier.missed(name),
+            current=CopyProgress.of(lane.current) if lane.current else None,
+            failure=ErrorView.of(lane.failure) if lane.failure else None,
+            targets=tuple(targets),
+        )
+
+    @routes.post("/v1/copies/{destination}/send", dependencies=[BACKUP], summary="Try at once to copy what it lacks")
+    def send(destination: str, key: Only = None) -> Waiting:
+        lane = copier.lane(destination)
+        lane.forgive()
+        lane.work_if_due()
+        only = parsed(key) if key else None
+        waiting = [run for run in copier.waiting(destination) if only in (None, run.target)]
+        return Waiting(destination=destination, waiting=len(waiting))
+
+    @routes.post("/v1/copies/{destination}/prepare", dependencies=[ADMIN], summary="Make a place this sidecar's")
+    def prepare(destination: str, take_over: TakeOver = False) -> Prepared:
+        asked(destination, Prepare(take_over=take_over), ORDER_SECONDS)
+        copier.lane(destination).work_if_due()
+        return Prepared(destination=destination)
+
+    @routes.post("/v1/copies/{destination}/check", dependencies=[ADMIN], summary="Try all that a copy needs")
+    def check(destination: str) -> Prepared:
+        asked(destination, Check(), ORDER_SECONDS)
+        copier.lane(destination).work_if_due()
+        return Prepared(destination=destination)
+
+    @routes.post("/v1/copies/{destination}/verify", dependencies=[BACKUP], summary="Read all of it again")
+    def verify(destination: str) -> Verified:
+        order = Verify(before=copier.now(), budget=ALL_BYTES)
+        found = Verified.model_validate(asked(destination, order, VERIFY_SECONDS))
+        copier.verified(destination, found)
+        return found
+
+    def asked(destination: str, order: BaseModel, seconds: float) -> Any:
+        try:
+            return copier.lane(destination).ask(order, seconds)
+        except OrderFailed as error:
+            failure = error.failure
+            raise Refused(503, failure.code, f"{failure.message}.", hint=failure.hint) from error
+
+    return routes

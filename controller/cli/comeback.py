@@ -1,0 +1,68 @@
+"""What lies at a destination, decrypted and handed to the running `serve`: the identity stays in this process."""
+
+import sys
+from collections.abc import Iterator
+
+from controller.app import startup
+from controller.cli.adopt import Wanted
+from controller.cli.terminal import Failed, err
+from controller.core.copy_errors import NotACopy
+from controller.core.key import Key
+from controller.storage.copies import kit
+from controller.storage.copies.layout import CopiedRun
+from controller.storage.copies.reading import Copies, tar_of
+from controller.storage.copies.signing import Signer
+from controller.storage.destinations import opened
+from controller.upkeep.copier import options_of
+
+MOST_KIT_BYTES = 1 << 20
+
+
+def is_destination(name: str) -> bool:
+    copies = startup.configuration().settings.copies
+    return copies is not None and name in copies.destinations
+
+
+def taken(name: str, identity: str | None, wanted: Wanted) -> Iterator[Iterator[bytes]]:
+    """The copies that are wanted, each a tar, the newest of a target first; raises `Failed`, `SidecarError`."""
+    loaded = startup.configuration()
+    copies = loaded.settings.copies
+    if copies is None or name not in copies.destinations:
+        known = ", ".join(copies.destinations) if copies else "none"
+        raise Failed(f"there is no destination {name}", f"`copies.destinations` in config.yaml names {known}.")
+    if identity != "-":
+        raise Failed("the copies are encrypted", "Add `--identity -`, and give the recovery kit on standard input.")
+    also = [Signer(loaded.signing_key).public] if loaded.signing_key else []
+    opener = kit.read(sys.stdin.read(MOST_KIT_BYTES), *also)
+    destination = opened(
+        copies.destinations[name].kind, options_of(copies.destinations[name], loaded.ssh_keys.get(name, ""))
+    )
+    found = Copies(destination, opener.verifier)
+    for key in wanted.keys or sorted({key for key in map(key_of, found.names()) if key}, key=str):
+        for run in chosen(found, key, wanted):
+            yield tar_of(destination, run, opener)
+
+
+def key_of(name: str) -> Key | None:
+    """By the name of a `run.json`."""
+    try:
+        return Key.parse("/".join(name.split("/")[1:-2]))
+    except ValueError:
+        return None
+
+
+def chosen(found: Copies, key: Key, wanted: Wanted) -> Iterator[CopiedRun]:
+    """Of one target; safety backups and suspicious runs only where they are asked for, or there is nothing else."""
+    runs = list[CopiedRun]()
+    for run in found.runs(key):
+        if isinstance(run, NotACopy):
+            err.print(f"warning: {run}", style="yellow")
+        elif (not wanted.run or run.run == wanted.run) and (wanted.at is None or run.started <= wanted.at):
+            runs.append(run)
+    if not runs:
+        raise Failed(f"there is no such copy of {key}", "`backup-sidecar copies` shows what is there.")
+    if wanted.all or wanted.run:
+        yield from runs
+        return
+    usual = [run for run in runs if run.series in ("scheduled", "by-hand") or run.accepted]
+    yield (usual or runs)[0]
