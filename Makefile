@@ -47,11 +47,11 @@ types: ## mypy, strict
 
 .PHONY: unit
 unit: ## Tests without an engine
-	@$(PYTEST) 3 -m 'not e2e and not slow' $(ARGS)
+	@$(PYTEST) 3 -m 'not (e2e or slow or fuzz)' $(ARGS)
 
 .PHONY: e2e
-e2e: ## Tests on the real engine
-	@$(IMAGES) $(PYTEST) 4 -m 'e2e and not slow' $(ARGS)
+e2e: ## Tests on the real engine, and a little of fuzz
+	@$(IMAGES) $(PYTEST) 4 -m '(e2e or fuzz) and not slow' $(ARGS)
 
 .PHONY: corpus
 corpus: setup ## Every kind of object of each engine, by each way back

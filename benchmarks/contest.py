@@ -98,7 +98,8 @@ class ContestParts(Parts):
 class Contest:
     """A target of the lab, backed up by us and by the rival in turn."""
 
-    def __init__(self, lab: Lab, key: Key) -> None:
+    def __init__(self, lab: Lab, key: Key, subject: str = "") -> None:
+        """The dump of this subject is what the rival makes too; without one, the first of the plan."""
         self._lab, self._key = lab, key
         folder = lab.folder / "config"
         folder.mkdir(exist_ok=True)
@@ -108,7 +109,7 @@ class Contest:
         self._target = find(self._loaded, scope, lab.engine.containers(), discover())[str(key)]
         survey = self._parts().surveyor.survey(self._target.runnable())
         self._dumps = survey.plan.dumps
-        self._dump = self._dumps[0]
+        self._dump = next(dump for dump in self._dumps if subject in ("", dump.subject))
 
     def _parts(self) -> "ContestParts":
         return ContestParts(self._loaded, self._lab.engine, self._target)
@@ -141,8 +142,8 @@ class Contest:
         if report.state != "succeeded":
             raise Failed(f"the run failed: {report.failure}")
         shutil.rmtree(parts.store.root)
-        first = report.artifacts[0]
-        return Times(parts.captures[first.name], proved, first.plain_size)
+        [made] = [artifact for artifact in report.artifacts if artifact.name.startswith(self._dump.name)]
+        return Times(parts.captures[made.name], proved, made.plain_size)
 
     def rival(self) -> Times:
         """The same dump by the same words, by plain tools."""

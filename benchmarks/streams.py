@@ -1,6 +1,7 @@
 """How fast a dump is captured and proved, against plain tools, and how much memory that takes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 from benchmarks.contest import Contest
 from benchmarks.figures import Figure, of_difference, of_ratio
@@ -16,12 +17,12 @@ SMALL = "create table one as select g, md5(g::text) from generate_series(1, 1000
 def postgres(lab: Lab, sizes: Sizes) -> Iterator[Figure]:
     """A database of pgbench, uncompressed from `pg_dump`, compressed behind it on both sides."""
     group = "postgres"
-    container = server(lab, group)
+    container = server(lab, group, {"backup.postgres.databases": "bench"})
     lab.say(f"filling PostgreSQL with pgbench, scale {sizes.scale}")
     docker(*client(container), "pgbench", "--initialize", "--quiet", f"--scale={sizes.scale}", "bench")
     docker(*client(container), "psql", "--command=vacuum analyze", "--command=checkpoint", "bench")
     try:
-        own, rival = Contest(lab, Key(project=lab.name, service=group)).rounds(sizes.repeats)
+        own, rival = Contest(lab, Key(project=lab.name, service=group), "bench").rounds(sizes.repeats)
     finally:
         lab.remove([container])
     size, captured, proved = own[0].size, [one.captured for one in own], [one.proved for one in own]
@@ -45,10 +46,10 @@ def databases(lab: Lab, sizes: Sizes) -> Iterator[Figure]:
     yield of_difference(group, "each above a bare docker exec pg_dump", 0.08, own, loop, parts=SMALL_DATABASES)
 
 
-def server(lab: Lab, service: str) -> str:
+def server(lab: Lab, service: str, more: Mapping[str, str] = MappingProxyType({})) -> str:
     """PostgreSQL that answers, with an empty database `bench`; gives the container."""
     options = ("--env=POSTGRES_PASSWORD=bench", "--env=POSTGRES_DB=bench", "--shm-size=256m")
-    labels = {"backup.enable": "true", "backup.strategy": "postgres"}
+    labels = {"backup.enable": "true", "backup.strategy": "postgres", **more}
     container = lab.create(service, image("POSTGRES", "postgres:17"), labels=labels, options=options)
     docker("start", container)
     ready = (*client(container), "sh", "-c", "pg_isready --host=localhost || true")

@@ -33,6 +33,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fuzz-seed", default="0", help="what the changes depend on; `new` for others each time")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "fuzz" in getattr(item, "fixturenames", ()):
+            item.add_marker("fuzz")
+
+
 @pytest.fixture
 def fuzz(request: pytest.FixtureRequest) -> "Fuzz":
     seed = request.config.getoption("--fuzz-seed")
