@@ -4,7 +4,6 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from statistics import median
 
 from config.target import Expect
 from controller.core.manifest import Artifact, Manifest
@@ -197,7 +196,7 @@ def share_lost(now: int, then: int) -> str:
 
 def hasty(manifest: Manifest, good: Sequence[Report]) -> Sequence[str]:
     """By the median, since a single run may have been slow."""
-    usual = median(run.seconds or 0.0 for run in good)
+    usual = sorted(run.seconds or 0.0 for run in good)[len(good) // 2]
     seconds = (manifest.finished - manifest.started).total_seconds()
     if len(good) < RUNS_COMPARED_AT_LEAST or usual < SHORTEST_TELLING_SECONDS or seconds >= usual * HASTY_SHARE:
         return ()
