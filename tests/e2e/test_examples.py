@@ -4,16 +4,15 @@ import json
 import os
 import re
 import secrets
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.kit import stage
+from tests.kit import planted, stage
 from tests.kit.few import few
-from tests.kit.stage import LABEL, REPOSITORY, copy_repository, eventually
+from tests.kit.stage import LABEL, REPOSITORY, copy_repository, eventually, said
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
@@ -30,21 +29,15 @@ class Example:
         self.folder = copy_repository(repository) / "examples" / "compose" / name
         text = (self.folder / "docker-compose.yml").read_text()
         wanted = set(re.findall(r"\$\{([A-Z_]+):\?", text))
-        self.environment = os.environ | {name: secrets.token_hex(16) for name in wanted} | {"ORCHESTRATOR_PORT": "0"}
+        given = {name: planted.plant(name, secrets.token_hex(16)) for name in wanted}
+        self.environment = os.environ | given | {"ORCHESTRATOR_PORT": "0"}
         self.files: tuple[str, ...] = ()
         self.configuration: dict[str, Any] = json.loads(self.compose("config", "--format", "json"))
         self._label()
 
     def compose(self, *arguments: str) -> str:
-        done = subprocess.run(
-            ["docker", "compose", "--project-name", self.project, *self.files, *arguments],
-            cwd=self.folder,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=PATIENCE,
-        )
+        command = ("docker", "compose", "--project-name", self.project, *self.files, *arguments)
+        done = said(*command, cwd=self.folder, env=self.environment, timeout=PATIENCE)
         assert done.returncode == 0, f"{arguments}: {done.stderr}"
         return done.stdout
 

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
+from tests.kit import planted
 from tests.kit.few import few
-from tests.kit.stage import copy_repository, eventually, image_files
+from tests.kit.stage import copy_repository, eventually, image_files, said
 
 pytestmark = pytest.mark.e2e
 
@@ -106,14 +107,9 @@ class App:
         (self.folder / place).write_text(VARIABLES.format_map({"token": self.token} | changes))
 
     def compose(self, *args: str, files: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            ["docker", "compose", *self.files, *files, *args],
-            cwd=self.folder,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        for place in (".env", "sidecar/.env", "sidecar/config/.env"):
+            planted.plant_file(self.folder / place)
+        return said("docker", "compose", *self.files, *files, *args, cwd=self.folder, env=self.environment)
 
     def up(self) -> None:
         result = self.compose("up", "-d")
@@ -310,16 +306,16 @@ def test_a_missing_backups_net_is_named(way: str, tmp_path: Path) -> None:
 def test_the_image_is_built_from_the_joined_folder(tmp_path: Path) -> None:
     app = App(tmp_path / "my app", *WAYS["include docker-compose.yml"])
     image = f"backup-sidecar:{app.project}"
-    planted = f"planted-{secrets.token_hex(8)}"
+    secret = f"planted-{secrets.token_hex(8)}"
     with (app.folder / "sidecar" / "config" / ".env").open("a") as env:
-        env.write(f"SSH_PRIVATE_KEY={planted}\n")
+        env.write(f"SSH_PRIVATE_KEY={secret}\n")
     app.environment["SIDECAR_IMAGE"] = image  # The environment of the tests names another one.
 
     built = app.compose("build", "sidecar")
     try:
         assert built.returncode == 0, built.stderr
         found = dict(image_files(image))
-        assert [path for path, content in found.items() if planted.encode() in content] == []
+        assert [path for path, content in found.items() if secret.encode() in content] == []
         assert any("/backup_sidecar-" in path for path in found)
     finally:
         subprocess.run(["docker", "image", "rm", "--force", image], capture_output=True, check=False)
@@ -342,9 +338,7 @@ def test_the_minimal_example_runs_alone(request: pytest.FixtureRequest) -> None:
 
     def compose(*args: str) -> subprocess.CompletedProcess[str]:
         environment = os.environ | {"COMPOSE_PROJECT_NAME": project, "BACKUP_API_TOKEN": secrets.token_hex(16)}
-        return subprocess.run(
-            ["docker", "compose", *args], cwd=example, env=environment, capture_output=True, text=True, check=False
-        )
+        return said("docker", "compose", *args, cwd=example, env=environment)
 
     request.addfinalizer(lambda: compose("down", "--volumes", "--timeout", "10"))
     started = compose("up", "-d")

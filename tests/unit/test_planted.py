@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from tests.kit import planted
-from tests.kit.stage import environment_in
+from tests.kit.stage import environment_in, said
 
 VALUE = "c0rrect/h%rse+ñ"
 
@@ -58,3 +58,16 @@ def test_an_answer_that_shows_one_fails_who_asked() -> None:
     assert client.get("http://x/backup").is_success
     with pytest.raises(AssertionError, match="GET /json shows what is secret: TOKEN"):
         client.get("http://x/json")
+
+
+@pytest.mark.parametrize("command", [("backup-sidecar", "status"), ("logs", "shop-sidecar-1")])
+def test_a_command_or_a_log_of_a_sidecar_that_shows_one_fails_who_asked(command: tuple[str, ...]) -> None:
+    planted.plant("TOKEN", "0123456789")
+    with pytest.raises(AssertionError, match="shows what is secret: TOKEN"):
+        said("echo", "0123456789", *command)
+
+
+def test_what_an_application_says_itself_and_the_command_that_shows_the_token_may_hold_one() -> None:
+    planted.plant("TOKEN", "0123456789")
+    assert "0123456789" in said("echo", "0123456789", "logs", "app").stdout
+    assert "0123456789" in said("echo", "0123456789", "backup-sidecar", "token").stdout
