@@ -1,16 +1,19 @@
 """The models of `copies` in `config.yaml`: where copies go, for whom they are sealed, how fresh they have to be."""
 
 import re
+from collections.abc import Mapping
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from config.fields import CommaItems, Duration, Folder, Model, Size, Span, invalid
 from config.secrets import Secret, SecretReference
 from config.target import Retention
 
 SIGNING_KEY, SSH_KEY = "COPIES_SIGNING_KEY", "SSH_PRIVATE_KEY"
+S3_KEY_ID, S3_KEY = "S3_KEY_ID", "S3_KEY"
+LONGEST_LOCK = timedelta(days=400)
 _AGE = re.compile(r"age1[02-9ac-hj-np-z]{58}")
 _SSH = re.compile(r"ssh-(?:ed25519|rsa) [A-Za-z0-9+/]{20,}={0,2}(?: .*)?")
 _LEAST_RECIPIENTS = 2
@@ -45,8 +48,20 @@ def _host_key(value: str) -> str:
     return value
 
 
+def _lock(value: timedelta) -> timedelta:
+    if value > LONGEST_LOCK:
+        hint = "Nobody, you neither, can delete what is locked; write 400d or less."
+        raise invalid("locks copies for more than 400 days", hint)
+    return value
+
+
+Lock = Annotated[Duration, AfterValidator(_lock)]
+
+
 class Sftp(Model):
     """A folder on another machine."""
+
+    SECRETS: ClassVar = ("key",)
 
     host: Annotated[str, Field(pattern=r"^[A-Za-z0-9.:_-]+$")]
     """Name or address of the machine."""
@@ -62,6 +77,30 @@ class Sftp(Model):
     """Private key of the user, without a passphrase."""
 
 
+class S3(Model):
+    """A prefix of a bucket."""
+
+    SECRETS: ClassVar = ("key_id", "key")
+
+    bucket: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
+    """Name of the bucket, which has to exist."""
+    prefix: Annotated[
+        str, Field(pattern=r"^(?:[A-Za-z0-9_-][A-Za-z0-9._-]*(?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)*)?/?$", max_length=200)
+    ] = ""
+    """What the names of all objects begin with, such as `shop`. Nobody else writes below it."""
+    endpoint: Annotated[str, Field(pattern=r"^https?://[A-Za-z0-9.:\[\]-]+/?$")] | None = None
+    """Address of the server, such as `https://s3.eu-central-003.backblazeb2.com`; the bucket then stands in the path.
+    Unset: AWS."""
+    region: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,40}$")] = "us-east-1"
+    """Region of the bucket, which is part of each signature. Many servers other than AWS take any."""
+    ca_file: Folder | None = None
+    """File in the sidecar's container with the certificates that are believed, in the place of everybody's."""
+    key_id: Secret = SecretReference(secret=S3_KEY_ID)
+    """Id of the access key."""
+    key: Secret = SecretReference(secret=S3_KEY)
+    """Secret access key. It needs to list the bucket, and to read, write and delete below the prefix."""
+
+
 class DestinationSettings(Model):
     """One place for copies."""
 
@@ -69,6 +108,13 @@ class DestinationSettings(Model):
     """Folder in the sidecar's container, on a share or a disk that is mounted there."""
     sftp: Sftp | None = None
     """Folder on another machine, by SFTP; instead of `path`."""
+    s3: S3 | None = None
+    """Prefix of a bucket, by the API of S3; instead of `path`."""
+    lock: Lock | None = None
+    """How long the bucket keeps every copy whoever wants it gone, such as `35d`, at most `400d`: by object lock, which
+    the bucket has to have. Unset: no lock."""
+    lock_mode: Literal["governance", "compliance"] = "governance"
+    """Whether a key with a right of its own may lift locks, or nobody at all."""
     same_disk: bool = False
     """Whether the folder may lie on the disk of the store, with which it would be lost."""
     max_age: Duration | None = None
@@ -84,12 +130,30 @@ class DestinationSettings(Model):
     @property
     def kind(self) -> str:
         """Of destination: the name of a file in `controller/storage/destinations/`."""
-        return "sftp" if self.sftp else "path"
+        return "s3" if self.s3 else "sftp" if self.sftp else "path"
+
+    @property
+    def secrets(self) -> dict[str, SecretReference | SecretStr]:
+        """By the names of the fields."""
+        place = self.s3 or self.sftp
+        return {name: getattr(place, name) for name in place.SECRETS} if place else {}
+
+    def options(self, secrets: Mapping[str, str]) -> dict[str, Any]:
+        """What a destination of this kind is opened with; `secrets` are the values of its secrets."""
+        if self.s3:
+            plain = self.s3.model_dump(mode="json", exclude={*S3.SECRETS})
+            lock = self.lock.total_seconds() if self.lock else 0
+            return {**plain, **secrets, "lock_seconds": lock, "lock_mode": self.lock_mode}
+        if self.sftp:
+            return {**self.sftp.model_dump(exclude={*Sftp.SECRETS}), **secrets}
+        return {"path": str(self.path), "same_disk": self.same_disk}
 
     @model_validator(mode="after")
     def _one_place(self) -> "DestinationSettings":
-        if (self.path is None) == (self.sftp is None):
-            raise invalid("does not name one place", "Give it one of `path` and `sftp`.")
+        if sum(place is not None for place in (self.path, self.sftp, self.s3)) != 1:
+            raise invalid("does not name one place", "Give it one of `path`, `sftp` and `s3`.")
+        if self.lock and not self.s3:
+            raise invalid("has a `lock`, which only a bucket can keep", "Remove it, or name a place by `s3`.")
         return self
 
 

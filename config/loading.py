@@ -12,7 +12,7 @@ from pydantic import SecretStr, ValidationError
 from pydantic_core import PydanticCustomError
 
 from config import overrides, variables
-from config.copies import SIGNING_KEY
+from config.copies import SIGNING_KEY, DestinationSettings
 from config.document import Document, Places
 from config.layers import COMMAND, flatten
 from config.lookup import Lookup, reference, secret_paths
@@ -41,8 +41,8 @@ class Loaded:
     """None: no orchestrator."""
     signing_key: str | None = field(repr=False)
     """Of copies; None: there are no destinations, or none is set."""
-    ssh_keys: Mapping[str, str] = field(repr=False)
-    """Private keys of destinations by SFTP, by their names."""
+    destination_secrets: Mapping[str, Mapping[str, str]] = field(repr=False)
+    """Values of the secrets of destinations of copies, by the destination's name and the setting's."""
     pings: Mapping[str, str] = field(repr=False)
     """URLs of checks by key of the target; the sidecar's own by the empty text."""
     problems: tuple[Problem, ...]
@@ -123,11 +123,8 @@ class _Loading:
         key = self.lookup.secret(orchestrator.key, ("orchestrator", "key")) if orchestrator else None
         copies = settings.copies if settings and settings.copies and settings.copies.destinations else None
         signing_key = self._signing_key(copies.signing_key) if copies else None
-        ssh_keys = {
-            name: self.lookup.secret(each.sftp.key, ("copies", "destinations", name, "sftp", "key")) or ""
-            for name, each in (copies.destinations.items() if copies else ())
-            if each.sftp
-        }
+        destinations = copies.destinations if copies else {}
+        destination_secrets = {name: self._secrets_of(name, each) for name, each in destinations.items()}
         pings = self._pings(settings) if settings else {}
         everything = Secrets(secrets, [*self.lookup.shown, *_sensitive(self.known)])
         problems = tuple(_redacted(problem, everything) for problem in (*self.problems, *self.lookup.problems))
@@ -140,7 +137,7 @@ class _Loading:
             tuple(given for _, given in more),
             key,
             signing_key,
-            ssh_keys,
+            destination_secrets,
             pings,
             problems,
             tuple(self.lookup.cut_secrets),
@@ -254,6 +251,13 @@ class _Loading:
         if given == SecretReference(secret=SIGNING_KEY) and not self._is_set(SIGNING_KEY):
             return None
         return self.lookup.secret(given, ("copies", "signing-key"))
+
+    def _secrets_of(self, name: str, destination: DestinationSettings) -> dict[str, str]:
+        path = ("copies", "destinations", name, destination.kind)
+        return {
+            setting: self.lookup.secret(given, (*path, setting.replace("_", "-"))) or ""
+            for setting, given in destination.secrets.items()
+        }
 
     def _more_tokens(self, settings: Settings) -> list[tuple[Location, ApiToken]]:
         """With their places."""

@@ -14,6 +14,7 @@ from config.variables import KEY_BEGIN, Variables, cut_key, key_without_end, lac
 from config.wording import is_variable_name
 
 MOST_BYTES = 64 << 10
+OF_DESTINATIONS = (("sftp", "key"), ("s3", "key-id"), ("s3", "key"))
 
 
 class Lookup:
@@ -92,9 +93,8 @@ def secret_paths(values: Mapping[str, Any]) -> Iterator[Location]:
     yield from (("targets", key, "ping", "url") for key in (targets if isinstance(targets, dict) else ()))
     copies = values.get("copies")
     places = copies.get("destinations") if isinstance(copies, dict) else None
-    yield from (
-        ("copies", "destinations", name, "sftp", "key") for name in (places if isinstance(places, dict) else ())
-    )
+    for name in places if isinstance(places, dict) else ():
+        yield from (("copies", "destinations", name, *setting) for setting in OF_DESTINATIONS)
     tokens = api.get("tokens") if isinstance(api, dict) else None
     yield from (("api", "tokens", index) for index in range(len(tokens) if isinstance(tokens, list) else 0))
 

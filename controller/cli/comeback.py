@@ -13,7 +13,6 @@ from controller.storage.copies.layout import CopiedRun
 from controller.storage.copies.reading import Copies, tar_of
 from controller.storage.copies.signing import Signer
 from controller.storage.destinations import opened
-from controller.upkeep.copier import options_of
 
 MOST_KIT_BYTES = 1 << 20
 
@@ -34,9 +33,8 @@ def taken(name: str, identity: str | None, wanted: Wanted) -> Iterator[Iterator[
         raise Failed("the copies are encrypted", "Add `--identity -`, and give the recovery kit on standard input.")
     also = [Signer(loaded.signing_key).public] if loaded.signing_key else []
     opener = kit.read(sys.stdin.read(MOST_KIT_BYTES), *also)
-    destination = opened(
-        copies.destinations[name].kind, options_of(copies.destinations[name], loaded.ssh_keys.get(name, ""))
-    )
+    settings = copies.destinations[name]
+    destination = opened(settings.kind, settings.options(loaded.destination_secrets.get(name, {})))
     found = Copies(destination, opener.verifier)
     for key in wanted.keys or sorted({key for key in map(key_of, found.names()) if key}, key=str):
         for run in chosen(found, key, wanted):

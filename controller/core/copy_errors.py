@@ -61,6 +61,13 @@ class UnknownObject(DestinationError):
     remedy = "`backup-sidecar copies verify` finds every copy that lacks something."
 
 
+class ObjectKept(DestinationError):
+    """A destination of copies does not let an object go: it is locked, or the key may not delete."""
+
+    code = "object-kept"
+    remedy = "Set `delete: false` for the destination, if it sees to that itself."
+
+
 class NotACopy(SidecarError):
     """What lies at a destination is no copy that can be believed: signature, place, form or content are wrong."""
 

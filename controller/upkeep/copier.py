@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
 from zoneinfo import ZoneInfo
 
 from loguru import logger
@@ -233,7 +232,7 @@ class Copier:
         return Setup(
             name=name,
             kind=settings.kind,
-            options=options_of(settings, loaded.ssh_keys.get(name, "")),
+            options=settings.options(loaded.destination_secrets.get(name, {})),
             store=self._store.root,
             ledger=self._folder / f"{name}.sqlite",
             writer=self._writer,
@@ -246,10 +245,3 @@ class Copier:
 def is_lacking(report: Report, copies: Iterable[Copy]) -> bool:
     """Whether a run was never copied, and nothing is known that would keep it from being."""
     return not any(copy.run == report.id and copy.state != "running" for copy in copies)
-
-
-def options_of(settings: DestinationSettings, ssh_key: str) -> dict[str, Any]:
-    """What a destination of its kind is opened with."""
-    if settings.sftp:
-        return settings.sftp.model_dump(exclude={"key"}) | {"key": ssh_key}
-    return {"path": str(settings.path), "same_disk": settings.same_disk}

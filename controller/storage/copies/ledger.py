@@ -28,6 +28,7 @@ CREATE INDEX IF NOT EXISTS objects_by_name ON objects (name);
 CREATE TABLE IF NOT EXISTS epochs (epoch TEXT PRIMARY KEY) STRICT;
 CREATE TABLE IF NOT EXISTS tombs (name TEXT PRIMARY KEY, since TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS newest (target TEXT PRIMARY KEY, run TEXT NOT NULL, sha256 TEXT NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS locks (name TEXT PRIMARY KEY, until TEXT NOT NULL) STRICT;
 CREATE TEMP TABLE listed (name TEXT PRIMARY KEY, size INTEGER NOT NULL) WITHOUT ROWID;
 """
 
@@ -160,6 +161,22 @@ class Ledger:
         """Copies that were to go already then."""
         with self._using() as connection:
             return {name for (name,) in connection.execute("SELECT name FROM tombs WHERE since <= ?", (until,))}
+
+    def lock(self, name: str, until: str) -> None:
+        """What has this name at the destination is kept there until a time, whoever wants it gone."""
+        with self._using() as connection:
+            connection.execute("INSERT OR REPLACE INTO locks VALUES (?, ?)", (name, until))
+
+    def unlock(self, now: str) -> None:
+        """Forget the locks that have ended."""
+        with self._using() as connection:
+            connection.execute("DELETE FROM locks WHERE until < ?", (now,))
+
+    def is_locked(self, name: str, until: str) -> bool:
+        """Whether it is kept at least as long."""
+        query = "SELECT 1 FROM locks WHERE name = ? AND until >= ?"
+        with self._using() as connection:
+            return connection.execute(query, (name, until)).fetchone() is not None
 
     def knows_epoch(self, epoch: str) -> bool:
         with self._using() as connection:

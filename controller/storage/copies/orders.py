@@ -108,6 +108,8 @@ class Pruned(Record):
     objects: int
     waiting: int
     """Copies that go if that is still decided in two days."""
+    kept: int = 0
+    """Copies that were to go, and that the destination keeps: by a lock, or because it lets nothing go."""
 
 
 class Sent(Record):

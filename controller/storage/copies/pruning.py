@@ -1,9 +1,10 @@
 """Deletes copies that nobody wants any more: in two steps, two days apart, and nothing while anything is in doubt."""
 
+from collections import Counter
 from collections.abc import Container, Iterable
 from datetime import timedelta
 
-from controller.core.copy_errors import NotACopy
+from controller.core.copy_errors import NotACopy, ObjectKept
 from controller.core.records import rfc3339
 from controller.storage.copies.layout import BASE, CUT_OFF, OBJECT, CopiedRun, object_name
 from controller.storage.copies.ledger import Ledger
@@ -45,19 +46,22 @@ def pruned(copies: Copies, place: Place, ledger: Ledger, order: Prune) -> Pruned
     if missing := known.keys() ^ {*order.keep, *order.go}:
         raise NotACopy(f"{min(missing)} came or went while it was decided what goes", hint="It is decided again.")
     ledger.entomb(go, rfc3339(order.now))
+    ledger.unlock(rfc3339(order.now))
     due = sorted(go & ledger.entombed(rfc3339(order.now - BETWEEN)))
-    stay = {name: run for name, run in known.items() if name not in due}
-    needed = {piece.name for run in stay.values() for piece in run.pieces}
-    gone = 0
-    for name in due:
-        place.demand_ours()
-        place.destination.delete(name)  # From now on it is no copy.
-        gone += deleted(place, ledger, {piece.name for piece in known[name].pieces} - needed)
-    for name in orphans(place, ledger, needed, order):
-        place.demand_ours()
-        place.destination.delete(name)
-        gone += 1
-    return Pruned(runs=tuple(known[name].run for name in due), objects=gone, waiting=len(go) - len(due))
+    free = [name for name in due if not ledger.is_locked(name, rfc3339(order.now))]
+    needs = Counter(piece for run in known.values() for piece in names_of(run))
+    went, gone = list[str](), 0
+    for name in free:
+        if is_deleted(place, name):  # From now on it is no copy.
+            went.append(known[name].run)
+            needs.subtract(pieces := names_of(known[name]))
+            gone += deleted(place, ledger, (piece for piece in pieces if not needs[piece]))
+    gone += sum(is_deleted(place, name) for name in orphans(place, ledger, +needs, order))
+    return Pruned(runs=tuple(went), objects=gone, waiting=len(go) - len(due), kept=len(due) - len(went))
+
+
+def names_of(run: CopiedRun) -> set[str]:
+    return {piece.name for piece in run.pieces}
 
 
 def orphans(place: Place, ledger: Ledger, needed: Container[str], order: Prune) -> list[str]:
@@ -76,8 +80,16 @@ def deleted(place: Place, ledger: Ledger, names: Iterable[str]) -> int:
     """How many objects went."""
     count = 0
     for name in sorted(names):
-        place.demand_ours()
         ledger.forget(name)
-        place.destination.delete(object_name(name))
-        count += 1
+        count += is_deleted(place, object_name(name))
     return count
+
+
+def is_deleted(place: Place, name: str) -> bool:
+    """Have it deleted; false where the destination keeps it."""
+    place.demand_ours()
+    try:
+        place.destination.delete(name)
+    except ObjectKept:
+        return False
+    return True

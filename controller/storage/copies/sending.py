@@ -3,13 +3,21 @@
 import time
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 
-from controller.core.copy_errors import DestinationDown, DestinationLies, NotACopy, UnknownObject
+from controller.core.copy_errors import (
+    DestinationDown,
+    DestinationLies,
+    DestinationRefused,
+    NotACopy,
+    ObjectKept,
+    UnknownObject,
+)
 from controller.core.errors import Damaged, StoreError
 from controller.core.manifest import Artifact, Manifest
 from controller.core.records import rfc3339
@@ -106,11 +114,29 @@ class Sender:
     def _slice(self, plain: bytes) -> Piece:
         digest = sha256(plain).hexdigest()
         held = self._ledger.held(digest, self._recipients)
-        if held is None:
+        if held is None or not self._stays_locked(object_name(held.piece.name)):
             held = self._laid_down(plain)
             self._ledger.enter(digest, self._recipients, held)
         self._oldest = min(self._oldest, held.proved)
         return held.piece
+
+    def _stays_locked(self, name: str) -> bool:
+        """Whether an object is kept as long as one that is sent now, where the destination keeps any; else it is sent.
+
+        A lock that ends too soon is made longer.
+        """
+        lock = self._destination.lock
+        if not lock or self._ledger.is_locked(name, rfc3339(self._clock() + lock)):
+            return True
+        try:
+            self._note(name, self._destination.keep(name))
+        except (UnknownObject, DestinationRefused):
+            return False
+        return True
+
+    def _note(self, name: str, until: datetime | None) -> None:
+        if until:
+            self._ledger.lock(name, rfc3339(until))
 
     def _laid_down(self, plain: bytes) -> Held:
         """Send a slice until it comes back right; each time it is another object, since age is random."""
@@ -119,7 +145,7 @@ class Sender:
             began = time.monotonic()
             sealed = self._sealer.seal(plain)
             piece = Piece(name=sha256(sealed).hexdigest(), size=len(sealed))
-            self._destination.put(object_name(piece.name), sealed)
+            self._note(object_name(piece.name), self._destination.put(object_name(piece.name), sealed))
             del sealed
             self._sent, self._sent_bytes = self._sent + 1, self._sent_bytes + piece.size
             back = self._read_back(object_name(piece.name), OBJECT_BYTES)
@@ -129,7 +155,7 @@ class Sender:
                 return Held(piece, rfc3339(self._clock()))
             del back
             seen.append(f"{piece.name[:12]} came back as {found[:12]}")
-            self._destination.delete(object_name(piece.name))
+            self._drop(object_name(piece.name))
         raise DestinationLies(f"objects come back as other ones: {', '.join(seen)}")
 
     def _read_back(self, name: str, most: int) -> BytesIO:
@@ -183,12 +209,17 @@ class Sender:
 
     def _commit(self, run: CopiedRun, data: bytes, document: bytes) -> None:
         name = run_name(run.key, run.run)
-        self._destination.put(name, data)
+        self._note(name, self._destination.put(name, data))
         back = self._read_back(name, MOST_RUN_BYTES)
         if back.getvalue() != data or not self._sealer.holds(BytesIO(b64decode(run.manifest.age)), document):
-            self._destination.delete(name)
+            self._drop(name)
             raise DestinationLies(f"{name} came back as another one")
         self._ledger.committed(run.key, Previous(run=run.run, sha256=sha256(data).hexdigest()))
+
+    def _drop(self, name: str) -> None:
+        """What is wrong there; where it cannot go it is named by nothing."""
+        with suppress(ObjectKept):
+            self._destination.delete(name)
 
     def _wait(self, size: int, began: float) -> None:
         """Send no more in a second than is allowed."""

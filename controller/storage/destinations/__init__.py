@@ -5,7 +5,7 @@ A destination only moves bytes. What a copy consists of, when it counts and when
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
@@ -33,12 +33,18 @@ class Destination(Protocol):
     `DestinationFull`; none lists an answer as complete that was cut.
     """
 
+    lock: timedelta
+    """How long it keeps at least what is put there, whoever wants it gone; zero where it does not."""
+
     def probe(self) -> None:
         """Whether it answers and lets us in; writes nothing."""
         ...
 
-    def put(self, name: str, content: bytes) -> None:
-        """Write an object whole, in place of an older one; returns when the destination has it durably."""
+    def put(self, name: str, content: bytes) -> datetime | None:
+        """Write an object whole, in place of an older one; returns when the destination has it durably.
+
+        Gives until when it is kept in any case, or None.
+        """
         ...
 
     def get(self, name: str, version: str = "") -> Iterator[bytes]:
@@ -53,7 +59,11 @@ class Destination(Protocol):
         ...
 
     def delete(self, name: str) -> None:
-        """Remove an object; one that is not there is fine."""
+        """Remove an object; one that is not there is fine. Raises `ObjectKept` where it may not go."""
+        ...
+
+    def keep(self, name: str) -> datetime | None:
+        """Have an object kept as long as one that is put now; until when, or None. Raises `UnknownObject`."""
         ...
 
     def close(self) -> None:

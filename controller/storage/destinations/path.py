@@ -4,7 +4,7 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
@@ -25,6 +25,8 @@ def opened(options: dict[str, Any], store: Path | None) -> "PathDestination":
 
 class PathDestination:
     """One folder."""
+
+    lock = timedelta(0)
 
     def __init__(self, root: Path, store: Path | None = None) -> None:
         """`store`: the folder on whose disk it must not lie."""
@@ -89,6 +91,9 @@ class PathDestination:
                     folder.rmdir()
                     folder = folder.parent
             sync_folder(folder if folder.is_dir() else self._root)
+
+    def keep(self, name: str) -> None:
+        """Nothing is kept against anybody's will."""
 
     def close(self) -> None:
         """It holds nothing."""

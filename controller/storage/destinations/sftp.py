@@ -7,7 +7,7 @@ a server without them is used nevertheless, and what it has is read back as anyw
 import asyncio
 from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from posixpath import dirname
 from secrets import token_hex
@@ -35,6 +35,8 @@ def opened(options: dict[str, Any], store: Path | None) -> "SftpDestination":
 
 class SftpDestination:
     """One folder; keeps its connection, and makes a new one when that is lost."""
+
+    lock = timedelta(0)
 
     def __init__(self, options: dict[str, Any]) -> None:
         """`host`, `port`, `user`, `path`, the private `key` and the public `host_key`, in OpenSSH's form.
@@ -106,7 +108,12 @@ class SftpDestination:
         with self._translated(path), suppress(UnknownObject), self._translated(path):
             self._wait(self._removed(path))
 
+    def keep(self, name: str) -> None:
+        """Nothing is kept against anybody's will."""
+
     def close(self) -> None:
+        if self._loop.is_closed():
+            return
         with suppress(Exception):
             self._loop.run_until_complete(self._farewell())
         self._loop.close()

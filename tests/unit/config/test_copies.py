@@ -45,10 +45,28 @@ def test_targets_go_where_the_file_says(folder: Path) -> None:
     read = loaded(folder, text, KEYS)
 
     assert [read.settings.copied_to(key) for key in ("a/a", "a/b", "a/c")] == [("box",), (), ("nas", "box")]
-    assert (read.settings.copies and read.settings.copies.destinations["box"].kind, read.ssh_keys["box"]) == (
-        "sftp",
-        "a private key",
-    )
+    assert read.settings.copies
+    box = read.settings.copies.destinations["box"]
+    assert (box.kind, box.options(read.destination_secrets["box"])["key"]) == ("sftp", "a private key")
+
+
+def test_a_bucket_has_two_secrets_and_its_lock_is_in_seconds(folder: Path) -> None:
+    keys = KEYS | {"S3_KEY_ID": "id of the key", "OTHER": "key of the bucket"}
+    bucket = "{bucket: copies, prefix: shop, region: eu-west-1, key: {secret: OTHER}}"
+    read = loaded(folder, copies(BOTH, f"destinations: {{cloud: {{s3: {bucket}, lock: 35d}}}}"), keys)
+
+    assert read.settings.copies
+    cloud = read.settings.copies.destinations["cloud"]
+    assert (cloud.kind, cloud.options(read.destination_secrets["cloud"])) == (
+        "s3",
+        {
+            "bucket": "copies", "prefix": "shop", "endpoint": None, "region": "eu-west-1", "ca_file": None,
+            "key_id": "id of the key", "key": "key of the bucket", "lock_seconds": 35 * 86400,
+            "lock_mode": "governance",
+        },
+    )  # fmt: skip
+    assert "key of the bucket" not in repr(read)
+    assert read.secrets.redact("the key of the bucket") == "the ***"
 
 
 @pytest.mark.parametrize(
@@ -68,6 +86,14 @@ def test_targets_go_where_the_file_says(folder: Path) -> None:
         ([BOTH, "destinations: {nas: {path: /var/lib/sidecar}}"], "folder of `paths`"),
         ([BOTH, "destinations: {nas: {path: /var/lib/sidecar/artifacts/nas}}"], "folder of `paths`"),
         ([BOTH, "destinations: {box: {sftp: {host: h, user: u, path: p, host-key: AAAA}}}"], "public key of a host"),
+        ([BOTH, "destinations: {s: {s3: {bucket: copies}}}"], "S3_KEY_ID is not set"),
+        ([BOTH, "destinations: {s: {s3: {bucket: copies}, lock: 401d}}"], "more than 400 days"),
+        ([BOTH, "destinations: {s: {s3: {bucket: copies}, lock: 0d}}"], "above zero"),
+        ([BOTH, "destinations: {s: {s3: {bucket: copies}, lock-mode: none}}"], "lock-mode"),
+        ([BOTH, "destinations: {nas: {path: /copies, lock: 35d}}"], "only a bucket can keep"),
+        ([BOTH, "destinations: {s: {s3: {bucket: UP}}}"], "s3.bucket"),
+        ([BOTH, "destinations: {s: {s3: {bucket: copies, endpoint: 's3.example'}}}"], "s3.endpoint"),
+        ([BOTH, "destinations: {s: {s3: {bucket: copies, prefix: '../up'}}}"], "s3.prefix"),
     ],
 )
 def test_what_is_wrong_is_told_and_never_repeated(folder: Path, lines: list[str], words: str) -> None:

@@ -49,7 +49,7 @@ def test_the_example_shows_each_key(copied: Path) -> None:
 def test_the_example_with_everything_uncommented_is_valid(copied: Path) -> None:
     (copied / "config.yaml").write_text(uncommented(copied))
     environ = dict.fromkeys(("BACKUP_API_TOKEN", "ORCHESTRATOR_KEY", "DATABASE_URL", "SSH_PRIVATE_KEY"), TOKEN)
-    environ["COPIES_SIGNING_KEY"] = "of copies"
+    environ |= {"COPIES_SIGNING_KEY": "of copies", "S3_KEY_ID": "of the bucket", "S3_KEY": "key of the bucket"}
     environ |= dict.fromkeys(("PING_URL", "SHOP_PING_URL"), "https://hc/x") | {"GRAFANA_TOKEN": f"another-{TOKEN}"}
     loaded = load(copied, environ, ("filesystem", "postgres"))
     settings = loaded.settings

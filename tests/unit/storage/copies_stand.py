@@ -102,10 +102,10 @@ class Stand:
         return sorted(found.name for found in self.destination.list("objects/"))
 
 
-def stand(folder: Path) -> Stand:
+def stand(folder: Path, destination: Destination | None = None) -> Stand:
     (folder / "nas").mkdir()
     identity, recipient = sealing.new_identity()
-    return Stand(folder, identity, recipient, signing.new_key(), PathDestination(folder / "nas"))
+    return Stand(folder, identity, recipient, signing.new_key(), destination or PathDestination(folder / "nas"))
 
 
 def manifest(run: str, key: Key, artifacts: tuple[Artifact, ...]) -> Manifest:

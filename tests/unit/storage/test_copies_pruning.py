@@ -6,13 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from controller.core.copy_errors import DestinationForeign, NotACopy
+from controller.core.copy_errors import DestinationForeign, NotACopy, ObjectKept
+from controller.core.records import rfc3339
 from controller.storage.copies.layout import SLICE_BYTES, CopiedRun, run_name
 from controller.storage.copies.ledger import Ledger
 from controller.storage.copies.orders import Prune, Pruned
 from controller.storage.copies.place import Place
 from controller.storage.copies.pruning import listed, pruned
 from controller.storage.copies.reading import tar_of
+from controller.storage.destinations.path import PathDestination
 from tests.unit.storage.copies_stand import KEY, NOW, Stand, noise, run_id, stand
 
 LATER = NOW + timedelta(hours=49)
@@ -143,3 +145,52 @@ def test_what_a_begun_copy_has_sent_is_no_left_over(here: Stand, monkeypatch: py
     prune(here, (1, 2, 3), (), LATER)
 
     assert len(here.objects()) == 5
+
+
+@pytest.mark.fault(48, "a copy that no rule keeps is locked", "told as kept, no error; goes when the lock ends")
+def test_what_is_locked_is_told_as_kept_until_the_lock_ends(here: Stand) -> None:
+    here.ledger.lock(*names(1), rfc3339(LATER + timedelta(days=1)))
+    prune(here, (2, 3), (1,), NOW)
+
+    kept, free = prune(here, (2, 3), (1,), LATER), prune(here, (2, 3), (1,), LATER + timedelta(days=2))
+
+    assert (kept.runs, kept.objects, kept.kept, kept.waiting) == ((), 0, 1, 0)
+    assert (free.runs, free.objects, free.kept) == ((run_id(1),), 1, 0)
+    assert whole(here) == [run_id(2), run_id(3)]
+
+
+class Keeping(PathDestination):
+    """Lets nothing go."""
+
+    def delete(self, name: str) -> None:
+        raise ObjectKept(f"{name} stays")
+
+
+@pytest.mark.fault(48, "the key may not delete", "copies are told as kept; nothing that one of them needs goes")
+def test_what_may_not_be_deleted_is_told_as_kept(here: Stand) -> None:
+    prune(here, (3,), (1, 2), NOW)
+    here.destination = here.place.destination = Keeping(here.folder / "nas")
+
+    kept = prune(here, (3,), (1, 2), LATER)
+
+    assert (kept.runs, kept.objects, kept.kept) == ((), 0, 2)
+    assert whole(here) == [run_id(1), run_id(2), run_id(3)]
+
+
+class KeepingOne(PathDestination):
+    """Lets the first run stay, and all else go."""
+
+    def delete(self, name: str) -> None:
+        if name == names(1)[0]:
+            raise ObjectKept(f"{name} stays")
+        super().delete(name)
+
+
+def test_what_a_kept_copy_needs_stays_with_it(here: Stand) -> None:
+    prune(here, (3,), (1, 2), NOW)
+    here.destination = here.place.destination = KeepingOne(here.folder / "nas")
+
+    kept = prune(here, (3,), (1, 2), LATER)
+
+    assert (kept.runs, kept.objects, kept.kept) == ((run_id(2),), 1, 1)
+    assert whole(here) == [run_id(1), run_id(3)]

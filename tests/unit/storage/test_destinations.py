@@ -14,7 +14,10 @@ from controller.core.errors import SidecarError
 from controller.storage.copies.layout import CUT_OFF
 from controller.storage.destinations import Destination
 from controller.storage.destinations.path import PathDestination, translated
+from controller.storage.destinations.s3 import S3Destination
 from controller.storage.destinations.sftp import SftpDestination
+from tests.kit.moto_server import moto_bucket
+from tests.kit.s3_server import s3_server
 from tests.kit.sftp_server import SftpServer, sftp_server
 
 Opening = Callable[..., SftpDestination]
@@ -37,7 +40,28 @@ def an_sftp(folder: Path) -> Iterator[Destination]:
         yield place
 
 
-KINDS = {"path": a_path, "sftp": an_sftp}
+@contextmanager
+def an_s3(folder: Path) -> Iterator[Destination]:
+    with s3_server(page=3) as server, closing(S3Destination(server.options)) as place:
+        yield place
+
+
+@contextmanager
+def an_s3_with_locks(folder: Path) -> Iterator[Destination]:
+    with (
+        s3_server(page=3, locks=True) as server,
+        closing(S3Destination(server.options | {"lock_seconds": 86400})) as place,
+    ):
+        yield place
+
+
+@contextmanager
+def an_s3_of_others(folder: Path) -> Iterator[Destination]:
+    with closing(S3Destination(moto_bucket())) as place:
+        yield place
+
+
+KINDS = {"path": a_path, "sftp": an_sftp, "s3": an_s3, "s3-locked": an_s3_with_locks, "s3-moto": an_s3_of_others}
 
 
 @pytest.fixture(params=KINDS)
@@ -118,6 +142,110 @@ def test_it_answers_a_probe(destination: Destination) -> None:
     destination.probe()
 
     assert list(destination.list("")) == []
+
+
+def test_all_pages_of_a_list_are_read(destination: Destination) -> None:
+    names = {f"objects/base/{number:02}/{number:064}" for number in range(8)}
+    for name in names:
+        destination.put(name, b"x")
+
+    assert [found.name for found in destination.list("objects/")].count(min(names)) == 1
+    assert {found.name for found in destination.list("objects/")} == names
+
+
+def test_a_prefix_may_end_within_a_name(destination: Destination) -> None:
+    for name in ("a/1", "a/10", "a/2"):
+        destination.put(name, b"x")
+
+    assert sorted(found.name for found in destination.list("a/1")) == ["a/1", "a/10"]
+
+
+def test_deleting_takes_the_very_object(destination: Destination) -> None:
+    for name in ("a/1", "a/10", "a/1.x"):
+        destination.put(name, name.encode())
+
+    destination.delete("a/1")
+
+    assert sorted(found.name for found in destination.list("a/")) == ["a/1.x", "a/10"]
+    assert got(destination, "a/10") == b"a/10"
+
+
+def test_what_was_deleted_can_neither_be_read_nor_listed(destination: Destination) -> None:
+    destination.put(NAME, b"x")
+    destination.delete(NAME)
+
+    with pytest.raises(UnknownObject):
+        got(destination, NAME)
+    assert list(destination.list("")) == []
+
+
+def test_what_was_deleted_can_be_put_again(destination: Destination) -> None:
+    destination.put(NAME, b"first")
+    destination.delete(NAME)
+    destination.put(NAME, b"second")
+
+    assert got(destination, NAME) == b"second"
+    assert [found.size for found in destination.list("")] == [6]
+
+
+@pytest.mark.parametrize("name", ["runs/shop%2Ede/it%27s/a_b-c/run.json", "a.b", "%", "x+y", "a%2Fb/c", "~tilde=1&2"])
+def test_a_name_comes_back_letter_by_letter(destination: Destination, name: str) -> None:
+    destination.put(name, name.encode())
+
+    assert [found.name for found in destination.list("")] == [name]
+    assert got(destination, name) == name.encode()
+
+
+def test_an_object_is_read_in_pieces(destination: Destination) -> None:
+    destination.put(NAME, bytes(3 << 20))
+
+    sizes = [len(piece) for piece in destination.get(NAME)]
+
+    assert (sum(sizes), max(sizes) <= 1 << 20) == (3 << 20, True)
+
+
+def test_who_stops_reading_can_go_on_with_something_else(destination: Destination) -> None:
+    destination.put(NAME, os.urandom(3 << 20))
+
+    with closing(destination.get(NAME)) as pieces:  # type: ignore[type-var]
+        assert next(pieces)
+    destination.put(NAME, b"other")
+
+    assert got(destination, NAME) == b"other"
+
+
+def test_a_version_that_is_not_there_is_told(destination: Destination) -> None:
+    destination.put(NAME, b"x")
+
+    with pytest.raises((UnknownObject, DestinationRefused)):
+        list(destination.get(NAME, "no-such-version"))
+
+
+def test_what_was_there_then_is_given_or_refused(destination: Destination) -> None:
+    destination.put(NAME, b"x")
+
+    later, before = datetime.now(UTC) + timedelta(hours=1), datetime.now(UTC) - timedelta(hours=1)
+    if isinstance(destination, S3Destination):
+        assert [each.name for each in destination.list("", later)] == [NAME]
+        assert list(destination.list("", before)) == []
+    else:
+        with pytest.raises(DestinationRefused, match="no versions"):
+            list(destination.list("", later))
+
+
+def test_what_is_kept_is_told_with_its_time(destination: Destination) -> None:
+    until = destination.put(NAME, b"x")
+    renewed = destination.keep(NAME)
+
+    for told in (until, renewed):
+        assert bool(told) == bool(destination.lock)
+        assert told is None or told - datetime.now(UTC) >= destination.lock
+
+
+def test_closing_twice_is_fine(destination: Destination) -> None:
+    destination.probe()
+    destination.close()
+    destination.close()
 
 
 # --- path -----------------------------------------------------------------------------------------------------------

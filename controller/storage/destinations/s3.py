@@ -1,0 +1,170 @@
+"""A prefix of a bucket, by the API of S3 (AWS, or one of the many that speak it), signed by version 4.
+
+What many of them do not have is not used: no trailers, no checksums but `Content-MD5`, no parts, no conditions. An
+object is one request. See docs.aws.amazon.com/AmazonS3/latest/API.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime, timedelta
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from minio.datatypes import Object
+from minio.error import S3Error
+from minio.retention import Retention
+
+from controller.core.copy_errors import DestinationDown, DestinationRefused, UnknownObject
+from controller.storage.destinations import StoredObject, parts_of
+from controller.storage.destinations.s3_client import Client, Pool
+from controller.storage.destinations.s3_errors import kept, translated
+
+CHUNK_BYTES = 1 << 20
+PART_BYTES = 64 << 20
+"""Above every object, or the library would make parts."""
+GET_SECONDS = 1800.0
+"""For an object as a whole; the wait for each piece of it is shorter."""
+SPARE = timedelta(days=14)
+"""How much longer than asked for an object is locked, so that what is named again need not be renewed each night."""
+MOST_APART = timedelta(minutes=5)
+"""Of the two clocks, where there is a lock: it ends by the server's, and is reckoned with by ours."""
+NOTHING = "backup-sidecar-probe/"
+"""What no object's name begins with."""
+
+
+def opened(options: dict[str, Any], store: Path | None) -> "S3Destination":
+    del store  # It is on another machine.
+    return S3Destination(options)
+
+
+class S3Destination:
+    """One prefix of one bucket."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        """`bucket`, `prefix`, `endpoint`, `region`, `key_id`, `key`, `ca_file`, `lock_seconds`, `lock_mode`.
+
+        Without `endpoint` it is AWS. Raises `DestinationRefused`.
+        """
+        self._bucket, prefix = str(options["bucket"]), str(options.get("prefix") or "").strip("/")
+        self._prefix, region = f"{prefix}/" if prefix else "", str(options.get("region") or "us-east-1")
+        endpoint = str(options.get("endpoint") or f"https://s3.{region}.amazonaws.com").rstrip("/")
+        scheme, _, address = endpoint.partition("://")
+        self.lock = timedelta(seconds=float(options.get("lock_seconds") or 0))
+        self._mode = str(options.get("lock_mode") or "governance").upper()
+        self._where = f"{address}/{self._bucket}"
+        self._pool = Pool(str(options.get("ca_file") or ""))
+        key_id, key = str(options["key_id"]), str(options["key"])
+        try:
+            self._client = Client(address, key_id, key, secure=scheme == "https", region=region, http_client=self._pool)
+        except ValueError as error:
+            raise DestinationRefused(f"{self._where} cannot be used: {error}") from error
+        if options.get("endpoint"):
+            self._client.disable_virtual_style_endpoint()  # type: ignore[no-untyped-call]
+
+    def probe(self) -> None:
+        for _ in self.list(NOTHING):
+            break
+        self._demand_clock()
+
+    def put(self, name: str, content: bytes) -> datetime | None:
+        key, retention = self._key(name), self._retention()
+        with self._at(name):
+            self._client.put_object(
+                self._bucket, key, BytesIO(content), len(content), part_size=PART_BYTES, retention=retention
+            )
+        return retention.retain_until_date if retention else None
+
+    def get(self, name: str, version: str = "") -> Iterator[bytes]:
+        key, until = self._key(name), time.monotonic() + GET_SECONDS
+        with self._at(name):
+            response = self._client.get_object(self._bucket, key, version_id=version or None)
+            try:
+                while piece := response.read(CHUNK_BYTES, decode_content=False):
+                    if time.monotonic() > until:
+                        raise DestinationDown(f"{self._where} takes more than {GET_SECONDS:.0f} s for {name}")
+                    yield piece
+            finally:
+                response.close()
+                response.release_conn()
+
+    def list(self, prefix: str, as_of: datetime | None = None) -> Iterator[StoredObject]:
+        with self._at(prefix):
+            found = self._client.list_objects(
+                self._bucket, prefix=self._prefix + prefix, recursive=True, include_version=as_of is not None
+            )
+            for each in as_they_were(found, as_of) if as_of else found:
+                if each.object_name and not each.is_dir:
+                    own = each.object_name.removeprefix(self._prefix)
+                    modified = each.last_modified or datetime.fromtimestamp(0, UTC)
+                    yield StoredObject(own, each.size or 0, modified, each.version_id or "")
+
+    def delete(self, name: str) -> None:
+        """In a bucket with versions the last one stays, below a mark that says that it is gone."""
+        try:
+            with self._at(name):
+                try:
+                    self._client.remove_object(self._bucket, self._key(name))
+                except S3Error as error:
+                    if error.code == "AccessDenied":
+                        raise kept(f"{self._where}/{name}", error) from error
+                    raise
+        except UnknownObject:
+            return
+
+    def keep(self, name: str) -> datetime | None:
+        key = self._key(name)
+        if (retention := self._retention()) is None:
+            return None
+        with self._at(name):
+            self._client.set_object_retention(self._bucket, key, retention)
+        return retention.retain_until_date
+
+    def close(self) -> None:
+        self._pool.clear()
+
+    def _key(self, name: str) -> str:
+        return self._prefix + "/".join(parts_of(name))
+
+    def _retention(self) -> Retention | None:
+        """As it is now: by the server's clock."""
+        if not self.lock:
+            return None
+        now = self._demand_clock()
+        return Retention(self._mode, (now + self.lock + SPARE).replace(microsecond=0))
+
+    def _demand_clock(self) -> datetime:
+        """What the server's says; raises `DestinationRefused` where a lock could not be reckoned with."""
+        if self._pool.server_now is None:
+            with self._at(NOTHING):
+                list(self._client.list_objects(self._bucket, prefix=self._prefix + NOTHING, recursive=True))
+        there, here = self._pool.server_now, datetime.now(UTC)
+        if not self.lock:
+            return there or here
+        if there is None:
+            raise DestinationRefused(f"{self._where} does not tell its time, by which a lock ends")
+        if abs(there - here) > MOST_APART:
+            message = (
+                f"the clock of {self._where} says {there:%Y-%m-%d %H:%M:%S} UTC, this one {here:%Y-%m-%d %H:%M:%S}"
+            )
+            raise DestinationRefused(message, hint="Set the one that is wrong: by it the lock of copies would be, too.")
+        return there
+
+    def _at(self, name: str) -> AbstractContextManager[None]:
+        return translated(f"{self._where}/{self._prefix}{name}".rstrip("/"), self._pool)
+
+
+def as_they_were(versions: Iterator[Object], moment: datetime) -> Iterator[Object]:
+    """Of each object the version that was its newest at a time; none of one that did not exist then.
+
+    Of two in one second the one that is no deletion counts: what is brought back is compared anyway.
+    """
+    newest: dict[str, Object] = {}
+    for each in versions:
+        if each.object_name is None or each.last_modified is None or each.last_modified > moment:
+            continue
+        known = newest.get(each.object_name)
+        if known is None or (known.last_modified or moment) < each.last_modified:
+            newest[each.object_name] = each
+    yield from (each for each in newest.values() if not each.is_delete_marker)
