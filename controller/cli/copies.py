@@ -1,6 +1,7 @@
 """Copies at other places: how they are, their keys, and what an administrator asks of a destination."""
 
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any
@@ -12,6 +13,8 @@ from controller.cli.terminal import AsJson, Failed, amount, answered, client, er
 from controller.cli.times import since
 
 POLL_SECONDS = 0.5
+CLOCK_SECONDS = 2
+"""By which a clock may be another one; times there may be whole seconds."""
 HEADS = ("DESTINATION", "TARGET", "STATE", "NEWEST COPY", "READ BACK", "WHY")
 
 
@@ -56,7 +59,9 @@ def copies(what: Action = What.show, name: Name = None, take_over: TakeOver = Fa
     else:
         for each, answer in zip(names, answers, strict=True):
             tell(what, each, answer)
-    return program.FAILED if any(answer.get("wrong") or answer.get("failure") for answer in answers) else program.OK
+    if any(answer.get("wrong") or answer.get("failure") for answer in answers):
+        return program.FAILED
+    return program.SOME if any(answer.get("warnings") for answer in answers) else program.OK
 
 
 def sent(connection: Any, name: str) -> dict[str, Any]:
@@ -102,11 +107,28 @@ def tell(what: What, name: str, answer: dict[str, Any]) -> None:
         out.print(f"{name}: {answer['objects']} objects read, {amount(answer['bytes'])}; {len(answer['proved'])} whole")
         for wrong in answer["wrong"]:
             err.print(f"error: {name}: {wrong}", style="red")
+    elif what is What.check:
+        out.print(f"{name} takes and gives what a copy needs; {', '.join(traits(answer))}")
+        for warning in answer["warnings"]:
+            err.print(f"warning: {name}: {warning}", style="yellow")
     elif what is What.send and (failure := answer["failure"]):
         err.print(f"error: {name}: [{failure['code']}] {failure['message']}. {failure['hint']}", style="red")
     else:
-        done = {What.prepare: "is prepared", What.check: "takes and gives what a copy needs", What.send: "lacks no run"}
+        done = {What.prepare: "is prepared", What.send: "lacks no run"}
         out.print(f"{name} {done[what]}")
+
+
+def traits(checked: dict[str, Any]) -> Iterator[str]:
+    """Of a destination, in words."""
+    ahead = round(checked["ahead"])
+    side = "ahead of" if ahead > 0 else "behind"
+    yield f"its clock is {abs(ahead)} s {side} ours" if abs(ahead) > CLOCK_SECONDS else "its clock is ours"
+    if checked["versions"] is not None:
+        yield "it keeps versions" if checked["versions"] else "it keeps no versions"
+    if until := checked["locked_until"]:
+        yield f"a copy of now is locked until {datetime.fromisoformat(until):%Y-%m-%d}"
+    if checked["rules_read"] is False:
+        yield "its lifecycle rules could not be read"
 
 
 def keys(as_json: bool) -> int:

@@ -20,9 +20,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 from xml.etree import ElementTree as ET
-from xml.sax.saxutils import escape
 
-from tests.kit.s3_signature import signature
+from tests.kit.s3_signature import signature, tags
 
 KEY_ID, KEY, BUCKET, REGION = "AKIAKEEPER", "a/secret+of=the-keeper", "copies", "eu-test-1"
 MOST_SKEW = timedelta(minutes=15)
@@ -54,6 +53,8 @@ class S3Server:
     versioned: bool = False
     locks: bool = False
     """Whether the bucket was made with object lock; then it has versions, too."""
+    forgets_locks: bool = False
+    """Whether it takes an object with a lock, and does not lock it."""
     keys: dict[str, str] = field(default_factory=lambda: {KEY_ID: KEY})
     region: str = REGION
     page: int = 1000
@@ -110,6 +111,7 @@ class S3Server:
             raise Refusal(400, "InvalidRequest", "Content-MD5 HTTP header is required for Put with Object Lock")
         if mode and not self.locks:
             raise Refusal(400, "InvalidRequest", "Bucket is missing Object Lock Configuration")
+        mode, until = ("", "") if self.forgets_locks else (mode, until)
         used = sum(len(each.data or b"") for versions in self.objects.values() for each in versions)
         if used + len(data) > self.quota:
             raise Refusal(403, "QuotaExceeded", "the bucket has its bytes")
@@ -156,6 +158,13 @@ class S3Server:
             raise Refusal(403, "AccessDenied", "a lock is not made shorter")
         found.mode, found.until = told["Mode"], until
 
+    def retention(self, key: str, version: str) -> str:
+        found = self.get(key, version)
+        if found.until is None:
+            raise Refusal(404, "NoSuchObjectLockConfiguration")
+        facts = {"Mode": found.mode, "RetainUntilDate": found.until.strftime("%Y-%m-%dT%H:%M:%S.000Z")}
+        return f"{XML}<Retention>{tags(facts)}</Retention>"
+
     def _add(self, key: str, version: Version) -> None:
         kept = self.objects.get(key, []) if self.versioned or self.locks else []
         self.objects[key] = [*kept, version]
@@ -197,18 +206,21 @@ class S3Server:
 
     def setting(self, name: str) -> str:
         """One of the bucket."""
-        texts = {
-            "versioning": "<Status>Enabled</Status>" if self.versioned or self.locks else " ",
-            "object-lock": "<ObjectLockEnabled>Enabled</ObjectLockEnabled>" if self.locks else "",
-            "lifecycle": self.lifecycle,
-        }
-        root = {"versioning": "Versioning", "object-lock": "ObjectLock", "lifecycle": "Lifecycle"}[name]
-        if texts[name]:
-            return f"{XML}<{root}Configuration>{texts[name]}</{root}Configuration>"
-        missing = {"object-lock": "ObjectLockConfigurationNotFoundError", "lifecycle": "NoSuchLifecycleConfiguration"}
-        raise Refusal(404, missing[name])
+        enabled = "<Status>Enabled</Status>" if self.versioned or self.locks else " "
+        text = {"versioning": enabled, "lifecycle": self.lifecycle}[name]
+        if not text:
+            raise Refusal(404, "NoSuchLifecycleConfiguration")
+        return f"{XML}<{name.title()}Configuration>{text}</{name.title()}Configuration>"
 
     # --- what it demands
+
+    def demand_willing(self, method: str, bucket: str, query: Mapping[str, str]) -> None:
+        if self.failing:
+            raise Refusal(*self.failing.popleft())
+        if method in self.denied or self.denied & query.keys():
+            raise Refusal(403, "AccessDenied", "Access Denied")
+        if bucket != BUCKET:
+            raise Refusal(404, "NoSuchBucket", "The bucket does not exist")
 
     def demand_signed(self, method: str, address: str, headers: Mapping[str, str], body: bytes) -> None:
         """Raises `Refusal`."""
@@ -245,10 +257,6 @@ class S3Server:
             raise Refusal(400, "BadDigest", "The Content-MD5 you specified did not match what we received.")
 
 
-def tags(facts: Mapping[str, str]) -> str:
-    return "".join(f"<{name}>{escape(value)}</{name}>" for name, value in facts.items())
-
-
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     s3: S3Server
@@ -275,18 +283,15 @@ class Handler(BaseHTTPRequestHandler):
         s3, (path, query) = self.s3, (urlsplit(self.path).path, dict(parse_qsl(urlsplit(self.path).query, True)))
         if s3.html:
             return s3.html, b"<html>no</html>", {"Content-Type": "text/html"}
-        if s3.failing:
-            raise Refusal(*s3.failing.popleft())
-        s3.demand_signed(self.command, self.path, headers, body)
-        if self.command in s3.denied or s3.denied & query.keys():
-            raise Refusal(403, "AccessDenied", "Access Denied")
         bucket, _, key = unquote(path).lstrip("/").partition("/")
-        if bucket != BUCKET:
-            raise Refusal(404, "NoSuchBucket", "The bucket does not exist")
+        s3.demand_willing(self.command, bucket, query)
+        s3.demand_signed(self.command, self.path, headers, body)
         version = query.get("versionId", "")
         match self.command:
+            case "GET" if "retention" in query:
+                return 200, s3.retention(key, version).encode(), {}
             case "GET" if not key:
-                names = {"versioning", "lifecycle", "object-lock"} & query.keys()
+                names = {"versioning", "lifecycle"} & query.keys()
                 return 200, (s3.setting(names.pop()) if names else s3.listed(query)).encode(), {}
             case "GET":
                 return 200, s3.get(key, version).data or b"", {"Content-Type": "application/octet-stream"}
@@ -314,8 +319,7 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self.wfile.write(content)
 
-    def log_message(self, *_: Any) -> None:
-        """Nothing."""
+    def log_message(self, *_: Any) -> None: ...
 
 
 @contextmanager

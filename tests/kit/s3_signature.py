@@ -1,9 +1,10 @@
-"""Signs a request to S3 as AWS says, written apart from the library that the product uses."""
+"""Signs a request to S3 as AWS says, and writes its XML, apart from the library that the product uses."""
 
 import hashlib
 import hmac
 from collections.abc import Mapping
 from urllib.parse import parse_qsl, quote, unquote
+from xml.sax.saxutils import escape
 
 
 def signature(
@@ -30,3 +31,7 @@ def signature(
     for part in scope.split("/"):
         key = hmac.digest(key, part.encode(), "sha256")
     return hmac.digest(key, text.encode(), "sha256").hex()
+
+
+def tags(facts: Mapping[str, str]) -> str:
+    return "".join(f"<{name}>{escape(value)}</{name}>" for name, value in facts.items())

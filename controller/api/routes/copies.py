@@ -9,7 +9,7 @@ from controller.api.callers import ADMIN, BACKUP, READ
 from controller.api.parameters import parsed
 from controller.api.problems import Refused
 from controller.core.copy import Copy
-from controller.storage.copies.orders import Check, Prepare, Verified, Verify
+from controller.storage.copies.orders import Check, Checked, Prepare, Verified, Verify
 from controller.upkeep.copier import Copier
 from controller.upkeep.copy_worker import OrderFailed
 from controller.upkeep.situation import Situation
@@ -59,6 +59,12 @@ class Prepared(View):
     destination: str
 
 
+class CheckedView(View, Checked):
+    """A destination takes and gives what a copy needs."""
+
+    destination: str
+
+
 def copy_routes(copier: Copier, situation: Situation) -> APIRouter:
     routes = APIRouter(tags=["copies"])
 
@@ -100,10 +106,13 @@ def copy_routes(copier: Copier, situation: Situation) -> APIRouter:
         return Prepared(destination=destination)
 
     @routes.post("/v1/copies/{destination}/check", dependencies=[ADMIN], summary="Try all that a copy needs")
-    def check(destination: str) -> Prepared:
-        asked(destination, Check(), ORDER_SECONDS)
+    def check(destination: str) -> CheckedView:
+        found = Checked.model_validate(asked(destination, Check(), ORDER_SECONDS))
         copier.lane(destination).work_if_due()
-        return Prepared(destination=destination)
+        warnings = found.warnings
+        if copier.destinations[destination].delete and not found.deletes:
+            warnings += ("nothing can be deleted there: give the key that right, or set `delete: false`",)
+        return CheckedView(destination=destination, **found.model_dump(exclude={"warnings"}), warnings=warnings)
 
     @routes.post("/v1/copies/{destination}/verify", dependencies=[BACKUP], summary="Read all of it again")
     def verify(destination: str) -> Verified:

@@ -101,6 +101,22 @@ class Listed(Record):
     copies: tuple[ListedCopy, ...]
 
 
+class Checked(Record):
+    """What was found out about a destination that takes and gives what a copy needs."""
+
+    ahead: float
+    """Seconds that its clock is before ours."""
+    deletes: bool
+    """Whether what was put there could be deleted."""
+    versions: bool | None
+    """Whether it keeps what is overwritten or deleted; None where it does not tell."""
+    locked_until: Time | None
+    """Until when it keeps an object that was put just now, whoever wants it gone."""
+    rules_read: bool | None
+    """Whether the rules could be read by which it deletes on its own."""
+    warnings: tuple[str, ...]
+
+
 class Pruned(Record):
     """What went."""
 

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from controller.core.copy_errors import DestinationRefused, UnknownObject
 from controller.storage.copies.layout import MARKER
-from controller.storage.destinations import Destination, StoredObject
+from controller.storage.destinations import Destination, StoredObject, Traits
 
 
 class Then:
@@ -33,6 +33,9 @@ class Then:
 
     def delete(self, name: str) -> None:
         raise self._refused(name)
+
+    def traits(self, name: str) -> Traits:
+        return self._destination.traits(name)
 
     def close(self) -> None:
         self._destination.close()

@@ -12,7 +12,7 @@ from secrets import token_hex
 
 from pydantic import TypeAdapter
 
-from controller.core.copy_errors import DestinationLies, DestinationRefused
+from controller.core.copy_errors import DestinationLies, DestinationRefused, ObjectKept
 from controller.core.errors import SidecarError
 from controller.core.failure import Failure
 from controller.core.records import Record, utc_now
@@ -20,6 +20,7 @@ from controller.storage.copies.ledger import Ledger
 from controller.storage.copies.orders import (
     Answer,
     Check,
+    Checked,
     List,
     Listed,
     Order,
@@ -43,6 +44,8 @@ PRIORITY = 10
 """Of nice(2): runs go before."""
 PROGRESS_SECONDS = 1.0
 CANARY = "backup-sidecar-canary-"
+MOST_SECONDS_APART = 300.0
+"""Of a destination's clock and ours."""
 
 
 class Worker:
@@ -61,15 +64,14 @@ class Worker:
         self._destination.close()
         self._ledger.close()
 
-    def obey(self, order: Order) -> Record | None:
+    def obey(self, order: Order) -> Record:
         """Gives the result; raises `SidecarError`."""
         match order:
             case Prepare():
                 self._begun = False
                 return self._place.prepare(take_over=order.take_over)
             case Check():
-                self._check()
-                return None
+                return self._check()
             case Send():
                 return self._send(order)
             case Verify():
@@ -101,18 +103,35 @@ class Worker:
         )
         return sender.send(order)
 
-    def _check(self) -> None:
+    def _check(self) -> Checked:
         """Everything that a copy does, with a name and bytes of its own."""
         self._begin()
-        name, content = f"{CANARY}{token_hex(8)}", os.urandom(4096)
+        name, content, deletes = f"{CANARY}{token_hex(8)}", os.urandom(4096), True
         self._destination.put(name, content)
+        now = utc_now()
         try:
             if b"".join(self._destination.get(name)) != content:
                 raise DestinationLies("what was written there comes back as something else")
-            if name not in {found.name for found in self._destination.list(CANARY)}:
+            found = [each for each in self._destination.list(CANARY) if each.name == name]
+            if not found:
                 raise DestinationRefused("what was written there is not listed")
+            traits = self._destination.traits(name)
         finally:
-            self._destination.delete(name)
+            try:
+                self._destination.delete(name)
+            except ObjectKept:
+                deletes = False
+        ahead, warnings = (found[0].modified - now).total_seconds(), list(traits.warnings)
+        if abs(ahead) > MOST_SECONDS_APART:
+            warnings.append(f"its clock and ours differ by {abs(ahead) / 60:.0f} minutes")
+        return Checked(
+            ahead=round(ahead),
+            deletes=deletes,
+            versions=traits.versions,
+            locked_until=traits.locked_until,
+            rules_read=traits.rules_read,
+            warnings=tuple(warnings),
+        )
 
 
 def main() -> int:
@@ -135,8 +154,7 @@ def main() -> int:
                 if worker is None:
                     worker = Worker(setup, tell)
                     closing.callback(worker.close)
-                result = worker.obey(order)
-                say(Answer(result=result.model_dump(mode="json") if result else None))
+                say(Answer(result=worker.obey(order).model_dump(mode="json")))
             except SidecarError as error:
                 say(Answer(failure=Failure.of(error)))
     return 0

@@ -26,6 +26,19 @@ class StoredObject:
     """What names exactly this content, where the destination keeps versions."""
 
 
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What a destination tells of itself; None for what it does not."""
+
+    versions: bool | None = None
+    """Whether what is overwritten or deleted stays there, to be read as of before."""
+    locked_until: datetime | None = None
+    """Until when an object that was put just now is kept."""
+    rules_read: bool | None = None
+    """Whether its own rules by which objects go could be read."""
+    warnings: tuple[str, ...] = ()
+
+
 class Destination(Protocol):
     """Names are relative, of ASCII, with `/` between their parts.
 
@@ -64,6 +77,10 @@ class Destination(Protocol):
 
     def keep(self, name: str) -> datetime | None:
         """Have an object kept as long as one that is put now; until when, or None. Raises `UnknownObject`."""
+        ...
+
+    def traits(self, name: str) -> Traits:
+        """What it tells of itself, and of an object that was put just now; what it does not let us know is left out."""
         ...
 
     def close(self) -> None:

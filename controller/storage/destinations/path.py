@@ -11,7 +11,7 @@ from typing import Any
 
 from controller.core.copy_errors import DestinationDown, DestinationFull, DestinationRefused, UnknownObject
 from controller.core.errors import SidecarError
-from controller.storage.destinations import StoredObject, parts_of
+from controller.storage.destinations import StoredObject, Traits, parts_of
 from controller.storage.files import FULL, PARTIAL, sync_folder, without_links
 
 CHUNK_BYTES = 1 << 20
@@ -94,6 +94,9 @@ class PathDestination:
 
     def keep(self, name: str) -> None:
         """Nothing is kept against anybody's will."""
+
+    def traits(self, name: str) -> Traits:
+        return Traits()
 
     def close(self) -> None:
         """It holds nothing."""

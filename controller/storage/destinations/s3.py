@@ -6,7 +6,7 @@ object is one request. See docs.aws.amazon.com/AmazonS3/latest/API.
 
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from pathlib import Path
@@ -17,9 +17,10 @@ from minio.error import S3Error
 from minio.retention import Retention
 
 from controller.core.copy_errors import DestinationDown, DestinationRefused, UnknownObject
-from controller.storage.destinations import StoredObject, parts_of
+from controller.storage.destinations import StoredObject, Traits, parts_of
 from controller.storage.destinations.s3_client import Client, Pool
 from controller.storage.destinations.s3_errors import kept, translated
+from controller.storage.destinations.s3_rules import complaints
 
 CHUNK_BYTES = 1 << 20
 PART_BYTES = 64 << 20
@@ -120,6 +121,23 @@ class S3Destination:
         with self._at(name):
             self._client.set_object_retention(self._bucket, key, retention)
         return retention.retain_until_date
+
+    def traits(self, name: str) -> Traits:
+        """A key need not have the rights to read these."""
+        warnings, key = list[str](), self._key(name)
+        versions = locked_until = document = None
+        with suppress(DestinationRefused), self._at(""):
+            versions = self._client.get_bucket_versioning(self._bucket).status == "Enabled"
+        with suppress(DestinationRefused), self._at(""):
+            document = self._client.lifecycle(self._bucket)
+            warnings += complaints(document, self._prefix, keeps_versions=bool(versions))
+        if self.lock:
+            with suppress(DestinationRefused), self._at(name):
+                retention = self._client.get_object_retention(self._bucket, key)
+                locked_until = retention.retain_until_date if retention else None
+                if locked_until is None:
+                    warnings.append("the bucket takes locked objects and does not lock them: they can be deleted")
+        return Traits(versions, locked_until, document is not None, tuple(warnings))
 
     def close(self) -> None:
         self._pool.clear()

@@ -12,6 +12,7 @@ from typing import Any
 import certifi
 from minio import Minio
 from minio.credentials.credentials import Credentials
+from minio.error import S3Error
 from urllib3 import BaseHTTPResponse, PoolManager, Retry, Timeout
 
 CONNECT_SECONDS, READ_SECONDS = 30.0, 120.0
@@ -76,6 +77,16 @@ class Pool(PoolManager):
 
 class Client(Minio):
     """Over HTTP the library would leave the MD5 out, without which no server takes an object with a lock."""
+
+    def lifecycle(self, bucket: str) -> str:
+        """The rules of a bucket as XML; empty where there are none."""
+        try:
+            document: str = self._execute("GET", bucket, query_params={"lifecycle": ""}).data.decode()
+        except S3Error as error:
+            if error.code != "NoSuchLifecycleConfiguration":
+                raise
+            return ""
+        return document
 
     def _build_headers(
         self,

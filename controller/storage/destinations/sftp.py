@@ -18,7 +18,7 @@ import asyncssh
 
 from controller.core.copy_errors import DestinationDown, DestinationFull, DestinationRefused, UnknownObject, WrongKey
 from controller.core.errors import SidecarError
-from controller.storage.destinations import StoredObject, parts_of
+from controller.storage.destinations import StoredObject, Traits, parts_of
 from controller.storage.files import PARTIAL
 
 CHUNK_BYTES = 1 << 20
@@ -110,6 +110,9 @@ class SftpDestination:
 
     def keep(self, name: str) -> None:
         """Nothing is kept against anybody's will."""
+
+    def traits(self, name: str) -> Traits:
+        return Traits()
 
     def close(self) -> None:
         if self._loop.is_closed():
