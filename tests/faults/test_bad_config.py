@@ -34,6 +34,18 @@ targets:
 BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 9)}]\n" for level in range(1, 12)
 )
+IDENTITY = "AGE-SECRET-KEY-1HYMW0EZLAW2CRA7AEY4KS2XZAKM6DYGYSSMGYZYKPHDUJJKLJSESRYY26T"
+COPIES = f"""\
+copies:
+  recipients:
+    - age1short
+    - {IDENTITY}
+  destinations:
+    cloud:
+      s3: {{bucket: shop-backups}}
+      lock: 401d
+    nas: {{path: /copies, lock: 35d}}
+"""
 EXPECTED = "exit 78, all at once, with line and remedy"
 Told = Callable[[str, object], None]
 
@@ -62,6 +74,10 @@ def row(fault: str, place: str, code: str, words: str, config: str | Mapping[str
         row("config.yaml is called config.yml", "config.yml", "misnamed-file", "Rename", {"config.yml": "schema: 1"}),
         row("alias bomb", "config.yaml", "too-many-values", "without aliases", BOMB),
         row("tab", "config.yaml:2", "broken-yaml", "Indent with spaces", "api:\n\tport: 1\n"),
+        row("bad recipient", "config.yaml:3 copies.recipients.0", "bad-value", "`age1...`", COPIES),
+        row("an identity as a recipient", "config.yaml:4 copies.recipients.1", "bad-value", "can decrypt", COPIES),
+        row("a lock above 400 days", "config.yaml:8 copies.destinations.cloud.lock", "bad-value", "400d", COPIES),
+        row("a lock of a folder", "config.yaml:9 copies.destinations.nas", "bad-value", "only a bucket", COPIES),
         row("broken YAML", "config.yaml:2", "broken-yaml", "at column 4", "api: {port: 1\nlog: x\n"),
     ],
 )
@@ -72,7 +88,7 @@ def test_a_bad_file_ends_the_start(
 
     line = found.line(place, f"[{code}]")
     assert words in line
-    refused(found, PRIVATE, TOKEN)
+    refused(found, PRIVATE, TOKEN, IDENTITY[:30])
     record_property("seen", line.removeprefix("error: "))
 
 

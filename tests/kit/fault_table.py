@@ -35,7 +35,6 @@ LONGEST = 240
 RUN = re.compile(r"\b\d{8}T\d{6}Z-[0-9a-f]{8}\b")
 LATER: dict[Row, str] = {
     (28, "command repeated, replayed, expired; clocks apart", "one run; refusal names the reason"): "commands",
-    (0, "config.yaml: bad recipient", "exit 78, with line and remedy"): "encryption",
 }
 """Rows without a test, and what has to be there first."""
 
