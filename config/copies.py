@@ -29,7 +29,21 @@ def _recipient(value: str) -> str:
     return value
 
 
+def is_ssh(recipient: str) -> bool:
+    """Whether a recipient is a public SSH key."""
+    return recipient.startswith("ssh-")
+
+
 Recipients = Annotated[tuple[Annotated[str, AfterValidator(_recipient)], ...], CommaItems]
+
+
+def _signer(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9+/]{43}=", value):
+        raise invalid("is not the public half of a signing key", "Write what follows `verify:` in the recovery kit.")
+    return value
+
+
+Signers = Annotated[tuple[Annotated[str, AfterValidator(_signer)], ...], CommaItems]
 
 
 def _destination_name(value: str) -> str:
@@ -170,13 +184,16 @@ class Copies(Model):
     """Copies of every run at other places, sealed so that this host cannot read them."""
 
     recipients: Recipients = ()
-    """Public keys that copies are encrypted for: at least two that begin with `age1`, or `one-recipient`. SSH keys
-    (ssh-ed25519, ssh-rsa) may be named beside them."""
+    """Public keys that copies are encrypted for: at least two, or `one-recipient`. An SSH key (ssh-ed25519, ssh-rsa)
+    counts as one of the two only once a copy was decrypted with it: `backup-sidecar copies rehearse`."""
     one_recipient: bool = False
     """Whether one recipient is enough: whoever loses its identity loses every copy."""
     signing_key: Secret = SecretReference(secret=SIGNING_KEY)
     """Key that signs copies; `backup-sidecar copies keys` makes it. Without one nothing is copied, but copies can be
     restored."""
+    signers: Signers = ()
+    """Public halves of earlier signing keys, as in the lines `verify:` of their kits: what they signed is believed too.
+    Without them copies of before a change of the key count as forged, and nothing is deleted there."""
     hold: Span = timedelta(days=7)
     """How long a run that no rule keeps here waits for its copy, counted from the last copy of its target that arrived;
     where room is needed it does not wait."""
@@ -187,12 +204,12 @@ class Copies(Model):
 
     @model_validator(mode="after")
     def _enough_recipients(self) -> "Copies":
-        own = {recipient for recipient in self.recipients if recipient.startswith("age1")}
+        own = {tuple(recipient.split()[:2]) for recipient in self.recipients}
         if self.destinations and not self.recipients:
             raise invalid("names no `recipients`", "`backup-sidecar copies keys` makes two, and tells where they go.")
         if self.destinations and len(own) < _LEAST_RECIPIENTS and not self.one_recipient:
             raise invalid(
-                "names fewer than two different recipients that begin with `age1`",
+                "names fewer than two different recipients",
                 "Add another one, whose identity lies elsewhere, or set `one-recipient: true`.",
             )
         return self

@@ -27,6 +27,7 @@ from controller.cli.terminal import (
     show_json,
 )
 from controller.cli.times import when
+from controller.core.copy_errors import NotACopy
 from controller.core.key import RUN_ID, Key
 
 CHUNK_BYTES = 1 << 20
@@ -114,7 +115,34 @@ def adopted_copies(name: str, identity: str | None, wanted: Wanted) -> list[dict
     """Of a destination; raises `Failed`, `SidecarError`."""
     from controller.cli.comeback import taken  # noqa: PLC0415  # Only here what decrypts is needed.
 
-    return [row for tar in taken(name, identity, wanted) for row in adopted_runs(tar, name)]
+    rows, wrong = list[dict[str, Any]](), list[NotACopy]()
+    for choices in taken(name, identity, wanted):
+        for offered in choices:
+            try:
+                rows += adopted_runs(offered.tar(), name)
+            except NotACopy as error:
+                wrong.append(error)
+                rows.append(refused_copy(offered.run.run, str(offered.run.key), error))
+            if not rows[-1]["error"]:
+                break
+    if wrong and len(wrong) == len(rows):
+        raise wrong[0]  # As by an identity that opens none of them.
+    return rows
+
+
+def refused_copy(run: str, key: str, error: NotACopy) -> dict[str, Any]:
+    """As the sidecar answers for a run that it does not take."""
+    told = {"code": error.code, "message": error.message, "hint": error.hint, "transient": error.transient}
+    return {"outcome": "refused", "run": run, "key": key, "size": None, "folder": None, "error": told}
+
+
+def taken_from(rows: Sequence[dict[str, Any]]) -> str:
+    """The run that was adopted; those that were refused before it are told. Raises `Failed` where all were."""
+    for row in rows:
+        if not row["error"]:
+            return str(row["run"])
+        err.print(f"warning: {row['error']['message']}", style="yellow")
+    raise Failed(rows[-1]["error"]["message"], rows[-1]["error"]["hint"])
 
 
 def adopted_runs(tar: Iterator[bytes], origin: str) -> list[dict[str, Any]]:

@@ -1,7 +1,9 @@
 """What lies at a destination, decrypted and handed to the running `serve`: the identity stays in this process."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache, partial
+from typing import NamedTuple
 
 from controller.app import startup
 from controller.cli.adopt import Wanted
@@ -17,13 +19,33 @@ from controller.storage.destinations import opened
 MOST_KIT_BYTES = 1 << 20
 
 
+class Offered(NamedTuple):
+    """A copy, and what reads it as a tar."""
+
+    run: CopiedRun
+    tar: Callable[[], Iterator[bytes]]
+
+
 def is_destination(name: str) -> bool:
     copies = startup.configuration().settings.copies
     return copies is not None and name in copies.destinations
 
 
-def taken(name: str, identity: str | None, wanted: Wanted) -> Iterator[Iterator[bytes]]:
-    """The copies that are wanted, each a tar, the newest of a target first; raises `Failed`, `SidecarError`."""
+def taken(name: str, identity: str | None, wanted: Wanted) -> Iterator[Sequence[Offered]]:
+    """The copies that are wanted, as choices of which the first that is right is enough.
+
+    Raises `Failed`, `SidecarError`.
+    """
+    found, opener = entered(name, identity)
+    keys = wanted.keys or sorted({key for key in map(key_of, found.names()) if key}, key=str)
+    for key in keys:
+        for choices in chosen(found, key, wanted):
+            yield [Offered(run, partial(tar_of, found.destination, run, opener)) for run in choices]
+
+
+@cache  # Standard input is read once.
+def entered(name: str, identity: str | None) -> tuple[Copies, kit.Kit]:
+    """What lies at a destination, and what opens it; raises `Failed`, `SidecarError`."""
     loaded = startup.configuration()
     copies = loaded.settings.copies
     if copies is None or name not in copies.destinations:
@@ -31,14 +53,11 @@ def taken(name: str, identity: str | None, wanted: Wanted) -> Iterator[Iterator[
         raise Failed(f"there is no destination {name}", f"`copies.destinations` in config.yaml names {known}.")
     if identity != "-":
         raise Failed("the copies are encrypted", "Add `--identity -`, and give the recovery kit on standard input.")
-    also = [Signer(loaded.signing_key).public] if loaded.signing_key else []
+    also = [*copies.signers, *([Signer(loaded.signing_key).public] if loaded.signing_key else [])]
     opener = kit.read(sys.stdin.read(MOST_KIT_BYTES), *also)
     settings = copies.destinations[name]
     destination = opened(settings.kind, settings.options(loaded.destination_secrets.get(name, {})))
-    found = Copies(destination, opener.verifier)
-    for key in wanted.keys or sorted({key for key in map(key_of, found.names()) if key}, key=str):
-        for run in chosen(found, key, wanted):
-            yield tar_of(destination, run, opener)
+    return Copies(destination, opener.verifier), opener
 
 
 def key_of(name: str) -> Key | None:
@@ -49,8 +68,11 @@ def key_of(name: str) -> Key | None:
         return None
 
 
-def chosen(found: Copies, key: Key, wanted: Wanted) -> Iterator[CopiedRun]:
-    """Of one target; safety backups and suspicious runs only where they are asked for, or there is nothing else."""
+def chosen(found: Copies, key: Key, wanted: Wanted) -> Iterator[Sequence[CopiedRun]]:
+    """Of one target; safety backups and suspicious runs only where they are asked for, or there is nothing else.
+
+    Where the newest is wanted, those before it are choices, too: a copy that is not whole may not be the end.
+    """
     runs = list[CopiedRun]()
     for run in found.runs(key):
         if isinstance(run, NotACopy):
@@ -60,7 +82,7 @@ def chosen(found: Copies, key: Key, wanted: Wanted) -> Iterator[CopiedRun]:
     if not runs:
         raise Failed(f"there is no such copy of {key}", "`backup-sidecar copies` shows what is there.")
     if wanted.all or wanted.run:
-        yield from runs
+        yield from ([run] for run in runs)
         return
     usual = [run for run in runs if run.series in ("scheduled", "by-hand") or run.accepted]
-    yield (usual or runs)[0]
+    yield usual or runs

@@ -9,13 +9,14 @@ from typing import Annotated, Any
 import typer
 
 from controller.app import program
-from controller.cli.terminal import AsJson, Failed, amount, answered, client, err, out, show, show_json
+from controller.cli.adopt import Identity
+from controller.cli.terminal import AsJson, Failed, amount, answered, as_key, client, err, out, show, show_json
 from controller.cli.times import since
 
 POLL_SECONDS = 0.5
 CLOCK_SECONDS = 2
 """By which a clock may be another one; times there may be whole seconds."""
-HEADS = ("DESTINATION", "TARGET", "STATE", "NEWEST COPY", "READ BACK", "WHY")
+HEADS = ("DESTINATION", "TARGET", "STATE", "NEWEST COPY", "READ BACK", "REHEARSED", "WHY")
 
 
 class What(StrEnum):
@@ -27,21 +28,39 @@ class What(StrEnum):
     check = "check"
     send = "send"
     verify = "verify"
+    rehearse = "rehearse"
+    receipts = "receipts"
 
 
-Action = Annotated[What, typer.Argument(metavar="[keys|prepare|check|send|verify]", show_default=False)]
+Action = Annotated[
+    What, typer.Argument(metavar="[keys|prepare|check|send|verify|rehearse|receipts]", show_default=False)
+]
 Name = Annotated[str | None, typer.Argument(metavar="DESTINATION", help="One of `copies.destinations`; else all.")]
+Key = Annotated[str | None, typer.Argument(metavar="KEY", help="rehearse: only of this target.")]
+ByRun = Annotated[str | None, typer.Option("--run", metavar="ID", help="rehearse: this run, and not the newest.")]
 TakeOver = Annotated[
     bool, typer.Option("--take-over", help="prepare: also where another sidecar, which is lost, has written.")
 ]
 
 
-def copies(what: Action = What.show, name: Name = None, take_over: TakeOver = False, as_json: AsJson = False) -> int:
+def copies(
+    what: Action = What.show,
+    name: Name = None,
+    key: Key = None,
+    *,
+    take_over: TakeOver = False,
+    identity: Identity = None,
+    run: ByRun = None,
+    as_json: AsJson = False,
+) -> int:
     """Show how fresh the copies at other places are; `keys` makes keys, `prepare` a place, `check` tries it, `send`
-    copies now and waits, `verify` reads all copies again.
+    copies now and waits, `verify` reads all copies again, `rehearse` decrypts, on any machine, and leaves a receipt;
+    `receipts` takes those from standard input that it could not leave there.
     """
     if what is What.keys:
         return keys(as_json)
+    if what in (What.rehearse, What.receipts):
+        return rehearsals(what, name, key, run=run, identity=identity, as_json=as_json)
     with client() as connection:
         known = answered(connection.get("/v1/copies"))["destinations"]
         if what is What.show:
@@ -62,6 +81,19 @@ def copies(what: Action = What.show, name: Name = None, take_over: TakeOver = Fa
     if any(answer.get("wrong") or answer.get("failure") for answer in answers):
         return program.FAILED
     return program.SOME if any(answer.get("warnings") for answer in answers) else program.OK
+
+
+def rehearsals(
+    what: What, name: str | None, key: str | None, *, run: str | None, identity: str | None, as_json: bool
+) -> int:
+    """Decrypt here, or bring the receipts of a machine that has."""
+    from controller.cli import rehearse  # noqa: PLC0415  # Only here what decrypts is needed.
+
+    if name is None:
+        raise Failed("no destination is named", f"`backup-sidecar copies {what} DESTINATION`.", program.USAGE)
+    if what is What.receipts:
+        return rehearse.receipts(name, as_json)
+    return rehearse.rehearse(name, as_key(key) if key else None, run, identity, as_json=as_json)
 
 
 def sent(connection: Any, name: str) -> dict[str, Any]:
@@ -97,9 +129,11 @@ def shown(destinations: list[Any], as_json: bool) -> int:
 
 def row(destination: Any, target: Any) -> tuple[str, ...]:
     now = datetime.now(UTC)
-    newest, proved = (target[name] and since(datetime.fromisoformat(target[name]), now) for name in ("time", "proved"))
+    names = ("time", "proved", "rehearsed")
+    newest, proved, rehearsed = (target[name] and since(datetime.fromisoformat(target[name]), now) for name in names)
     why = "" if target["state"] == "fresh" else target["reason"]
-    return destination["name"], target["key"], target["state"], newest or "never", proved or "", why
+    times = (newest or "never", proved or "", rehearsed or "never")
+    return destination["name"], target["key"], target["state"], *times, why
 
 
 def tell(what: What, name: str, answer: dict[str, Any]) -> None:

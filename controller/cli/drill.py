@@ -9,6 +9,7 @@ import typer
 
 from controller.app import program
 from controller.cli.activities import ListLimit, failure_code, follow, show_listed
+from controller.cli.adopt import Identity, Wanted, adopted_copies, taken_from
 from controller.cli.terminal import (
     AsJson,
     OptionalKey,
@@ -16,6 +17,7 @@ from controller.cli.terminal import (
     address_of,
     amount,
     answered,
+    as_key,
     client,
     err,
     out,
@@ -24,19 +26,36 @@ from controller.cli.terminal import (
     show_json,
     show_warnings,
 )
+from controller.core.key import Key
 
 RunId = Annotated[str | None, typer.Option("--run", metavar="ID", help="Which run; by default the last good one.")]
+From = Annotated[
+    str | None, typer.Option("--from", metavar="DESTINATION", help="Take the copy there, with --identity; then drill.")
+]
 MOST_COMPARED = 20
 """Compared things that are shown."""
 
 
-def drill(key: TargetKey, run: RunId = None, as_json: AsJson = False) -> int:
+def drill(
+    key: TargetKey, run: RunId = None, *, from_: From = None, identity: Identity = None, as_json: AsJson = False
+) -> int:
     """Restore a run into a throw-away container, compare and check it, and wait for the end; Ctrl-C cancels."""
+    if from_:
+        run = taken_from(adopted_copies(from_, identity, Wanted([as_key(key)], run or "")))
     with client() as connection:
         start = connection.build_request("POST", f"{address_of(key)}/drills", params={"run": run} if run else {})
         report = follow(connection, "drills", start, progress)
     show_json(report) if as_json else show_drill(report)
-    return program.OK if report["state"] == "passed" else program.FAILED
+    if report["state"] != "passed":
+        return program.FAILED
+    return drilled_copy(from_, identity, as_key(key), report["run"], as_json) if from_ else program.OK
+
+
+def drilled_copy(name: str, identity: str | None, key: Key, run: str, as_json: bool) -> int:
+    """Leave a receipt that a copy was drilled; exit 1 where it is not what it was."""
+    from controller.cli.rehearse import rehearse  # noqa: PLC0415  # Only here what decrypts is needed.
+
+    return rehearse(name, key, run, identity, drilled=True, silent=as_json)
 
 
 def drills(key: OptionalKey = None, limit: ListLimit = 20, as_json: AsJson = False) -> int:

@@ -48,8 +48,9 @@ def status(as_json: AsJson = False, utc: InUtc = False) -> int:
     wrong = {reason["key"]: reason["code"] for reason in reversed(answer["reasons"])}
     copies: dict[str, list[str]] = defaultdict(list)
     for copy in answer["copies"]:
-        copies[copy["key"]].append(f"{copy['destination']} {copy['state']}")
-    rows = [(*cells(target, wrong, told), ", ".join(copies[target["key"]])) for target in answer["targets"]]
+        rehearsed = f", rehearsed {told(copy['rehearsed'], copy['key'])}" if copy.get("rehearsed") else ""
+        copies[copy["key"]].append(f"{copy['destination']} {copy['state']}{rehearsed}")
+    rows = [(*cells(target, wrong, told), "; ".join(copies[target["key"]])) for target in answer["targets"]]
     show(rows, *HEADS, needed=2)
     for target in answer["targets"]:
         if target["state"] == "unpromised":

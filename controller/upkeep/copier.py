@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -18,11 +18,12 @@ from controller.core.key import Key
 from controller.core.redaction import Redact
 from controller.core.run import Report
 from controller.storage.catalog import Catalog
-from controller.storage.copies.orders import Pruned, Setup, Verified
+from controller.storage.copies.orders import Heard, Pruned, Setup, Verified
 from controller.storage.leases import Leases
 from controller.storage.store import Store
-from controller.upkeep.copy_chores import Daily, Rereading, Retiring, Rules
+from controller.upkeep.copy_chores import Daily, Hearing, Rereading, Retiring, Rules
 from controller.upkeep.copy_freshness import CopyFreshness, judge_copies
+from controller.upkeep.copy_keys import TriedKeys
 from controller.upkeep.copy_lane import Lane
 from controller.upkeep.copy_queue import queue
 from controller.upkeep.freshness import Freshness
@@ -31,6 +32,7 @@ from controller.upkeep.verifier import Verifier
 FOLDER = "copies"
 MOST_MISSED = 1000
 """Of all places that are counted."""
+NEVER = datetime.min.replace(tzinfo=UTC)
 LOOK_AGAIN = timedelta(minutes=1)
 """After that it is looked for runs to copy though nothing was told of."""
 
@@ -61,6 +63,7 @@ class Copier:
         self._folder, self._writer = workdir / FOLDER, writer
         self._loaded, self._redact, self._clock = loaded, redact, clock
         self._lock, self._lanes = threading.Lock(), dict[str, Lane]()
+        self.tried = TriedKeys(self._folder / "tried.json")
         self._looked: datetime | None = None
         self._stopped = False
 
@@ -105,7 +108,7 @@ class Copier:
             *(self._store, self._catalog, self._leases, self._verifier),
             setup=lambda: self._setup(name),
             waiting=lambda: self.waiting(name),
-            chores=(self._rereading(name), self._retiring(name)),
+            chores=(self._rereading(name), self._retiring(name), self._hearing(name)),
             redact=self._redact,
             clock=self._clock,
         )
@@ -162,7 +165,9 @@ class Copier:
         copy, report = self.newest(fresh.key, name) or (None, None)
         max_age = self.destinations[name].max_age
         state, reason = judge_copies(fresh.promise, max_age, report, fresh.good, self._clock())
-        return CopyFreshness(fresh.key, name, state, reason, copy, report.time if report else None)
+        rehearsed = [each.rehearsed for each in self._catalog.copies(fresh.key, name) if each.rehearsed]
+        time = report.time if report else None
+        return CopyFreshness(fresh.key, name, state, reason, copy, time, max(rehearsed, default=None))
 
     def failures(self) -> dict[str, Failure]:
         """By destination: why nothing can be copied there at the moment."""
@@ -184,11 +189,25 @@ class Copier:
             logger.bind(code=NotACopy.code).error("at {}: {}", name, wrong)
         self.wake()
 
+    def heard(self, name: str, found: Heard) -> None:
+        """Take down which copies at a destination were rehearsed, and with whose identity."""
+        for told in found.rehearsals:
+            report = self._catalog.known(told.run)
+            for copy in self._catalog.copies(report.target, name) if report else ():
+                if copy.run == told.run and copy.counts and (copy.rehearsed or NEVER) < told.rehearsed:
+                    self._catalog.keep(copy.model_copy(update={"rehearsed": told.rehearsed}))
+        self.tried.take(found.rehearsals)
+        for wrong in found.wrong:
+            logger.bind(code=NotACopy.code).warning("at {}: {}", name, wrong)
+
     def stop(self) -> None:
         """End what is under way; what was begun goes on at the next start."""
         self._stopped = True
         for lane in list(self._lanes.values()):
             lane.stop()
+
+    def _hearing(self, name: str) -> Hearing:
+        return Hearing(Daily(self._folder / f"{name}-heard.json", self._clock), partial(self.heard, name))
 
     def _rereading(self, name: str) -> Rereading:
         def settings() -> VerifyCopies:
@@ -238,6 +257,7 @@ class Copier:
             writer=self._writer,
             recipients=copies.recipients,
             signing_key=loaded.signing_key or "",
+            signers=copies.signers,
             bandwidth=settings.bandwidth or 0,
         )
 

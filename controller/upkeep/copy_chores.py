@@ -16,11 +16,11 @@ from controller.core.errors import StoreError
 from controller.core.key import Key
 from controller.core.run import Report
 from controller.storage import journal
-from controller.storage.copies.orders import List, Listed, ListedCopy, Prune, Pruned, Verified, Verify
+from controller.storage.copies.orders import Hear, Heard, List, Listed, ListedCopy, Prune, Pruned, Verified, Verify
 from controller.upkeep.retention import decide
 from controller.upkeep.verifier import Rest
 
-DAY, HOUR = timedelta(days=1), timedelta(hours=1)
+DAY, QUARTER, HOUR = timedelta(days=1), timedelta(hours=6), timedelta(hours=1)
 Rules = tuple[Retention, ZoneInfo]
 """By which the copies of a target go."""
 
@@ -82,6 +82,23 @@ class Rereading:
     def done(self, answer: Any) -> None:
         self._take(Verified.model_validate(answer))
         self._daily.rest()
+
+    def failed(self) -> None:
+        self._daily.rest(HOUR)
+
+
+class Hearing:
+    """Reads what people have said who have rehearsed copies, on whatever machine."""
+
+    def __init__(self, daily: Daily, take: Callable[[Heard], None]) -> None:
+        self._daily, self._take = daily, take
+
+    def order(self) -> Hear | None:
+        return Hear() if self._daily.is_due else None
+
+    def done(self, answer: Any) -> None:
+        self._take(Heard.model_validate(answer))
+        self._daily.rest(QUARTER)
 
     def failed(self) -> None:
         self._daily.rest(HOUR)

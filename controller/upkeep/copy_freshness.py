@@ -25,6 +25,8 @@ class CopyFreshness:
     """The newest that counts."""
     time: datetime | None = None
     """Of its run."""
+    rehearsed: datetime | None = None
+    """When somebody has last decrypted a copy of the target there."""
 
 
 def judge_copies(

@@ -63,10 +63,15 @@ class Lane:
         self._stopping = False
         self.failure: Failure | None = None
         """Why nothing can be copied at the moment; it is tried again."""
-        self.doubt: Failure | None = None
-        """What is wrong with what lies there, so that nothing of it is deleted."""
+        self._doubts = dict[int, Failure]()
+        """By the number of a chore: why it could not be done."""
         self.current: Copy | None = None
         """What is being copied."""
+
+    @property
+    def doubt(self) -> Failure | None:
+        """What is wrong with what lies there, so that nothing of it is deleted."""
+        return next(iter(self._doubts.values()), None)
 
     def work_if_due(self) -> None:
         """Begin, unless it is at work, has failed just now, or has nothing to do."""
@@ -150,9 +155,9 @@ class Lane:
                 return False
             bound = logger.bind(code=error.failure.code)
             bound.error("at {}: {}. {}", self.name, error.failure.message, error.failure.hint)
-            self.doubt = error.failure
+            self._doubts[self._chores.index(chore)] = error.failure
             return True
-        self.doubt = None
+        self._doubts.pop(self._chores.index(chore), None)
         return True
 
     def _obey(self, worker: CopyWorker, order: BaseModel, future: Future[Any]) -> None:

@@ -119,6 +119,10 @@ class CopyView(View):
     """Of that run."""
     proved: Annotated[Time | None, BeforeValidator(lambda copy: copy and copy.proved), read("copy")]
     """When the object was last read there whose proof is the oldest."""
+    level: Annotated[str | None, BeforeValidator(lambda copy: copy and copy.level), read("copy")]
+    """How far the newest copy is proved: `read-back`, or `rehearsed` with a real identity."""
+    rehearsed: Time | None
+    """When a copy of the target there was last decrypted with a real identity."""
 
 
 class FreshnessView(View):

@@ -10,6 +10,7 @@ import yaml
 from pytest_docker.plugin import Services
 
 from controller.engine.client import Engine
+from tests.e2e.copies_stand import Stand, place_of_copies
 from tests.kit import planted, stage
 from tests.kit.stage import REPOSITORY, App, Sidecar
 
@@ -127,6 +128,14 @@ def sidecar(docker_services: Services, docker_compose_project_name: str, token: 
     container = f"{docker_compose_project_name}-sidecar-1"
     with closing(Sidecar(container, docker_compose_project_name, address, token)) as running:
         yield running
+
+
+@pytest.fixture
+def stand(sidecar_image: str, token: str, tmp_path: Path) -> Iterator[Stand]:
+    """A share for copies that outlives its hosts, and a recovery kit."""
+    assert sidecar_image
+    with place_of_copies(token, tmp_path) as stand:
+        yield stand
 
 
 @pytest.fixture(scope="session")

@@ -1,88 +1,11 @@
 """Copies on the real engine: sent, proved, told; and a host that is gone comes back from them with the recovery kit."""
 
-import json
-import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-
 import pytest
-import yaml
 
-from tests.kit import stage
-from tests.kit.stage import LABEL, SIDECAR_IMAGE, App, Json, Sidecar, docker, eventually, execute, within
+from tests.e2e.copies_stand import FILES, PLACE, SUM, Stand, commanded, objects, told
+from tests.kit.stage import eventually, within
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
-PLACE = "/copies/nas"
-FILES = 'mkdir -p /data/deep; echo one >"/data/it\'s"; head -c 300000 /dev/urandom >/data/deep/noise'
-SUM = "cd /data; find . -type f -exec sha256sum {} + | sort"
-
-
-@dataclass
-class Stand:
-    """What outlives a host: the operator's words, the recovery kit, and the share."""
-
-    project: str
-    config: Path
-    kit: str
-    signing_key: str
-    volume: str
-    token: str
-
-    @contextmanager
-    def host(self, *, signs: bool = True) -> Iterator[tuple[Sidecar, App, str]]:
-        """One with nothing on it but an app with an empty folder; gives sidecar, app and the folder's container."""
-        signing = f"COPIES_SIGNING_KEY={self.signing_key}\n" if signs else ""
-        (self.config / ".env").write_text(f"BACKUP_API_TOKEN={self.token}\n{signing}")
-        options = ("--volume", f"{self.volume}:{PLACE}")
-        with stage.sidecar(self.project, self.config, self.token, *options) as (sidecar, app):
-            labels = {"strategy": "filesystem", "filesystem.paths": "/data"}
-            container = app.target("files", labels, of="DEBIAN")
-            within(container, "mkdir -p /data")
-            yield sidecar, app, container
-
-
-@pytest.fixture
-def stand(sidecar_image: str, token: str, tmp_path: Path) -> Iterator[Stand]:
-    assert sidecar_image
-    project = f"sidecar-copies-{secrets.token_hex(3)}"
-    made = json.loads(docker("run", "--rm", SIDECAR_IMAGE, "copies", "keys", "--json"))
-    settings = {
-        "schema": 1,
-        "copies": {
-            "recipients": made["recipients"],
-            "destinations": {"nas": {"path": PLACE, "same-disk": True, "max-age": "26h"}},
-        },
-    }
-    config = tmp_path / "config"
-    config.mkdir()
-    (config / "config.yaml").write_text(yaml.safe_dump(settings))
-    kit = f"# of the safe\n{made['identities'][0]}\nverify: {made['verify']}\n"
-    docker("volume", "create", "--label", f"{LABEL}={project}-nas", f"{project}-nas")
-    try:
-        yield Stand(project, config, kit, made["signing_key"], f"{project}-nas", token)
-    finally:
-        execute("docker", "volume", "rm", "--force", f"{project}-nas")
-
-
-def commanded(sidecar: Sidecar, *arguments: str, kit: str = "", code: int = 0) -> Any:
-    command = ("docker", "exec", "--interactive", sidecar.container, "backup-sidecar", *arguments, "--json")
-    done = execute(*command, input=kit.encode())
-    assert done.returncode == code, done.stderr.decode()
-    return json.loads(done.stdout) if done.stdout else done.stderr.decode()
-
-
-def told(sidecar: Sidecar) -> Json:
-    """Of the only destination."""
-    (destination,) = sidecar.http.get("/v1/copies").raise_for_status().json()["destinations"]
-    found: Json = destination
-    return found
-
-
-def objects(sidecar: Sidecar) -> list[str]:
-    return within(sidecar.container, f"cd {PLACE}; find objects runs -type f").splitlines()
 
 
 def test_a_host_that_is_gone_comes_back_from_its_copies(stand: Stand) -> None:

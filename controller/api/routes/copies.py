@@ -3,13 +3,13 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from controller.api.callers import ADMIN, BACKUP, READ
 from controller.api.parameters import parsed
 from controller.api.problems import Refused
 from controller.core.copy import Copy
-from controller.storage.copies.orders import Check, Checked, Prepare, Verified, Verify
+from controller.storage.copies.orders import Check, Checked, Hear, Heard, Prepare, Receive, Verified, Verify
 from controller.upkeep.copier import Copier
 from controller.upkeep.copy_worker import OrderFailed
 from controller.upkeep.situation import Situation
@@ -19,6 +19,8 @@ ORDER_SECONDS, VERIFY_SECONDS = 60.0, 24 * 3600.0
 TakeOver = Annotated[bool, Query(description="Also where another sidecar has written; that one stops.")]
 Only = Annotated[str | None, Query(description="Key of the only target; else all.")]
 ALL_BYTES = 1 << 62
+MOST_RECEIPT, MOST_RECEIPTS = 64 << 10, 1000
+"""Characters of one, and how many at a time."""
 
 
 class CopyProgress(Keyed, Copy):
@@ -51,6 +53,12 @@ class Waiting(View):
 
     destination: str
     waiting: int
+
+
+class Receipts(BaseModel):
+    """What a rehearsal has printed."""
+
+    receipts: Annotated[tuple[Annotated[str, Field(max_length=MOST_RECEIPT)], ...], Field(max_length=MOST_RECEIPTS)]
 
 
 class Prepared(View):
@@ -101,13 +109,14 @@ def copy_routes(copier: Copier, situation: Situation) -> APIRouter:
 
     @routes.post("/v1/copies/{destination}/prepare", dependencies=[ADMIN], summary="Make a place this sidecar's")
     def prepare(destination: str, take_over: TakeOver = False) -> Prepared:
-        asked(destination, Prepare(take_over=take_over), ORDER_SECONDS)
+        asked(copier, destination, Prepare(take_over=take_over), ORDER_SECONDS)
         copier.lane(destination).work_if_due()
         return Prepared(destination=destination)
 
     @routes.post("/v1/copies/{destination}/check", dependencies=[ADMIN], summary="Try all that a copy needs")
     def check(destination: str) -> CheckedView:
-        found = Checked.model_validate(asked(destination, Check(), ORDER_SECONDS))
+        found = Checked.model_validate(asked(copier, destination, Check(), ORDER_SECONDS))
+        hear(copier, destination, Hear())
         copier.lane(destination).work_if_due()
         warnings = found.warnings
         if copier.destinations[destination].delete and not found.deletes:
@@ -117,15 +126,29 @@ def copy_routes(copier: Copier, situation: Situation) -> APIRouter:
     @routes.post("/v1/copies/{destination}/verify", dependencies=[BACKUP], summary="Read all of it again")
     def verify(destination: str) -> Verified:
         order = Verify(before=copier.now(), budget=ALL_BYTES)
-        found = Verified.model_validate(asked(destination, order, VERIFY_SECONDS))
+        found = Verified.model_validate(asked(copier, destination, order, VERIFY_SECONDS))
         copier.verified(destination, found)
+        hear(copier, destination, Hear())
         return found
 
-    def asked(destination: str, order: BaseModel, seconds: float) -> Any:
-        try:
-            return copier.lane(destination).ask(order, seconds)
-        except OrderFailed as error:
-            failure = error.failure
-            raise Refused(503, failure.code, f"{failure.message}.", hint=failure.hint) from error
+    @routes.post("/v1/copies/{destination}/receipts", dependencies=[ADMIN], summary="Put receipts of rehearsals there")
+    def receive(destination: str, brought: Receipts) -> Heard:
+        return hear(copier, destination, Receive(receipts=brought.receipts))
 
     return routes
+
+
+def hear(copier: Copier, destination: str, order: Hear | Receive) -> Heard:
+    """Which copies there were rehearsed; raises as `asked`."""
+    found = Heard.model_validate(asked(copier, destination, order, ORDER_SECONDS))
+    copier.heard(destination, found)
+    return found
+
+
+def asked(copier: Copier, destination: str, order: BaseModel, seconds: float) -> Any:
+    """What the worker answers; raises `Refused`, `SidecarError`."""
+    try:
+        return copier.lane(destination).ask(order, seconds)
+    except OrderFailed as error:
+        failure = error.failure
+        raise Refused(503, failure.code, f"{failure.message}.", hint=failure.hint) from error

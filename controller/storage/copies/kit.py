@@ -1,10 +1,12 @@
 """The recovery kit: what a person keeps, and what opens and proves every copy."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from controller.core.copy import fingerprint
 from controller.core.copy_errors import WrongKey
-from controller.storage.copies.sealing import IDENTITY, Opener
-from controller.storage.copies.signing import Verifier
+from controller.storage.copies.sealing import IDENTITY, Opener, recipient_of
+from controller.storage.copies.signing import Verifier, public_ssh_key
 
 VERIFY = "verify:"
 SSH_BEGIN, SSH_END = "-----BEGIN OPENSSH PRIVATE KEY-----", "-----END OPENSSH PRIVATE KEY-----"
@@ -16,6 +18,8 @@ class Kit:
 
     opener: Opener
     verifier: Verifier
+    openers: Mapping[str, Opener]
+    """Each identity alone, by the fingerprint of its recipient."""
 
 
 def read(text: str, *also: str) -> Kit:
@@ -29,4 +33,10 @@ def read(text: str, *also: str) -> Kit:
     if not identities:
         hint = f"Give the recovery kit on standard input: it holds a line that begins with {IDENTITY}."
         raise WrongKey("no identity is given", hint=hint)
-    return Kit(Opener(identities), Verifier(dict.fromkeys([*verify, *also])))
+    openers = {fingerprint(public_of(identity)): Opener([identity]) for identity in identities}
+    return Kit(Opener(identities), Verifier(dict.fromkeys([*verify, *also])), openers)
+
+
+def public_of(identity: str) -> str:
+    """The recipient of an identity; raises `WrongKey`."""
+    return recipient_of(identity) if identity.startswith(IDENTITY) else public_ssh_key(identity)

@@ -20,6 +20,7 @@ SLICE_BYTES = OBJECT_BYTES - (64 << 10)
 MOST_RUN_BYTES = 32 << 20
 """Of `run.json`."""
 MARKER, BASE, RUNS, RUN = "backup-sidecar-copies.json", "objects/base/", "runs/", "run.json"
+REHEARSALS = "rehearsals/"
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Fingerprint = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
@@ -75,7 +76,40 @@ class Previous(Record):
     """Of the whole `run.json`."""
 
 
-class CopiedRun(Record):
+class RehearsalKey(Record):
+    """What only somebody who can decrypt signs with, and how everybody knows that it was signed with that."""
+
+    public: str
+    """Base64 of the 32 bytes of an Ed25519 key, drawn for this copy alone."""
+    age: str
+    """Base64 of an age file of the private key, as base64."""
+
+
+class Signed(Record):
+    """A file of two lines: JSON, and the signature of its bytes."""
+
+    def signed(self, sign: Callable[[bytes], bytes]) -> bytes:
+        """The file."""
+        line = self.model_dump_json().encode()
+        return line + b"\n" + b64encode(sign(line)) + b"\n"
+
+    @classmethod
+    def read_signed(cls, data: bytes, name: str, what: str, verify: Callable[[bytes, bytes], None]) -> Self:
+        """From the file called `name`; raises `NotACopy` for what is not signed, or not right in itself.
+
+        `verify` raises for a signature that is not that of the line.
+        """
+        line, _, rest = data.partition(b"\n")
+        try:
+            verify(line, b64decode(rest.strip(), validate=True))
+            return cls.model_validate_json(line)
+        except NotACopy as error:
+            raise NotACopy(f"{name}: {error.message}", hint=error.hint) from error
+        except (Base64Error, ValidationError) as error:
+            raise NotACopy(f"{name} is no {what} that this release can read") from error
+
+
+class CopiedRun(Signed):
     """What `run.json` says."""
 
     schema_: Literal[1] = 1
@@ -94,6 +128,8 @@ class CopiedRun(Record):
     artifacts: Annotated[tuple[CopiedArtifact, ...], Field(min_length=1)]
     recipients: Annotated[tuple[Fingerprint, ...], Field(min_length=1)]
     previous: Previous | None = None
+    rehearsal: RehearsalKey | None = None
+    """None in copies of the first releases."""
     signer: Fingerprint
 
     @property
@@ -106,25 +142,10 @@ class CopiedRun(Record):
         """Every object that it needs, as often as it needs it."""
         return [piece for artifact in self.artifacts for piece in artifact.objects]
 
-    def signed(self, sign: Callable[[bytes], bytes]) -> bytes:
-        """The file: its line, and the signature's."""
-        line = self.model_dump_json().encode()
-        return line + b"\n" + b64encode(sign(line)) + b"\n"
-
     @classmethod
     def read(cls, data: bytes, marker: Marker, name: str, verify: Callable[[bytes, bytes], None]) -> Self:
-        """From the file called `name`; raises `NotACopy` for what is not signed, not of here or not right in itself.
-
-        `verify` raises for a signature that is not that of the line.
-        """
-        line, _, rest = data.partition(b"\n")
-        try:
-            verify(line, b64decode(rest.strip(), validate=True))
-            run = cls.model_validate_json(line)
-        except NotACopy as error:
-            raise NotACopy(f"{name}: {error.message}", hint=error.hint) from error
-        except (Base64Error, ValidationError) as error:
-            raise NotACopy(f"{name} is no list of a copied run that this release can read") from error
+        """As `read_signed`; raises `NotACopy` for what is not of here, too."""
+        run = cls.read_signed(data, name, "list of a copied run", verify)
         if (run.destination, run.prefix) != (marker.destination, marker.prefix):
             raise NotACopy(f"{name} was signed for another destination")
         if name != run_name(run.key, run.run):
@@ -157,4 +178,5 @@ OBJECT = re.compile(rf"{BASE}([0-9a-f]{{2}})/(\1[0-9a-f]{{62}})")
 CUT_OFF = re.compile(rf"{OBJECT.pattern}\.[0-9a-f]{{8}}\.partial")
 """Name of an object that was not written to its end."""
 RUN_NAME = re.compile(rf"{RUNS}((?:[a-z0-9_%A-F-]+/){{2,3}})({RUN_ID.pattern})/{RUN}")
+RECEIPT_NAME = re.compile(rf"{REHEARSALS}({RUN_ID.pattern})/([0-9a-f]{{16}})\.json")
 """Names of our form: nothing else is ever read or deleted."""

@@ -27,6 +27,8 @@ class Setup(Record):
     """Id of this sidecar."""
     recipients: tuple[str, ...]
     signing_key: str
+    signers: tuple[str, ...] = ()
+    """Public keys that are believed beside its own."""
     bandwidth: int = 0
     """Bytes a second; 0 for any number."""
 
@@ -78,7 +80,39 @@ class Prune(Record):
     now: Time
 
 
-Order = Annotated[Prepare | Check | Send | Verify | List | Prune, Field(discriminator="do")]
+class Hear(Record):
+    """Read the receipts that lie there: who has rehearsed which copy."""
+
+    do: Literal["hear"] = "hear"
+
+
+class Receive(Record):
+    """Put receipts there that a rehearsal could not put, and read all."""
+
+    do: Literal["receive"] = "receive"
+    receipts: tuple[str, ...]
+    """Each with its two lines."""
+
+
+Order = Annotated[Prepare | Check | Send | Verify | List | Prune | Hear | Receive, Field(discriminator="do")]
+
+
+class RehearsedCopy(Record):
+    """A receipt that is believed."""
+
+    run: str
+    recipient: str
+    """Fingerprint of the recipient whose identity has decrypted the copy."""
+    rehearsed: Time
+    drilled: bool
+
+
+class Heard(Record):
+    """All of them."""
+
+    rehearsals: tuple[RehearsedCopy, ...]
+    wrong: tuple[str, ...] = ()
+    """What lies there and cannot be believed."""
 
 
 class ListedCopy(Record):

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from controller.core.copy_errors import NotACopy, ObjectKept
 from controller.core.records import rfc3339
+from controller.storage.copies import receipts
 from controller.storage.copies.layout import BASE, CUT_OFF, OBJECT, CopiedRun, object_name
 from controller.storage.copies.ledger import Ledger
 from controller.storage.copies.orders import ListedCopy, Prune, Pruned
@@ -56,6 +57,8 @@ def pruned(copies: Copies, place: Place, ledger: Ledger, order: Prune) -> Pruned
             went.append(known[name].run)
             needs.subtract(pieces := names_of(known[name]))
             gone += deleted(place, ledger, (piece for piece in pieces if not needs[piece]))
+            for receipt in list(receipts.names(copies, known[name].run)):
+                is_deleted(place, receipt)
     gone += sum(is_deleted(place, name) for name in orphans(place, ledger, +needs, order))
     return Pruned(runs=tuple(went), objects=gone, waiting=len(go) - len(due), kept=len(due) - len(went))
 

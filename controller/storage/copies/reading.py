@@ -47,8 +47,12 @@ class Copies:
 
     def run(self, name: str) -> CopiedRun:
         """Raises `NotACopy`, `UnknownObject`."""
+        return self.entry(name)[0]
+
+    def entry(self, name: str) -> tuple[CopiedRun, str]:
+        """As `run`, with the SHA-256 of the whole file."""
         data = fetched(self.destination.get(name), MOST_RUN_BYTES).getvalue()
-        return CopiedRun.read(data, self._marker, name, self._verifier.demand)
+        return CopiedRun.read(data, self._marker, name, self._verifier.demand), sha256(data).hexdigest()
 
     def runs(self, key: Key | None = None) -> Iterator[CopiedRun | NotACopy]:
         """The newest first; in the place of one that cannot be believed, why."""
@@ -63,10 +67,7 @@ def tar_of(destination: Destination, run: CopiedRun, kit: Kit) -> Iterator[bytes
     """A copy as a tar of a run's folder, as `adopt` takes it; raises `NotACopy` for what is not as it was."""
     document = manifest_of(run, kit)
     manifest = Manifest.model_validate_json(document)
-    told = [(each.size, each.sha256, each.plain_size, each.plain_sha256) for each in manifest.artifacts]
-    listed = [(each.size, each.sha256, each.plain_size, each.plain_sha256) for each in run.artifacts]
-    if (manifest.run, manifest.target, told) != (run.run, run.key, listed):
-        raise NotACopy(f"the manifest of run {run.run} tells of other artifacts")
+    demand_same(run, manifest)
     yield from member(f"{run.run}/{MANIFEST}", len(document), [document])
     yield from member_of_mark(run, "report", {"trigger": run.trigger})
     if run.accepted:
@@ -74,6 +75,14 @@ def tar_of(destination: Destination, run: CopiedRun, kit: Kit) -> Iterator[bytes
     for artifact, copied in zip(manifest.artifacts, run.artifacts, strict=True):
         yield from member(f"{run.run}/{artifact.name}", copied.size, content(destination, copied, kit))
     yield bytes(2 * tarfile.BLOCKSIZE)
+
+
+def demand_same(run: CopiedRun, manifest: Manifest) -> None:
+    """Raises `NotACopy` where the decrypted manifest is not that of what was listed."""
+    told = [(each.size, each.sha256, each.plain_size, each.plain_sha256) for each in manifest.artifacts]
+    listed = [(each.size, each.sha256, each.plain_size, each.plain_sha256) for each in run.artifacts]
+    if (manifest.run, manifest.target, told) != (run.run, run.key, listed):
+        raise NotACopy(f"the manifest of run {run.run} tells of other artifacts")
 
 
 def manifest_of(run: CopiedRun, kit: Kit) -> bytes:

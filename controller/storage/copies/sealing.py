@@ -1,12 +1,12 @@
 """Encrypts to public keys and decrypts with private ones; the only module that knows age."""
 
 from collections.abc import Iterable, Sequence
-from hashlib import sha256
 from io import BytesIO
 from typing import Any, BinaryIO
 
 import pyrage  # type: ignore[import-untyped]  # it carries no types
 
+from controller.core.copy import fingerprint
 from controller.core.copy_errors import NotACopy, WrongKey
 
 IDENTITY = "AGE-SECRET-KEY-1"
@@ -87,11 +87,5 @@ def new_identity() -> tuple[str, str]:
 
 
 def recipient_of(text: str) -> str:
-    """The recipient of an identity of age's own kind."""
-    return str(pyrage.x25519.Identity.from_str(text).to_public())
-
-
-def fingerprint(text: str) -> str:
-    """Of a recipient; a comment behind an SSH key does not count."""
-    words = text.split()
-    return sha256(" ".join(words[:2] if text.startswith("ssh-") else words).encode()).hexdigest()[:16]
+    """The recipient of an identity of age's own kind; raises `WrongKey`."""
+    return str(identity(text).to_public())

@@ -31,6 +31,7 @@ from controller.storage.copies.layout import (
     Marker,
     Piece,
     Previous,
+    RehearsalKey,
     SealedManifest,
     object_name,
     run_name,
@@ -40,7 +41,7 @@ from controller.storage.copies.ledger import Held, Ledger
 from controller.storage.copies.orders import Send, Sent
 from controller.storage.copies.place import Place
 from controller.storage.copies.sealing import Sealer
-from controller.storage.copies.signing import Signer
+from controller.storage.copies.signing import Signer, new_key
 from controller.storage.draft import MANIFEST
 from controller.storage.files import without_links
 
@@ -204,8 +205,15 @@ class Sender:
             artifacts=artifacts,
             recipients=self._sealer.fingerprints,
             previous=self._ledger.previous(manifest.target),
+            rehearsal=self._rehearsal_key(),
             signer=self._signer.name,
         )
+
+    def _rehearsal_key(self) -> RehearsalKey:
+        """For whoever decrypts this copy; nobody keeps the private half."""
+        private = new_key()
+        sealed = self._sealer.seal(private.encode())
+        return RehearsalKey(public=Signer(private).public, age=b64encode(sealed).decode())
 
     def _commit(self, run: CopiedRun, data: bytes, document: bytes) -> None:
         name = run_name(run.key, run.run)

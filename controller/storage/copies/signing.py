@@ -5,8 +5,9 @@ from binascii import Error as Base64Error
 from collections.abc import Iterable
 from hashlib import sha256
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_ssh_private_key
 
 from controller.core.copy_errors import NotACopy, WrongKey
 
@@ -55,6 +56,15 @@ class Verifier:
 
 def new_key() -> str:
     return b64encode(Ed25519PrivateKey.generate().private_bytes_raw()).decode()
+
+
+def public_ssh_key(text: str) -> str:
+    """The public half of an SSH key that has no passphrase; raises `WrongKey`, which does not repeat the text."""
+    try:
+        key = load_ssh_private_key(text.encode(), None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise WrongKey("this is no SSH key", hint="Give one without a passphrase.") from error
+    return key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
 
 
 def key_bytes(text: str, what: str) -> bytes:

@@ -16,16 +16,19 @@ from controller.core.copy_errors import DestinationLies, DestinationRefused, Obj
 from controller.core.errors import SidecarError
 from controller.core.failure import Failure
 from controller.core.records import Record, utc_now
+from controller.storage.copies import receipts
 from controller.storage.copies.ledger import Ledger
 from controller.storage.copies.orders import (
     Answer,
     Check,
     Checked,
+    Hear,
     List,
     Listed,
     Order,
     Prepare,
     Prune,
+    Receive,
     Send,
     Sent,
     Setup,
@@ -34,9 +37,10 @@ from controller.storage.copies.orders import (
 from controller.storage.copies.place import Place
 from controller.storage.copies.pruning import listed, pruned
 from controller.storage.copies.reading import Copies
+from controller.storage.copies.receipts import heard
 from controller.storage.copies.sealing import Sealer
 from controller.storage.copies.sending import Sender
-from controller.storage.copies.signing import Signer
+from controller.storage.copies.signing import Signer, Verifier
 from controller.storage.copies.verifying import verified
 from controller.storage.destinations import opened
 
@@ -74,16 +78,27 @@ class Worker:
                 return self._check()
             case Send():
                 return self._send(order)
+            case _:
+                return self._about(order, self._copies())
+
+    def _about(self, order: Verify | List | Prune | Hear | Receive, copies: Copies) -> Record:
+        """What is asked of the copies that are there."""
+        match order:
             case Verify():
-                return verified(self._copies(), self._ledger, order)
+                return verified(copies, self._ledger, order)
             case List():
-                return Listed(copies=tuple(listed(self._copies())))
+                return Listed(copies=tuple(listed(copies)))
             case Prune():
-                return pruned(self._copies(), self._place, self._ledger, order)
+                return pruned(copies, self._place, self._ledger, order)
+            case Receive():
+                for text in order.receipts:
+                    name, data = receipts.named(copies, text.encode())
+                    self._destination.put(name, data)
+        return heard(copies)
 
     def _copies(self) -> Copies:
         self._begin()
-        return Copies(self._destination, self._signer.verifier)
+        return Copies(self._destination, Verifier([self._signer.public, *self._setup.signers]))
 
     def _begin(self) -> None:
         if not self._begun:

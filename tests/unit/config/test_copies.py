@@ -74,11 +74,12 @@ def test_a_bucket_has_two_secrets_and_its_lock_is_in_seconds(folder: Path) -> No
     [
         ([f"recipients: [{ONE}]", NAS], "fewer than two"),
         ([f"recipients: [{ONE}, {ONE}]", NAS], "fewer than two"),
-        ([f"recipients: [{ONE}, '{SSH}']", NAS], "fewer than two"),
+        ([f"recipients: ['{SSH}', '{SSH} of another name']", NAS], "fewer than two"),
         ([NAS], "names no `recipients`"),
         (["recipients: [age1short]"], "no recipient"),
         (["recipients: ['ecdsa-sha2-nistp256 AAAA']"], "a kind that age cannot use"),
         (["recipients: [AGE-SECRET-KEY-1HYMW0EZLAW2]"], "an identity"),
+        ([BOTH, "signers: [AAAA]"], "public half of a signing key"),
         ([BOTH, "destinations: {Nas: {path: /copies}}"], "not the name of a destination"),
         ([BOTH, "destinations: {nas: {}}"], "does not name one place"),
         ([BOTH, f"destinations: {{nas: {{path: /copies, {BOX}}}}}"], "does not name one place"),

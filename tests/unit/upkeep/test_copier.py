@@ -5,6 +5,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,11 +14,14 @@ import pytest
 import yaml
 
 from controller.core.copy import Copy
-from controller.core.copy_errors import DestinationBusy, UnknownDestination
+from controller.core.copy_errors import DestinationBusy, NotACopy, UnknownDestination
 from controller.core.key import Key
 from controller.core.run import Report
-from controller.storage.copies import sealing, signing
-from controller.storage.copies.orders import Check, Prepare, Verified
+from controller.storage.copies import kit, sealing, signing
+from controller.storage.copies.layout import CopiedRun
+from controller.storage.copies.orders import Check, Prepare, Verified, Verify
+from controller.storage.copies.reading import Copies, tar_of
+from controller.storage.destinations.path import PathDestination
 from controller.upkeep.copy_freshness import judge_copies
 from controller.upkeep.copy_queue import queue
 from controller.upkeep.copy_worker import OrderFailed
@@ -358,3 +362,58 @@ def test_a_list_that_cannot_be_believed_is_told_and_runs_are_still_copied(world:
     stored(world)
     eventually(lambda: working(world))
     assert copies(world)[0].state == "read-back"
+
+
+def keyed(world: World, path: Path, *, recipient: str, signing_key: str, signers: str = "[]") -> None:
+    """Other keys from now on."""
+    copies = {"recipients": [recipient], "signing-key": signing_key, "signers": yaml.safe_load(signers)}
+    text = yaml.safe_load(path.read_text())
+    text["copies"] |= copies
+    world.configure(yaml.safe_dump(text))
+
+
+def opens(world: World, identity: str, *signing_keys: str) -> list[str]:
+    """Ids of the runs at `nas` that a kit with this identity and the public halves opens, the oldest first."""
+    verify = "".join(f"verify: {signing.Signer(key).public}\n" for key in signing_keys)
+    opener = kit.read(f"{identity}\n{verify}")
+    place, found = PathDestination(world.folder / "nas"), list[str]()
+    for run in Copies(place, opener.verifier).runs():
+        with suppress(NotACopy):
+            assert isinstance(run, CopiedRun)
+            assert list(tar_of(place, run, opener))
+            found.append(run.run)
+    return sorted(found)
+
+
+@pytest.mark.fault(
+    45, "signing key and recipients are changed", "copies of before are believed by `signers`, else kept"
+)
+def test_from_the_run_on_that_names_it_a_new_key_reads_and_the_old_copies_are_still_believed(
+    tmp_path: Path, world: Moving
+) -> None:
+    """The rotation of docs/copies.md, by what a sidecar and two kits can do before, meanwhile and afterwards."""
+    config = tmp_path / "config/config.yaml"
+    (old_identity, old), (new_identity, new) = sealing.new_identity(), sealing.new_identity()
+    old_signer, new_signer = signing.new_key(), signing.new_key()
+    keyed(world, config, recipient=old, signing_key=old_signer)
+    first = stored(world).id
+    world.copier.lane("nas").ask(Prepare(), 30)
+    eventually(lambda: working(world))
+    keyed(world, config, recipient=new, signing_key=new_signer)
+    second = stored(world).id
+    eventually(lambda: working(world))
+
+    forgotten = Verified.model_validate(world.copier.lane("nas").ask(verify_all(world), 30))
+    keyed(world, config, recipient=new, signing_key=new_signer, signers=f"['{signing.Signer(old_signer).public}']")
+    eventually(lambda: "copies.worker" not in children())
+    believed = Verified.model_validate(world.copier.lane("nas").ask(verify_all(world), 30))
+
+    assert opens(world, old_identity, old_signer, new_signer) == [first]
+    assert opens(world, new_identity, old_signer, new_signer) == [second]
+    assert "not signed by a known key" in forgotten.wrong[0]
+    assert believed.wrong == ()
+    assert sorted(believed.proved) == [first, second]
+
+
+def verify_all(world: Moving) -> Verify:
+    return Verify(before=world.clock() + timedelta(days=1), budget=1 << 40)
