@@ -10,12 +10,12 @@ import typer
 
 from controller.app import program
 from controller.cli.activities import ListLimit, failure_code, follow, show_listed
-from controller.cli.adopt import Identity, Wanted, adopted_copies
+from controller.cli.adopt import Identity, Wanted, adopted_copies, taken_from
+from controller.cli.restore_all import restore_all
 from controller.cli.terminal import (
     AsJson,
     Failed,
     OptionalKey,
-    TargetKey,
     Verbose,
     address_of,
     amount,
@@ -33,6 +33,10 @@ from strategies.base import shortened
 
 MOST_LINES = 10
 """Of what would be done, for who does not want to know all of it."""
+ONE_OR_ALL = (
+    "this restores one target, or all that were adopted",
+    "Give a KEY, or --all with --from, --at, --replace, --stop and --dry-run at most; see `restore --help`.",
+)
 PLAN_TIMEOUT_SECONDS = 300.0
 """For an answer that waits until the container was asked what is there."""
 At = Annotated[str | None, typer.Option(help="The newest good run that began by then: 2026-03-01T03:00Z (UTC).")]
@@ -67,6 +71,7 @@ SearchPath = Annotated[
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only print what would be done, with --verbose each command.")]
 ToFile = Annotated[Path | None, typer.Option(metavar="FOLDER", help="Write the plain dumps there, and do no more.")]
+All = Annotated[bool, typer.Option("--all", help="Every adopted target: the newest good run that was adopted of each.")]
 From = Annotated[
     str | None,
     typer.Option("--from", metavar="DESTINATION", help="Take the copy there, with --identity; then restore."),
@@ -74,8 +79,9 @@ From = Annotated[
 
 
 def restore(
-    key: TargetKey,
+    key: Annotated[str | None, typer.Argument(metavar="KEY", help="project/service or project/service/name.")] = None,
     *,
+    all_: All = False,
     from_: From = None,
     identity: Identity = None,
     at: At = None,
@@ -99,20 +105,27 @@ def restore(
 ) -> int:
     """Restore a run into its target or another container, and compare; Ctrl-C cancels, and undoes what can be."""
     moment = when(at)
+    flags = {"replace": replace, "with_passwords": with_passwords, "force": force}
+    flags |= {"without_safety_backup": without_safety_backup, "accept_differences": accept_differences}
+    if key is None:
+        one_only = (run, to, into, in_place, mirror, drop_first, search_path, to_file, verbose)
+        if not all_ or any(one_only):
+            raise Failed(*ONE_OR_ALL, program.USAGE)
+        query = {name: "true" for name, flag in flags.items() if flag} | ({"stop": stop} if stop else {})
+        rows = adopted_copies(from_, identity, Wanted(at=moment)) if from_ else None
+        return restore_all(query, moment, rows, dry_run=dry_run, as_json=as_json)
+    if all_:
+        raise Failed(*ONE_OR_ALL, program.USAGE)
     if from_:
-        (row,) = adopted_copies(from_, identity, Wanted([as_key(key)], run or "", moment))
-        if row["error"]:
-            raise Failed(row["error"]["message"], row["error"]["hint"])
-        run, moment = row["run"], None
+        rows = adopted_copies(from_, identity, Wanted([as_key(key)], run or "", moment))
+        run, moment = taken_from(rows), None
     if to_file:
         from controller.cli.to_file import write  # noqa: PLC0415  # Only here the store is read.
 
         return write(as_key(key), run, moment, to_file, as_json)
     texts = {"run": run, "at": moment and moment.isoformat(), "to": to, "into": into, "stop": stop}
     texts |= {"search_path": search_path}
-    flags = {"replace": replace, "in_place": in_place, "with_passwords": with_passwords, "drop_first": drop_first}
-    flags |= {"without_safety_backup": without_safety_backup, "force": force, "mirror": mirror, "dry_run": dry_run}
-    flags |= {"accept_differences": accept_differences}
+    flags |= {"in_place": in_place, "drop_first": drop_first, "mirror": mirror, "dry_run": dry_run}
     query = {name: text for name, text in texts.items() if text}
     query |= {name: "true" for name, flag in flags.items() if flag}
     with client() as connection:
