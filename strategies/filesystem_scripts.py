@@ -26,11 +26,14 @@ for shelf in "${TMPDIR:-/tmp}" /dev/shm; do [ ! -w "$shelf" ] || break; done
 locate() {
     path=/${1#*/} folder=/${1#*/} only= own=.backup-sidecar-aside-$id-${1%%/*}
     if [ -d "${path%/*}/$own" ] || ! is_folder "$path"; then folder=${path%/*} only=${path##*/}; fi
-    stage=$folder/$own time=$shelf/$own
+    stage=$folder/$own time=$shelf/$own written=$folder/.backup-sidecar-written-$id-${1%%/*}
     [ -n "$folder" ] || folder=/
 }
 stays() {
-    case ${1##*/} in lost+found | ".backup-sidecar-aside-$id"-*) ;; *) is_in "$1" "$mounts$fixed" ;; esac
+    case ${1##*/} in
+        lost+found | ".backup-sidecar-aside-$id"-* | ".backup-sidecar-written-$id"-*) ;;
+        *) is_in "$1" "$mounts$fixed" ;;
+    esac
 }
 stays_here() { stays "${folder%/}/${1##*/}"; }
 each() {
@@ -43,6 +46,32 @@ each() {
     [ $# = 0 ] || "$does" "$@"
 }
 into() { mv -f "$@" "$to/"; }
+shelve() {
+    slot=1
+    while [ -e "$written/$slot" ]; do slot=$((slot + 1)); done
+    mkdir -p "$written/$slot"
+}
+rescued() {
+    below=${1%/*}
+    case $below in "$stage"/*) below= ;; *) below=${below#"${folder%/}"} ;; esac
+    shelve && mkdir -p "$written/$slot$below" && mv -f "$@" "$written/$slot$below/"
+}
+# Into `$to`, where somebody may just have made something of that name, which is set aside.
+placed() {
+    mv -n "$@" "$to/" 2>/dev/null
+    for one; do
+        tries=0
+        while there "$one"; do
+            tries=$((tries + 1))
+            [ "$tries" -lt 50 ] || { mv -f "$one" "$to/"; return; }
+            ! there "$to/${one##*/}" || rescued "$to/${one##*/}" || return
+            mv -n "$one" "$to/" 2>/dev/null
+        done
+    done
+}
+tell_rescued() {
+    [ ! -d "$written" ] || echo "written-meanwhile: what was written while files were exchanged is in $written"
+}
 timed() { touch -r "$time" "$folder" 2>/dev/null; rm -f "$time"; }
 """
 LOAD = r"""
@@ -123,12 +152,29 @@ keep() {
 }
 for place; do
     locate "$place"
+    [ ! -d "$stage" ] || : >"$stage/since" || exit
+done
+# A `find` that knows no parts of a second (BusyBox) finds what is written from the next one on.
+: >"$stage/later" && [ -n "$(find "$stage/later" -newer "$stage/since")" ] || sleep 1
+for place; do
+    locate "$place"
     [ -z "$only" ] && { [ -d "$stage/new" ] || [ -n "$mirror" ]; } || continue
     { [ -n "$mirror" ] && [ -z "$exclude" ]; } || keep "$folder" "$stage/new" || exit
 done
 """
-# A file that is mounted by itself can only be written into.
+# A file that is mounted by itself can only be written into. What somebody writes while the place is empty is set aside,
+# and what is new since `KEEP` looked comes along.
 SWAP = r"""
+late() {
+    find "$stage/old" ! -type d -newer "$stage/since" 2>/dev/null | while IFS= read -r one; do
+        rest=${one#"$stage/old/"}
+        [ ! "$one" -ef "$folder/$rest" ] || continue
+        if ! there "$folder/$rest" && { ln "$one" "$folder/$rest" || cp -p "$one" "$folder/$rest"; } 2>/dev/null; then
+            continue
+        fi
+        echo "written-meanwhile: the last that was written to ${folder%/}/$rest came too late to be kept"
+    done
+}
 for place; do
     locate "$place"
     [ -d "$stage/new" ] || [ -n "$mirror" ] || continue
@@ -137,7 +183,8 @@ for place; do
     mv "$stage/like" "$stage/was" || exit
     if [ -z "$only" ]; then
         to=$stage/old && each "$folder" into stays_here && : >"$stage/in" || exit
-        to=$folder && each "$stage/new" into stays_here || exit
+        to=$folder && each "$stage/new" placed stays_here || exit
+        [ -n "$mirror" ] || late
         [ ! -d "$stage/will" ] || like "$stage/will" "$folder" ||
             echo "not-set: $folder keeps its owner, mode and time, which only its owner may change"
     elif ! is_in "$path" "$mounts"; then
@@ -145,15 +192,27 @@ for place; do
     elif ! cmp -s "$stage/new/$only" "$path"; then
         cp -p "$path" "$stage/old/" && : >"$stage/in" && cp -p "$stage/new/$only" "$path" || exit
     fi
+    tell_rescued
 done
 """
-# What was set aside by halves, since it could not be renamed, is whole together with what is still there.
+# What was set aside by halves, since it could not be renamed, is whole together with what is still there. What somebody
+# wrote to the new entries, or in the place of old ones, is set aside.
 BACK = r"""
-gone() { rm -rf "$@"; }
+is_written() { find "$1" ! -type d -newer "$stage/since" 2>/dev/null | grep -q .; }
+gone() { if mkdir -p "$stage/gone$$" 2>/dev/null; then mv -f "$@" "$stage/gone$$/"; else rm -rf "$@"; fi; }
+rescue_gone() {
+    for new in "$stage"/gone*/* "$stage"/gone*/.[!.]* "$stage"/gone*/..?*; do
+        ! is_written "$new" || rescued "$new" || return
+    done
+}
 is_there() { there "$to/${1##*/}"; }
 back() {
+    for entry in "$1"/* "$1"/.[!.]* "$1"/..?*; do
+        { is_folder "$entry" && is_folder "$2/${entry##*/}"; } || ! there "$entry" ||
+            ! is_written "$2/${entry##*/}" || rescued "$2/${entry##*/}" || return
+    done
     to=$2
-    each "$1" into is_there || return
+    each "$1" placed is_there || return
     for entry in "$1"/* "$1"/.[!.]* "$1"/..?*; do
         if is_folder "$entry" && is_folder "$2/${entry##*/}"; then back "$entry" "$2/${entry##*/}" || return; fi
     done
@@ -165,10 +224,12 @@ for place; do
     elif [ -z "$only" ]; then
         each "$folder" gone stays_here || exit
     elif is_in "$path" "$mounts"; then
+        ! is_written "$path" || { shelve && cp -p "$path" "$written/$slot/"; } || exit
         cp -p "$stage/old/$only" "$path" || exit
     else
-        rm -rf "$path" || exit
+        ! there "$path" || gone "$path" || exit
     fi
+    [ ! -e "$stage/in" ] || rescue_gone || exit
     rm -f "$stage/in"
     [ ! -d "$stage/old" ] || back "$stage/old" "$folder" || exit
     [ ! -d "$stage/was" ] || like "$stage/was" "$folder"
@@ -177,6 +238,7 @@ for place; do
     rm -rf "$stage" || exit
     timed
     [ -z "$made" ] || while rmdir "$above" && [ "$above" != "$made" ]; do above=${above%/*}; done 2>/dev/null
+    tell_rescued
 done
 exit 0
 """

@@ -234,7 +234,7 @@ class Applying:
         failed: list[Argv] = []
         for argv in self.owed:
             try:
-                self._ask(argv)
+                self.warnings += told_by(self._ask(argv))
             except SidecarError as error:
                 failed.append(argv)
                 self.warnings.append(f"{NOT_UNDONE}{error.message}")
@@ -250,6 +250,11 @@ def is_settled(session: Session, question: Argv | None) -> bool:
         return question is not None and session.ask(question, timeout=60).strip() == "yes"
     except CommandFailed:
         return False
+
+
+def told_by(printed: str) -> list[str]:
+    """The warnings among the lines that an undo has printed."""
+    return [line for line in printed.splitlines() if TOLD.match(line)][:MOST_TOLD]
 
 
 def undo_of(step: Step) -> Argv | None:

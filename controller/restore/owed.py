@@ -15,7 +15,7 @@ from controller.core.failure import Failure
 from controller.core.key import Key
 from controller.core.records import Record
 from controller.core.restoration import Restoration
-from controller.restore.apply import NOT_CLEARED, NOT_UNDONE, is_settled
+from controller.restore.apply import NOT_CLEARED, NOT_UNDONE, is_settled, told_by
 from controller.storage import files, journal
 from controller.targets.session import Session
 
@@ -25,6 +25,8 @@ UNREACHABLE = (EngineError, TargetDied, TargetGone, TargetPaused)
 """What says that nothing can be run there now, for however long."""
 PROVISIONAL = (NOT_UNDONE, "left-running: ", "to-be-undone: ")
 """How warnings begin that hold no longer once everything was looked at again."""
+TROUBLE = (NOT_UNDONE, NOT_CLEARED, "left-running: ")
+"""How warnings begin of what is not as it was."""
 TO_BE_UNDONE = "to-be-undone: what could not be done just now is tried again as long as the container is there"
 
 
@@ -93,11 +95,11 @@ class OwedUndos:
             session = self._again(owed)
             if session is None:
                 return owed, (f"{NOT_UNDONE}the container was removed, or another one has its place",)
-            left = session.end()
+            left, told = session.end(), list[str]()
             if not owed.whole and is_settled(session, owed.settled or None):
                 owed = owed.model_copy(update={"whole": True, "commands": owed.finish})
             for command in owed.commands:
-                session.ask(command)
+                told += told_by(session.ask(command))
         except UNREACHABLE:
             return None
         except SidecarError as error:
@@ -106,7 +108,7 @@ class OwedUndos:
                 return owed, (f"{NOT_CLEARED}{error.message}",)
             given_up = time.monotonic() - since > GIVE_UP_SECONDS
             return (owed, (f"{NOT_UNDONE}{error.message}",)) if given_up else None
-        return owed, left
+        return owed, (*left, *told)
 
     def _path(self, restore: str) -> Path:
         return self._folder / f"{restore}.json"
@@ -136,7 +138,7 @@ def made_good(report: Restoration, owed: OwedUndo, left: tuple[str, ...]) -> Res
     """The report once nothing more is done; `left` is what remains to be said of the attempt."""
     before = tuple(warning for warning in report.warnings if not warning.startswith(PROVISIONAL))
     changes: dict[str, object] = {"warnings": tuple(dict.fromkeys((*before, *owed.staying, *left)))}
-    undone = not (owed.whole or owed.staying or left)
+    undone = not (owed.whole or owed.staying or any(line.startswith(TROUBLE) for line in left))
     if report.failure and (owed.whole or report.failure.code == "interrupted"):
         message, hint = report.failure.message, "Restore again."
         if owed.whole:

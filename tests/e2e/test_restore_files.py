@@ -37,7 +37,7 @@ RUN = "20260301T030000Z-1a2b3c4d"
 TARS = {"DEBIAN": "tar (GNU tar) 1.35", "BUSYBOX": "tar (busybox) 1.37.0"}
 PATHS = ("/data", "/srv/a b")
 MAKE = """
-rm -rf /data/* /data/.[!.]* /srv/*
+rm -rf /data/* /data/.[!.]* /srv/* /tmp/.backup-sidecar-*
 mkdir -p /data/app/deep '/data/odd "na me"' /data/cache '/srv/a b' && cd /data
 echo one >app/one; echo two >'odd "na me"/$(x) *?'; seq 1000 >app/deep/seq; ln app/one hard; ln -s app/one soft
 echo hidden >.hidden; echo c >cache/of-the-run; echo s >'/srv/a b/s'; : >-rf

@@ -127,6 +127,14 @@ def test_a_failing_step_undoes_it_and_those_before_the_last_one_first(tmp_path: 
     assert one.undone
 
 
+def test_what_an_undo_tells_is_a_warning_and_what_else_it_prints_is_not(tmp_path: Path) -> None:
+    engine = PlayedEngine("load", says={"back": "dropped\nwritten-meanwhile: it is in /kept\n"})
+    one = applying(engine, Restore("x", steps=STEPS), stored(tmp_path))
+    with pytest.raises(CommandFailed):
+        one.run()
+    assert (one.undone, one.warnings) == (True, ["written-meanwhile: it is in /kept"])
+
+
 def test_what_would_undo_is_told_before_each_step_and_what_clears_up_once_all_is_compared(tmp_path: Path) -> None:
     engine, told = PlayedEngine(), []
     steps = (*STEPS, Run(("clear",), leaves="it was cleared"))

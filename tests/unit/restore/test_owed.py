@@ -63,6 +63,15 @@ def test_what_the_place_says_is_done_is_cleared_up_and_not_undone(tmp_path: Path
     assert (good[0].whole, good[1]) == (True, ())
 
 
+def test_what_an_undo_tells_is_told_and_is_no_failure(tmp_path: Path) -> None:
+    engine = PlayedEngine(says={"drop": "done\n", "back": "written-meanwhile: it is in /kept\n"})
+    owed, told = OwedUndos(lambda _: session(engine), tmp_path).make_good(OWED) or (None, ())
+    assert (owed, told) == (OWED, ("written-meanwhile: it is in /kept",))
+    report = made_good(interrupted(UNDER_WAY, OWED), OWED, told)
+    assert (report.undone, report.warnings) == (True, told)
+    assert not made_good(interrupted(UNDER_WAY, OWED), OWED, ("left-running: 7 tar", *told)).undone
+
+
 @pytest.mark.parametrize("error", [EngineLost("away"), TargetPaused("paused")])
 def test_a_container_that_is_away_is_waited_for_without_end(
     error: SidecarError, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
