@@ -14,6 +14,8 @@ SMALL_FILES = 64 << 10
 CATALOG_BYTES = 64 << 20
 """For the catalog and other facts, beside what the other targets need."""
 
+KEEP_LESS = "Keep fewer runs of it, back up less, or raise the limit in config.yaml."
+
 
 class Reserve(Protocol):
     """What is stored and may be given up for a run."""
@@ -21,8 +23,15 @@ class Reserve(Protocol):
     def spare_bytes(self) -> int:
         """How much of it any run may take."""
 
-    def make_room(self, key: Key, missing: Callable[[], int]) -> None:
-        """Free what a run of a target lacks, or nothing where there is not as much; `missing` are the bytes now."""
+    def make_room(self, key: Key, missing: Callable[[], int], beyond: Callable[[], int]) -> None:
+        """Free what a run of a target lacks, or nothing where there is not as much.
+
+        `missing` are the bytes that it lacks on the disk now, `beyond` those by which it goes beyond its allowance,
+        which only runs of the same target give back.
+        """
+
+    def yields(self, key: Key) -> int:
+        """Bytes of a target's own runs that `make_room` may free for it."""
 
     def give_up_one(self) -> bool:
         """Free one run that any other may take the room of; False where there is none."""
@@ -50,17 +59,31 @@ class Room:
         needed, reserve = room_for(known), self._reserve()
 
         def missing() -> int:
-            allowed = reserve.allowance(key) if reserve else None
-            return needed - (self._unused() if allowed is None else min(allowed, self._unused()))
+            return needed - self._unused()
 
-        if missing() <= 0:
+        def beyond() -> int:
+            allowed = reserve.allowance(key) if reserve else None
+            return 0 if allowed is None else needed - allowed
+
+        if max(missing(), beyond()) <= 0:
             return
         if reserve:
-            reserve.make_room(key, missing)
+            reserve.make_room(key, missing, beyond)
             self._demand_allowed(key, needed, reserve.allowance(key))
         if (free := self._unused()) < needed:
             known_and_free = f"the last one took {known} bytes, and {free} are free in {self._root}"
             raise StoreFull(f"no room for a run of {key}: {known_and_free}", hint=MAKE_ROOM)
+
+    def allowed_too_little(self, key: Key, known: int) -> int | None:
+        """Bytes that the policy leaves a target's next run, if that is as large as `known` and will not fit, whatever
+        is given up for it; None where it fits.
+        """
+        reserve = self._reserve()
+        allowed = reserve.allowance(key) if reserve else None
+        if reserve is None or allowed is None or allowed >= room_for(known):
+            return None
+        most = allowed + reserve.yields(key)
+        return max(most, 0) if most < room_for(known) else None
 
     def growth(self, key: Key, newest: int) -> Callable[[int, int], None]:
         """What is asked before a run writes so many more bytes behind so many, whose target's newest one has `newest`
@@ -86,7 +109,7 @@ class Room:
     def _demand_allowed(self, key: Key, size: int, allowed: int | None) -> None:
         if allowed is not None and size > allowed:
             message = f"a run of {key} of {size} bytes takes more than policy.max-store-per-target leaves it, {allowed}"
-            raise StoreFull(message, hint="Keep fewer runs of it, back up less, or raise the limit in config.yaml.")
+            raise StoreFull(message, hint=KEEP_LESS)
 
     def give_up_one(self) -> bool:
         """As the reserve's."""

@@ -186,16 +186,24 @@ class Pruner:
         """As the store's `Reserve`."""
         return sum(report.size or 0 for report in self._overruled())
 
-    def make_room(self, key: Key, missing: Callable[[], int]) -> None:
+    def make_room(self, key: Key, missing: Callable[[], int], beyond: Callable[[], int]) -> None:
         """As the store's `Reserve`: first what a rule had deleted, then what this target can spare."""
         with self._deleting:
-            chosen = [*self._overruled(), *self._spare(key)]
-            if sum(report.size or 0 for report in chosen) < missing():
+            overruled, spared = self._overruled(), self._spare(key)
+            own = [*(report for report in overruled if report.target == key), *spared]
+            needs = (own, beyond), ([*overruled, *spared], missing)
+            if any(sum(report.size or 0 for report in chosen) < lacking() for chosen, lacking in needs):
                 return
-            for report in chosen:
-                if missing() <= 0:
-                    return
-                self._purged(report, report.cause or f"room for the next run of {key}")
+            for chosen, lacking in needs:
+                while chosen and lacking() > 0:
+                    report = chosen.pop(0)
+                    if self._catalog.get(report.id).artifacts:  # Not given up before.
+                        self._purged(report, report.cause or f"room for the next run of {key}")
+
+    def yields(self, key: Key) -> int:
+        """As the store's `Reserve`."""
+        own = [*(report for report in self._overruled() if report.target == key), *self._spare(key)]
+        return sum(report.size or 0 for report in own)
 
     def give_up_one(self) -> bool:
         """As the store's `Reserve`."""

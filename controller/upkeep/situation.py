@@ -64,6 +64,7 @@ class Situation:
             pending=self._pending(fresh.key),
             restore=self._jobs.holder(fresh.key),
             copies=self._copies(fresh),
+            allowed=self._allowed(fresh),
         )
         if target is None:
             return facts
@@ -99,10 +100,14 @@ class Situation:
         overdue = timedelta(seconds=time.monotonic() - deadline) if is_running and deadline else timedelta(0)
         return Pending(report.id, report.reason, self._clock() - report.created, overdue)
 
+    def _allowed(self, fresh: Freshness) -> int | None:
+        """Bytes that a target's next run may have, where those are too few."""
+        if not is_expected(fresh) or fresh.good is None:
+            return None
+        return self._store.room.allowed_too_little(fresh.key, fresh.good.size or 0)
+
     def _of_sidecar(self, fresh: Sequence[Freshness]) -> SidecarFacts:
-        sizes = [
-            one.good.size for one in fresh if one.good and one.good.size and one.present and one.state != "unpromised"
-        ]
+        sizes = [one.good.size for one in fresh if one.good and one.good.size and is_expected(one)]
         return SidecarFacts(
             problems=tuple(self._problems()),
             dead=tuple(self._dead()),
@@ -118,3 +123,8 @@ class Situation:
             return self._store.free()
         except StoreError:  # Which one of the self-checks tells.
             return None
+
+
+def is_expected(fresh: Freshness) -> bool:
+    """Whether another run of a target will come."""
+    return fresh.present and fresh.state != "unpromised"

@@ -10,6 +10,7 @@ from config.problems import Problem
 from controller.core.errors import Busy, Tampered
 from controller.core.key import Key
 from controller.core.run import Report
+from controller.storage.room import KEEP_LESS
 from controller.upkeep.copy_freshness import CopyFreshness
 from controller.upkeep.freshness import Freshness, FreshnessState, ago
 
@@ -30,7 +31,9 @@ SAID = {"missed": "was missed", "interrupted": "was interrupted"}
 """How a run ended, where its state is no verb."""
 
 OfCopies = Literal["copy-late", "copy-stale", "copy-never", "copy-unknown"]
-OfTarget = Literal["problem", "failed", "suspicious", "damaged", "tampered", "restoring", "unscheduled", "waiting"]
+OfTarget = Literal[
+    "problem", "failed", "suspicious", "damaged", "tampered", "restoring", "unscheduled", "waiting", "no-room"
+]
 OfSidecar = Literal["problem", "no-targets", "no-room", "unwatched", "dead"]
 Code = FreshnessState | OfTarget | OfCopies | OfSidecar
 OF_COPIES: dict[FreshnessState, OfCopies] = {
@@ -83,6 +86,8 @@ class TargetFacts:
     copies: tuple[CopyFreshness, ...] = ()
     idle_schedules: tuple[str, ...] = ()
     """Settings whose schedule never comes due, or starts nothing."""
+    allowed: int | None = None
+    """Bytes that `policy.max-store-per-target` leaves its next run, where that is like the last and will not fit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,11 +166,10 @@ def of_target(facts: TargetFacts) -> Iterator[Reason]:
     if facts.restore:
         hint = "`backup-sidecar restores` says how far it is; what it still has to undo needs its container."
         yield Reason("restoring", f"{key} cannot be backed up while restore {facts.restore} holds it", hint, key)
-    for setting in facts.idle_schedules:
-        hint = f"Correct `{setting}`, or set it to `none`."
-        if setting.startswith("drill."):
-            hint = f"Set `policy.create-containers: true` in config.yaml, or remove `{setting}`."
-        yield Reason("unscheduled", f"`{setting}` of {key} will never start anything", hint, key)
+    yield from (of_schedule(key, setting) for setting in facts.idle_schedules)
+    if facts.allowed is not None:
+        message = f"the next run of {key} will not fit: policy.max-store-per-target leaves it {facts.allowed} bytes"
+        yield Reason("no-room", message, KEEP_LESS, key)
     if facts.pending and (reason := of_pending(key, facts.pending, max(facts.timeout, LEAST_PATIENCE))):
         yield reason
 
@@ -189,6 +193,14 @@ def of_last_run(last: Report, good: Report | None, *, is_pending: bool) -> Reaso
     why = f": {code}{failure.message}".rstrip(".") if failure else ""
     hint = (failure.hint if failure else "") or f"`backup-sidecar run {key}` tries again."
     return Reason("failed", f"the last run of {key}, {last.id}, {SAID.get(last.state, last.state)}{why}", hint, key)
+
+
+def of_schedule(key: Key, setting: str) -> Reason:
+    """A schedule that is idle."""
+    hint = f"Correct `{setting}`, or set it to `none`."
+    if setting.startswith("drill."):
+        hint = f"Set `policy.create-containers: true` in config.yaml, or remove `{setting}`."
+    return Reason("unscheduled", f"`{setting}` of {key} will never start anything", hint, key)
 
 
 def of_pending(key: Key, pending: Pending, patience: timedelta) -> Reason | None:

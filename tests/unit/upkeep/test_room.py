@@ -149,6 +149,35 @@ def test_the_runs_of_a_target_take_no_more_than_the_policy_allows(history: Histo
         made(history, 7)
 
 
+def limited(history: History, runs: int) -> None:
+    """Let each target have so many runs, and the room that one may need beside them."""
+    policy = history.loaded.settings.policy.model_copy(
+        update={"max_store_per_target": room_for(SIZE) + (runs - 1) * SIZE}
+    )
+    settings = history.loaded.settings.model_copy(update={"policy": policy})
+    history.loaded = replace(history.loaded, settings=settings)
+
+
+def test_what_others_had_deleted_is_not_given_up_where_the_policy_is_in_the_way(history: History, small: Disk) -> None:
+    history.services["web"] = POSTGRES
+    deleted = twice(history, 60)
+    history.past(NIGHT)
+    history.pruner.prune(history.targets()[0])
+    assert history.deleted == ids(deleted)
+    limited(history, 7)
+    first, *others = [history.past(NIGHT + timedelta(minutes=each), OTHER) for each in range(7)]
+
+    history.past(NIGHT + timedelta(minutes=7), OTHER)
+    assert history.deleted == ids(deleted), "the disk has room, so that it would help nobody"
+    assert [run.id for run in (first, *others) if history.catalog.get(run.id).pruned] == ids(first)
+
+    limited(history, 2)
+    with pytest.raises(StoreFull, match=r"policy\.max-store-per-target leaves it"):
+        history.past(NIGHT + timedelta(minutes=8), OTHER)
+    assert history.deleted == ids(deleted)
+    assert not [run for run in others if history.catalog.get(run.id).pruned], "it would not be enough"
+
+
 def test_pinned_runs_safety_backups_and_what_a_person_deleted_are_never_given_up(history: History, small: Disk) -> None:
     night = history.past(NIGHT)
     pinned, deleted, *rest = made(history, 1, 2, 6, 7, 8)

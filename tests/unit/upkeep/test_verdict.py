@@ -15,6 +15,7 @@ from controller.core.key import Key
 from controller.core.loop import Loop
 from controller.core.run import BY_HAND, Report
 from controller.storage import disk
+from controller.storage.room import room_for
 from controller.upkeep.freshness import Freshness, FreshnessState
 from controller.upkeep.verdict import Pending, SidecarFacts, Status, TargetFacts, judged
 from tests.kit.receiver import receiving
@@ -244,6 +245,25 @@ def test_a_store_that_has_no_room_for_what_was_there_last_is_seen(
     assert seen(world) == ["no-room"]
     world.catalog.put(gone.model_copy(update={"cause": "keep-daily"}))
     assert seen(world) == []
+
+
+def test_a_policy_that_leaves_the_next_run_no_room_is_seen_before_the_night(world: World) -> None:
+    world.situation.status()
+    (good,) = world.catalog.good(KEY, limit=1)
+
+    size, older = good.size or 0, good.model_copy(update={"id": f"2025{good.id[4:]}", "pruned": NOW, "cause": BY_HAND})
+
+    def reasons(runs: int) -> list[str]:
+        world.configure(f"policy: {{max-store-per-target: {room_for(size) + runs * size}B}}")
+        return list(map(str, world.situation.status().reasons))
+
+    assert reasons(1) == []
+    (told,) = reasons(0)
+    assert told.startswith(f"the next run of {KEY} will not fit: policy.max-store-per-target leaves it ")
+    world.catalog.put(older)
+    assert len(reasons(1)) == 1, "nobody gives up what a person has deleted"
+    world.catalog.put(older.model_copy(update={"cause": "keep-daily"}))
+    assert reasons(1) == []
 
 
 def test_no_secret_of_a_label_is_in_a_reason(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
