@@ -48,6 +48,10 @@ At = Annotated[
     str | None,
     typer.Option(help="When the bare file was made, else by its name or its own time. Copies: none that began later."),
 ]
+AsOf = Annotated[
+    str | None,
+    typer.Option("--as-of", metavar="TIME", help="Copies, in a bucket with versions: as they were then, by its clock."),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,8 @@ class Wanted:
     at: datetime | None = None
     """None that began later."""
     all: bool = False
+    as_of: datetime | None = None
+    """From what the destination had then, by its clock; None: now."""
 
 
 def adopt(
@@ -71,15 +77,18 @@ def adopt(
     all_: Everything = False,
     as_: As = None,
     at: At = None,
+    as_of: AsOf = None,
     as_json: AsJson = False,
 ) -> int:
     """Take in backups from elsewhere while the sidecar serves: check them, and enter them as of there."""
     path, moment = Path(source), when(at)
     if identity or (not path.exists() and names_copies(source)):
-        wanted = Wanted([as_key(key) for key in keys or ()], at=moment, all=all_)
+        wanted = Wanted([as_key(key) for key in keys or ()], at=moment, all=all_, as_of=when(as_of))
         rows = adopted_copies(source, identity, wanted)
         show_json(rows) if as_json else show_runs(rows)
         return program.FAILED if any(row["error"] for row in rows) else program.OK
+    if as_of:
+        raise Failed("--as-of is only for copies", "Name a destination of `copies.destinations`.", program.USAGE)
     if as_:
         report = adopted_file(as_, path, moment or made(path))
         show_json(report) if as_json else show_runs([{"outcome": "adopted", "run": report["id"], **report}])

@@ -2,9 +2,12 @@
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from functools import cache, partial
 from typing import NamedTuple
 
+from config.copies import DestinationSettings
+from config.loading import Loaded
 from controller.app import startup
 from controller.cli.adopt import Wanted
 from controller.cli.terminal import Failed, err
@@ -14,7 +17,8 @@ from controller.storage.copies import kit
 from controller.storage.copies.layout import CopiedRun
 from controller.storage.copies.reading import Copies, tar_of
 from controller.storage.copies.signing import Signer
-from controller.storage.destinations import opened
+from controller.storage.copies.then import Then
+from controller.storage.destinations import Destination, opened
 
 MOST_KIT_BYTES = 1 << 20
 
@@ -36,7 +40,7 @@ def taken(name: str, identity: str | None, wanted: Wanted) -> Iterator[Sequence[
 
     Raises `Failed`, `SidecarError`.
     """
-    found, opener = entered(name, identity)
+    found, opener = entered(name, identity, wanted.as_of)
     keys = wanted.keys or sorted({key for key in map(key_of, found.names()) if key}, key=str)
     for key in keys:
         for choices in chosen(found, key, wanted):
@@ -44,20 +48,33 @@ def taken(name: str, identity: str | None, wanted: Wanted) -> Iterator[Sequence[
 
 
 @cache  # Standard input is read once.
-def entered(name: str, identity: str | None) -> tuple[Copies, kit.Kit]:
-    """What lies at a destination, and what opens it; raises `Failed`, `SidecarError`."""
-    loaded = startup.configuration()
-    copies = loaded.settings.copies
+def entered(name: str, identity: str | None, as_of: datetime | None = None) -> tuple[Copies, kit.Kit]:
+    """What lies at a destination, or lay there at a time, and what opens it; raises `Failed`, `SidecarError`."""
+    loaded, settings = startup.configuration(), settings_of(name)
+    if identity != "-":
+        raise Failed("the copies are encrypted", "Add `--identity -`, and give the recovery kit on standard input.")
+    opener = kit.read(sys.stdin.read(MOST_KIT_BYTES), *signers(loaded))
+    return Copies(place(loaded, name, settings, as_of), opener.verifier), opener
+
+
+def settings_of(name: str) -> DestinationSettings:
+    """Raises `Failed`."""
+    copies = startup.configuration().settings.copies
     if copies is None or name not in copies.destinations:
         known = ", ".join(copies.destinations) if copies else "none"
         raise Failed(f"there is no destination {name}", f"`copies.destinations` in config.yaml names {known}.")
-    if identity != "-":
-        raise Failed("the copies are encrypted", "Add `--identity -`, and give the recovery kit on standard input.")
-    also = [*copies.signers, *([Signer(loaded.signing_key).public] if loaded.signing_key else [])]
-    opener = kit.read(sys.stdin.read(MOST_KIT_BYTES), *also)
-    settings = copies.destinations[name]
+    return copies.destinations[name]
+
+
+def signers(loaded: Loaded) -> list[str]:
+    """Public keys that are believed without a kit."""
+    written = loaded.settings.copies.signers if loaded.settings.copies else ()
+    return [*written, *([Signer(loaded.signing_key).public] if loaded.signing_key else [])]
+
+
+def place(loaded: Loaded, name: str, settings: DestinationSettings, as_of: datetime | None) -> Destination:
     destination = opened(settings.kind, settings.options(loaded.destination_secrets.get(name, {})))
-    return Copies(destination, opener.verifier), opener
+    return Then(destination, as_of) if as_of else destination
 
 
 def key_of(name: str) -> Key | None:

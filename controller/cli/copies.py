@@ -9,9 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from controller.app import program
-from controller.cli.adopt import Identity
+from controller.cli.adopt import AsOf, Identity
 from controller.cli.terminal import AsJson, Failed, amount, answered, as_key, client, err, out, show, show_json
-from controller.cli.times import since
+from controller.cli.times import since, when
 
 POLL_SECONDS = 0.5
 CLOCK_SECONDS = 2
@@ -51,6 +51,7 @@ def copies(
     take_over: TakeOver = False,
     identity: Identity = None,
     run: ByRun = None,
+    as_of: AsOf = None,
     as_json: AsJson = False,
 ) -> int:
     """Show how fresh the copies at other places are; `keys` makes keys, `prepare` a place, `check` tries it, `send`
@@ -59,6 +60,8 @@ def copies(
     """
     if what is What.keys:
         return keys(as_json)
+    if moment := when(as_of):
+        return shown_then(what, name, moment, as_json)
     if what in (What.rehearse, What.receipts):
         return rehearsals(what, name, key, run=run, identity=identity, as_json=as_json)
     with client() as connection:
@@ -81,6 +84,15 @@ def copies(
     if any(answer.get("wrong") or answer.get("failure") for answer in answers):
         return program.FAILED
     return program.SOME if any(answer.get("warnings") for answer in answers) else program.OK
+
+
+def shown_then(what: What, name: str | None, moment: datetime, as_json: bool) -> int:
+    """Show what lay at a destination at a time."""
+    from controller.cli.copies_then import show_copies_then  # noqa: PLC0415  # Only here a destination is read.
+
+    if what is not What.show:
+        raise Failed(f"--as-of is not for `copies {what}`", "It shows what lay there: `copies show`.", program.USAGE)
+    return show_copies_then(name, moment, as_json)
 
 
 def rehearsals(
@@ -121,10 +133,22 @@ def shown(destinations: list[Any], as_json: bool) -> int:
                 out.print(
                     f"{each['name']}: {each['missed']} runs were deleted here before they were copied", style="yellow"
                 )
+            for line in kept_there(each):
+                out.print(f"{each['name']}: {line}")
             if failure := each["failure"]:
                 err.print(f"{each['name']}: [{failure['code']}] {failure['message']}. {failure['hint']}", style="red")
     good = all(target["state"] in ("fresh", "unpromised") for each in destinations for target in each["targets"])
     return program.OK if good and not any(each["failure"] for each in destinations) else program.SOME
+
+
+def kept_there(destination: Any) -> Iterator[str]:
+    """What stays at a destination though nobody here would have it so."""
+    if destination["lock"]:
+        yield f"the destination itself keeps each copy for {destination['lock']} at least"
+    if destination["kept"]:
+        yield f"{destination['kept']} copies that no rule keeps are kept by the destination"
+    if not destination["delete"]:
+        yield "copies that no rule keeps are left to the destination (`delete: false`)"
 
 
 def row(destination: Any, target: Any) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import typer
 
 from controller.app import program
 from controller.cli.activities import ListLimit, failure_code, follow, show_listed
-from controller.cli.adopt import Identity, Wanted, adopted_copies, taken_from
+from controller.cli.adopt import AsOf, Identity, Wanted, adopted_copies, taken_from
 from controller.cli.restore_all import restore_all
 from controller.cli.terminal import (
     AsJson,
@@ -84,6 +84,7 @@ def restore(
     all_: All = False,
     from_: From = None,
     identity: Identity = None,
+    as_of: AsOf = None,
     at: At = None,
     run: ByRun = None,
     to: To = None,
@@ -104,7 +105,7 @@ def restore(
     as_json: AsJson = False,
 ) -> int:
     """Restore a run into its target or another container, and compare; Ctrl-C cancels, and undoes what can be."""
-    moment = when(at)
+    moment, then = when(at), of_copies(as_of, from_)
     flags = {"replace": replace, "with_passwords": with_passwords, "force": force}
     flags |= {"without_safety_backup": without_safety_backup, "accept_differences": accept_differences}
     if key is None:
@@ -112,12 +113,12 @@ def restore(
         if not all_ or any(one_only):
             raise Failed(*ONE_OR_ALL, program.USAGE)
         query = {name: "true" for name, flag in flags.items() if flag} | ({"stop": stop} if stop else {})
-        rows = adopted_copies(from_, identity, Wanted(at=moment)) if from_ else None
+        rows = adopted_copies(from_, identity, Wanted(at=moment, as_of=then)) if from_ else None
         return restore_all(query, moment, rows, dry_run=dry_run, as_json=as_json)
     if all_:
         raise Failed(*ONE_OR_ALL, program.USAGE)
     if from_:
-        rows = adopted_copies(from_, identity, Wanted([as_key(key)], run or "", moment))
+        rows = adopted_copies(from_, identity, Wanted([as_key(key)], run or "", moment, as_of=then))
         run, moment = taken_from(rows), None
     if to_file:
         from controller.cli.to_file import write  # noqa: PLC0415  # Only here the store is read.
@@ -138,6 +139,13 @@ def restore(
         report = follow(connection, "restores", start, progress)
     show_json(report) if as_json else show_restore(report, to or "")
     return program.OK if report["state"] == "succeeded" else program.FAILED
+
+
+def of_copies(as_of: str | None, from_: str | None) -> datetime | None:
+    """The time as of which a destination is read; raises `Failed` where none is named."""
+    if as_of and not from_:
+        raise Failed("--as-of is only for copies", "Name their destination by --from.", program.USAGE)
+    return when(as_of)
 
 
 def restores(key: OptionalKey = None, limit: ListLimit = 20, as_json: AsJson = False) -> int:

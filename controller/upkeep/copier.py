@@ -65,7 +65,7 @@ class Copier:
         self._lock, self._lanes = threading.Lock(), dict[str, Lane]()
         self.tried = TriedKeys(self._folder / "tried.json")
         self._looked: datetime | None = None
-        self._stopped = False
+        self._stopped, self._kept = False, dict[str, int]()
 
     @property
     def destinations(self) -> Mapping[str, DestinationSettings]:
@@ -149,6 +149,10 @@ class Copier:
         """How many runs were deleted before they were copied."""
         missed = self._catalog.page(Copy, states=("missed",), limit=MOST_MISSED)
         return sum(copy.destination == name for copy in missed)
+
+    def kept(self, name: str) -> int:
+        """How many copies are kept by the destination alone, by a lock or because it lets nothing go."""
+        return self._kept.get(name, 0)
 
     def newest(self, key: Key, name: str) -> tuple[Copy, Report] | None:
         """The newest good run of a target that a destination has."""
@@ -237,6 +241,7 @@ class Copier:
         return settings.retention, own[1] if own else ZoneInfo("UTC")
 
     def _retired(self, name: str, pruned: Pruned) -> None:
+        self._kept[name] = pruned.kept
         for run in pruned.runs:
             report = self._catalog.known(run)
             for copy in self._catalog.copies(report.target, name) if report else ():

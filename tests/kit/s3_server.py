@@ -216,7 +216,7 @@ class S3Server:
 
     def demand_willing(self, method: str, bucket: str, query: Mapping[str, str]) -> None:
         if self.failing:
-            raise Refusal(*self.failing.popleft())
+            raise Refusal(*self.failing.popleft(), Location=f"http://127.0.0.1:{self.port}/elsewhere")
         if method in self.denied or self.denied & query.keys():
             raise Refusal(403, "AccessDenied", "Access Denied")
         if bucket != BUCKET:
@@ -329,7 +329,7 @@ def s3_server(
     """A running one, with an empty bucket."""
     server = S3Server(**settings, scheme="https" if tls else "http")
     http = ThreadingHTTPServer(address, type("Bound", (Handler,), {"s3": server}))
-    http.daemon_threads, http.block_on_close = True, False
+    http.daemon_threads, http.block_on_close, http.handle_error = True, False, lambda *_: None
     if tls:
         http.socket = tls.wrap_socket(http.socket, server_side=True)
     server.port = http.server_port

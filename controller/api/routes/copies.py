@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
+from config.fields import written
 from controller.api.callers import ADMIN, BACKUP, READ
 from controller.api.parameters import parsed
 from controller.api.problems import Refused
@@ -36,6 +37,12 @@ class DestinationView(View):
     """Runs that it lacks."""
     missed: int
     """Runs that were deleted here before they were copied."""
+    kept: int
+    """Copies that no rule keeps and the destination does; as of the last time that it was decided what goes."""
+    lock: str | None
+    """How long the destination keeps each copy at least, whoever wants it gone: `35d`."""
+    delete: bool
+    """Whether copies that no rule keeps are deleted there; else the destination sees to that."""
     current: CopyProgress | None
     failure: ErrorView | None
     """Why nothing can be copied there at the moment."""
@@ -87,10 +94,13 @@ def copy_routes(copier: Copier, situation: Situation) -> APIRouter:
         )
 
     def shown(name: str, targets: list[CopyView]) -> DestinationView:
-        lane = copier.lane(name)
+        lane, settings = copier.lane(name), copier.destinations[name]
         return DestinationView(
             name=name,
-            kind=copier.destinations[name].kind,
+            kind=settings.kind,
+            kept=copier.kept(name),
+            lock=written(settings.lock) if settings.lock else None,
+            delete=settings.delete,
             waiting=len(copier.waiting(name)),
             missed=copier.missed(name),
             current=CopyProgress.of(lane.current) if lane.current else None,

@@ -97,6 +97,31 @@ def test_nothing_outside_the_prefix_is_seen(server: S3Server, opening: Opening) 
     assert got(other) == b"of another"
 
 
+@pytest.mark.parametrize(("hours", "expected"), [(5, None), (3, b"first"), (1, b"second"), (0, b"third")])
+def test_of_many_versions_the_newest_of_then_is_given(
+    locking: S3Server, opening: Opening, hours: int, expected: bytes | None
+) -> None:
+    place, now = opening(locking), datetime.now(UTC)
+    for content in (b"first", b"second", b"third"):
+        place.put(NAME, content)
+        locking.passes(timedelta(hours=2) if content != b"third" else timedelta(0))
+
+    found = [each.version for each in place.list("", now - timedelta(hours=hours) + timedelta(minutes=1))]
+
+    assert [b"".join(place.get(NAME, version)) for version in found] == ([expected] if expected else [])
+
+
+def test_what_was_deleted_then_is_not_given(locking: S3Server, opening: Opening) -> None:
+    place, now = opening(locking), datetime.now(UTC)
+    place.put(NAME, b"x")
+    locking.passes(timedelta(hours=2))
+    place.delete(NAME)
+    locking.passes(timedelta(hours=2))
+    place.put(NAME, b"y")
+
+    assert [len(list(place.list("", now - timedelta(hours=hours)))) for hours in (5, 3, 1)] == [0, 1, 0]
+
+
 # --- what refuses ---------------------------------------------------------------------------------------------------
 
 
