@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import fleets, histories, restores, streams
+from benchmarks import copies, fleets, histories, restores, streams
 from benchmarks.figures import Figure, table
 from benchmarks.lab import QUICK, Failed, Lab, Sizes
 from controller.core.errors import SidecarError
@@ -25,6 +25,7 @@ GROUPS = {
     for measure in (
         *(streams.postgres, streams.databases, streams.stream, streams.memory, restores.replace),
         *(fleets.idle, fleets.start, fleets.fleet, histories.retention, histories.pages),
+        *(copies.copies, copies.comeback),
     )
 }
 

@@ -45,12 +45,29 @@ class Sizes:
     some: int = 50
     many: int = 200
     """Containers."""
+    copied: int = 400 << 20
+    sparse: int = 4 << 30
+    """Bytes of a run that is copied."""
+    comeback: int = 30
+    """Of pgbench; 30 makes 450 MB on the server's disk."""
     repeats: int = 5
     """Samples of each figure whose median counts."""
 
 
 QUICK = Sizes(
-    scale=1, replaced=1, stream=32 << 20, small=8 << 20, large=64 << 20, idle=1.0, runs=2_500, some=2, many=4, repeats=1
+    scale=1,
+    replaced=1,
+    comeback=1,
+    stream=32 << 20,
+    small=8 << 20,
+    large=64 << 20,
+    copied=16 << 20,
+    sparse=160 << 20,
+    runs=2_500,
+    some=2,
+    many=4,
+    repeats=1,
+    idle=1.0,
 )
 
 

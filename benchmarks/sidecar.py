@@ -20,7 +20,8 @@ TICKS = os.sysconf("SC_CLK_TCK")
 class Sidecar:
     """A container with `serve`; started and stopped as often as one likes."""
 
-    def __init__(self, lab: Lab) -> None:
+    def __init__(self, lab: Lab, *more: str) -> None:
+        """`more` are further options of the container."""
         self._lab = lab
         token = secrets.token_hex(16)
         options = (
@@ -31,6 +32,7 @@ class Sidecar:
             "--read-only",
             "--tmpfs=/tmp",
             "--security-opt=no-new-privileges:true",
+            *more,
         )
         image = os.environ.get("SIDECAR_IMAGE", "backup-sidecar:local")
         self.id = lab.create("sidecar", image, labels={}, options=options)

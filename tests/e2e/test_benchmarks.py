@@ -11,7 +11,7 @@ from tests.kit.stage import REPOSITORY, said
 pytestmark = pytest.mark.e2e
 
 
-QUICK = {"retention", "stream"}
+QUICK = {"copies", "retention", "stream"}
 """The others are in `make faults`."""
 
 
