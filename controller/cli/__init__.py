@@ -1,8 +1,8 @@
 """The commands, for people and for programs.
 
 `serve` owns store, catalog and streams; the acting commands are clients of its API over the unix socket in the work
-folder, also by `docker exec`. `check`, `explain`, `token`, `version`, `catalog rebuild`, `copies keys` and
-`restore --to-file` work alone. One file of this folder for each group.
+folder, also by `docker exec`. `check`, `explain`, `token`, `version`, `catalog rebuild`, `copies keys`,
+`copies rehearse` and `restore --to-file` work alone. One file of this folder for each group.
 """
 
 import os

@@ -357,6 +357,9 @@ def test_a_list_that_cannot_be_believed_is_told_and_runs_are_still_copied(world:
     world.ahead = timedelta(days=2)
 
     eventually(lambda: working(world) and world.copier.failures().get("nas"))
+    heard = world.folder / "work/copies/nas-heard.json"
+    eventually(lambda: working(world) and heard.exists() and heard.stat().st_mtime > path.stat().st_mtime)
+    eventually(lambda: "copies.worker" not in children())
 
     assert world.copier.failures()["nas"].code == "not-a-copy"
     stored(world)
