@@ -125,7 +125,10 @@ def adopted_copies(name: str, identity: str | None, wanted: Wanted) -> list[dict
     from controller.cli.comeback import taken  # noqa: PLC0415  # Only here what decrypts is needed.
 
     rows, wrong = list[dict[str, Any]](), list[NotACopy]()
-    for choices in taken(name, identity, wanted):
+    for key, choices in taken(name, identity, wanted):
+        if not choices:
+            wrong.append(NotACopy(f"there is no such copy of {key} that can be believed"))
+            rows.append(refused_copy("", str(key), wrong[-1]))
         for offered in choices:
             try:
                 rows += adopted_runs(offered.tar(), name)

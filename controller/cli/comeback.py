@@ -35,25 +35,30 @@ def is_destination(name: str) -> bool:
     return copies is not None and name in copies.destinations
 
 
-def taken(name: str, identity: str | None, wanted: Wanted) -> Iterator[Sequence[Offered]]:
+def taken(name: str, identity: str | None, wanted: Wanted) -> Iterator[tuple[Key, Sequence[Offered]]]:
     """The copies that are wanted, as choices of which the first that is right is enough.
 
-    Raises `Failed`, `SidecarError`.
+    A target that lies there, and of which nothing can be believed, has no choices. Raises `Failed`, `SidecarError`.
     """
     found, opener = entered(name, identity, wanted.as_of)
     keys = wanted.keys or sorted({key for key in map(key_of, found.names()) if key}, key=str)
     for key in keys:
         for choices in chosen(found, key, wanted):
-            yield [Offered(run, partial(tar_of, found.destination, run, opener)) for run in choices]
+            yield key, [Offered(run, partial(tar_of, found.destination, run, opener)) for run in choices]
 
 
-@cache  # Standard input is read once.
+@cache
+def given() -> str:
+    """The recovery kit, which several steps of one command need, and standard input gives once."""
+    return sys.stdin.read(MOST_KIT_BYTES)
+
+
 def entered(name: str, identity: str | None, as_of: datetime | None = None) -> tuple[Copies, kit.Kit]:
     """What lies at a destination, or lay there at a time, and what opens it; raises `Failed`, `SidecarError`."""
     loaded, settings = startup.configuration(), settings_of(name)
     if identity != "-":
         raise Failed("the copies are encrypted", "Add `--identity -`, and give the recovery kit on standard input.")
-    opener = kit.read(sys.stdin.read(MOST_KIT_BYTES), *signers(loaded))
+    opener = kit.read(given(), *signers(loaded))
     return Copies(place(loaded, name, settings, as_of), opener.verifier), opener
 
 
@@ -96,8 +101,11 @@ def chosen(found: Copies, key: Key, wanted: Wanted) -> Iterator[Sequence[CopiedR
             err.print(f"warning: {run}", style="yellow")
         elif (not wanted.run or run.run == wanted.run) and (wanted.at is None or run.started <= wanted.at):
             runs.append(run)
-    if not runs:
+    if not runs and wanted.keys:
         raise Failed(f"there is no such copy of {key}", "`backup-sidecar copies` shows what is there.")
+    if not runs:
+        yield ()
+        return
     if wanted.all or wanted.run:
         yield from ([run] for run in runs)
         return
