@@ -41,6 +41,7 @@ NEEDED = {
         "POST /v1/adopt",
         "POST /v1/copies/{destination}/check",
         "POST /v1/copies/{destination}/prepare",
+        "POST /v1/copies/{destination}/receipts",
         "POST /v1/prune",
         "POST /v1/runs/{run}/accept",
         "POST /v1/runs/{run}/forget",
