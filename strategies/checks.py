@@ -11,6 +11,8 @@ from strategies.tar import DEVICES, HARD_LINK, SYMBOLIC_LINK, Member, members
 NUMBER = re.compile(r"[0-9]{1,18}")
 ROWS = ("rows of ", "keys in ")
 """How that is called which an owner would miss."""
+DEFINITION = "definition of "
+"""How that is called whose number is a digest: another one says that it is another thing, not more or less of it."""
 PART = "partition "
 """How a table is called that is a part of another one."""
 COUNTED_APART = {b"1": "hard links", b"2": "links", b"5": "folders"}

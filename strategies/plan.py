@@ -74,6 +74,8 @@ class Count:
     still: Argv | None = None
     """A cheap question, asked before the first count and after the dump: where its answer is the same, nothing that is
     counted has changed meanwhile, and one count is enough."""
+    covers: Callable[[str], bool] = lambda what: True
+    """What of all that was counted at the dump this count answers for; the rest is compared by another one."""
     remade: Callable[[str, int, Mapping[str, int]], str] = lambda what, counted, restored: ""
     """Why what was counted has another number after a restore, of all that was counted then, and nothing is lost: the
     server makes it anew. Such a difference is a warning; empty for what has to come back as it was."""
@@ -198,6 +200,10 @@ class Feed:
     """As `Run.leaves`."""
 
 
+def only_told(line: str) -> None:
+    """Hears a line that is a warning, and has no more to do with it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Put:
     """The plain stream of an artifact, a tar, is unpacked in a folder by the engine's archive endpoint.
@@ -235,9 +241,14 @@ class Restore:
     """By artifact: the same of what is there now, where `counts` is of another place; for who looks before."""
     swap: tuple[Step, ...] = ()
     """Steps after the comparison, which put what was loaded in the place of what was there."""
+    swapped: Mapping[str, Count] = field(default_factory=dict)
+    """By artifact: what can be compared only now, before the last of these steps, after which nothing is undone."""
     settled: Argv | None = None
     """A question whose answer is `yes` once the last of these is done: from then on nothing is undone, also where
     nobody could tell any more that it was done."""
+    belated: tuple[Callable[[], Feed | None], ...] = ()
+    """What can only be loaded where everything is in place, asked for then; None: nothing. Nothing is undone by then,
+    so that one that fails is told as a warning, with its complaint."""
     finish: tuple[Argv, ...] = ()
     """Commands that clear up once everything is in place; nothing can be undone after them, and one that fails is told
     as a warning."""

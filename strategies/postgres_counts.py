@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Mapping
 
-from strategies.checks import read_counts
+from strategies.checks import DEFINITION, read_counts
 from strategies.plan import Argv, Count, Exec
 from strategies.postgres_client import CONNECTED, PostgresOptions, psql, query
 from strategies.postgres_sql import literal
@@ -22,6 +22,9 @@ UNWRITTEN = """select i.indexrelid from pg_catalog.pg_index i join pg_catalog.pg
 """Indexes that `pg_dump` leaves out."""
 DIGEST = "(('x' || substr(md5({}), 1, 14))::bit(56)::bigint)::text"
 """A number that another text has by no chance worth the name."""
+AS_READ = """regexp_replace({}, '::[a-z0-9_ ".]+([(][0-9,]+[)])?([[][]])*|[()]', '', 'g')"""
+"""An expression without casts and brackets, which the server sets otherwise once it has read what it wrote."""
+FACTS = """string_agg(fact, '|' order by fact collate "C")"""
 ASKED = "substring(query_to_xml('select {} ' || at, false, true, '')::text from '<n>(-?[0-9]+)</n>')"
 """The number `n` of a question of its own to each relation."""
 VALUE = "case when is_called then last_value else 0 end"
@@ -34,6 +37,17 @@ COUNTS = f"""with recursive {OWN_OBJECTS}, part as (
     select leaf, inhparent from part join pg_catalog.pg_inherits on inhrelid = root),
 counted as (select oid, at, {ASKED.format("count(*) as n from only")}::bigint as n
     from relation where relkind in ('r', 'm') and relispopulated),
+described (oid, fact) as (
+select relation.oid, concat_ws('|', attname, format_type(atttypid, atttypmod), attnotnull, (select collname
+    from pg_catalog.pg_collation as c where c.oid = attcollation), pg_get_expr(adbin, adrelid))
+    from relation join pg_catalog.pg_attribute on attrelid = relation.oid left join pg_catalog.pg_attrdef
+    on (adrelid, adnum) = (attrelid, attnum) where attnum > 0 and not attisdropped
+union all select conrelid, concat(conname, pg_get_constraintdef(oid)) from pg_catalog.pg_constraint
+    where conislocal and contype in ('c', 'f', 'p', 'u', 'x') and conrelid in (select oid from relation)
+union all select indrelid, pg_get_indexdef(indexrelid) from pg_catalog.pg_index
+    where indexrelid not in ({UNWRITTEN}) and indrelid in (select oid from relation)
+union all select tgrelid, concat(pg_get_triggerdef(oid), tgenabled) from pg_catalog.pg_trigger
+    where not tgisinternal and tgrelid in (select oid from relation)),
 number (n, what) as (
 select n::text, 'rows of ' || at from counted
 union all select coalesce(sum(n), 0)::text, 'rows of ' || relation.at from relation
@@ -42,13 +56,17 @@ union all select coalesce(sum(n), 0)::text, 'rows of ' || relation.at from relat
 union all select '1', 'partition ' || at from relation where oid in (select leaf from part)
 union all select (abs({ASKED.format(f"{VALUE} as n from")}::numeric) % 1e18)::bigint::text,
     'value of sequence ' || at from relation where relkind = 'S'
-union all select {DIGEST.format("pg_get_viewdef(oid)")}, case relkind when 'm' then 'definition of materialized view '
-    else 'definition of view ' end || at from relation where relkind in ('v', 'm')
+union all select {DIGEST.format(AS_READ.format(FACTS))},
+    'definition of table ' || at from relation join described using (oid) where relkind in ('r', 'p', 'f')
+    group by oid, at
+union all select {DIGEST.format(AS_READ.format("pg_get_viewdef(oid)"))},
+    case relkind when 'm' then 'definition of materialized view ' else 'definition of view ' end || at
+    from relation where relkind in ('v', 'm')
 union all select {DIGEST.format("concat_ws('|', prosrc, probin, provolatile, prosecdef, proisstrict, proconfig)")},
     format('definition of routine %s(%s)', at, oidvectortypes(proargtypes)) from routine
 union all select count(*)::text, case relkind when 'v' then 'views' when 'S' then 'sequences' else 'indexes' end
     from relation where relkind in ('v', 'S') or relkind in ('i', 'I') and oid not in ({UNWRITTEN})
-    group by 2
+    and oid in (select indexrelid from pg_catalog.pg_index where indrelid in (select oid from relation)) group by 2
 union all select count(*)::text, 'routines' from routine
 union all select count(*)::text, 'triggers' from pg_catalog.pg_trigger
     where not tgisinternal and tgrelid in (select oid from relation)
@@ -68,7 +86,7 @@ LEFT_OUT = f"""with {OWN_OBJECTS}
 select translate(format('left-out: the index %s of %s is invalid, so that no dump holds it: REINDEX or drop it', at,
     current_database()), E'\\n\\t', '  ') from relation where oid in ({UNWRITTEN})"""  # noqa: S608  # All of it is ours.
 
-VIEWS = ("definition of view ", "definition of materialized view ")
+AS_THE_SERVER_WRITES = tuple(f"{DEFINITION}{kind} " for kind in ("table", "view", "materialized view"))
 
 # Whatever writes to the server gets a transaction id, and no other transaction does (PostgreSQL, 67.1).
 SNAPSHOT = "select txid_current_snapshot()"
@@ -100,7 +118,7 @@ def made_anew(what: str, counted: int, restored: Mapping[str, int]) -> str:
     causes = {
         "it is filled anew": f"definition of materialized view {name}" in restored,
         "the table that it is a part of spreads its rows anew": f"partition {name}" in restored,
-        "the server writes what it has read": what in restored and what.startswith(VIEWS),
+        "the server writes what it has read": what in restored and what.startswith(AS_THE_SERVER_WRITES),
         "it went on while the dump was made": now > counted and what.startswith("value of sequence "),
         "the server's template brings more": now > counted and what == "extensions",
     }

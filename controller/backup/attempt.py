@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 
 from controller.backup.anomaly import judged
-from controller.backup.counts import Counted
+from controller.backup.counts import Counted, shapes
 from controller.backup.failures import Failures
 from controller.backup.measuring import Measuring, measured_together
 from controller.backup.orphans import Orphans
@@ -129,9 +129,7 @@ class BackupAttempt:
     def shape(self, captured: CapturedDump) -> Shape:
         """What its structure is."""
         dump = captured.dump
-        return Shape(
-            dump.name, dump.format, dump.subject, tuple(sorted(self.counted[dump.name].numbers)), captured.schema
-        )
+        return Shape(dump.name, dump.format, dump.subject, shapes(self.counted[dump.name].numbers), captured.schema)
 
     def judged(self, manifest: Manifest) -> Manifest:
         """With what is odd about it, before it is published."""

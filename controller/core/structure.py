@@ -16,7 +16,7 @@ class Shape(NamedTuple):
     format: str
     subject: str
     counted: tuple[str, ...]
-    """Names of tables and the like, sorted."""
+    """Names of tables and the like, sorted; what is defined with the digest of how."""
     schema: str
     """What the strategy's own question says; empty where there is none."""
 

@@ -17,12 +17,13 @@ from controller.restore.watch import watched
 from controller.storage import capture
 from controller.storage.source import Source
 from controller.targets.session import Session, tool
-from strategies.plan import Argv, Feed, Put, Restore, Run, Step, Unsafe
+from strategies.plan import Argv, Count, Feed, Put, Restore, Run, Step, Unsafe
 
 UNDOING = "undoing"
 """The step in which what has failed is made good; nothing cancels it."""
 NOT_CLEARED = "not-cleared-up: "
 NOT_UNDONE = "not-undone: "
+NOT_LOADED = "not-loaded: "
 MOST_TOLD = 100
 """Lines of what a step prints that are warnings."""
 TOLD = re.compile(r"[a-z]+(-[a-z]+)+: ")
@@ -78,8 +79,8 @@ class Applying:
         """Apply, compare, clear up; raises `SidecarError` after what can be undone has been."""
         try:
             self._take(self.restore.steps)
-            self._compare()
-            self._take(self.restore.swap)
+            self._compare(self.restore.counts)
+            self._swap()
         except BaseException as error:
             self.on_step(UNDOING)
             self.warnings += self.session.end()
@@ -89,6 +90,7 @@ class Applying:
             self.warnings.append(f"in-place: everything was in place already when this came: {error}")
         self.whole = True
         self._owe(*self.restore.finish)
+        self._load_belated()
         self._finish()
 
     @property
@@ -114,6 +116,20 @@ class Applying:
             self._owe(*dict.fromkeys(undo for step in reversed(self._begun) if (undo := undo_of(step))))
             self._apply(step)
             self._taken += 1
+
+    def _swap(self) -> None:
+        """The last step settles it, so that whatever is wrong is looked for before."""
+        self._take(self.restore.swap[:-1])
+        if self.restore.swapped:
+            self._compare(self.restore.swapped)
+        self._take(self.restore.swap[-1:])
+
+    def _load_belated(self) -> None:
+        for feed in filter(None, (belated() for belated in self.restore.belated)):
+            try:
+                self._feed(feed)
+            except SidecarError as error:
+                self.warnings.append(f"{NOT_LOADED}{feed.artifact}: {error.message}")
 
     def _finish(self) -> None:
         """Clear up. What the container refuses is told; what could not be asked of it is still owed."""
@@ -206,21 +222,22 @@ class Applying:
         if digest.hexdigest() != artifact.plain_sha256:
             raise Damaged(f"{artifact.name} was changed while it was restored", hint="Look at who writes to the store.")
 
-    def _compare(self) -> None:
+    def _compare(self, counts_of: Mapping[str, Count]) -> None:
         """Count what is there now; raises `CountsDiffer` with every name that differs."""
         self.on_step("comparing")
         differences: list[str] = []
-        for name, count in self.restore.counts.items():
+        for name, count in counts_of.items():
             artifact = self.sources[name].artifact
             if not artifact.counts:
                 self.warnings.append(f"not-compared: nothing was counted when {artifact.name} was made")
                 continue
             with self._watched() as session:
-                self.counted[name] = session.count(count)
-            comparison = counts.compared(artifact, self.counted[name], count)
+                found = session.count(count)
+            self.counted[name] = {**self.counted.get(name, {}), **found}
+            comparison = counts.compared(artifact, found, count)
             self.warnings += comparison.warnings
             differences += comparison.differences
-            self.compared += len(artifact.counts)
+            self.compared += sum(map(count.covers, artifact.counts))
         if differences and self.accept_differences:
             self.warnings += [f"accepted: {difference}" for difference in differences]
         elif differences:

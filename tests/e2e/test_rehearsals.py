@@ -10,7 +10,7 @@ import yaml
 
 from tests.e2e.test_drill import throwaways
 from tests.kit import stage
-from tests.kit.stage import App, Json, Sidecar, eventually, within
+from tests.kit.stage import App, Json, Sidecar, docker, eventually, execute, within
 
 pytestmark = pytest.mark.e2e
 
@@ -69,6 +69,53 @@ def test_the_first_good_run_is_rehearsed_without_a_word_and_the_next_only_after_
     assert manifest(sidecar, left)["structure"] == structure
     assert len(drills(sidecar, "early")) == 1, "once a week at most"
     assert drills(sidecar, "left") == []
+
+
+SERVERS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
+    "postgres": (
+        "POSTGRES",
+        ("--env", "POSTGRES_PASSWORD=x"),
+        ("psql", "-qU", "postgres", "-v", "ON_ERROR_STOP=1", "-c"),
+    ),
+    "mariadb": (
+        "MARIADB",
+        ("--env", "MARIADB_ROOT_PASSWORD=x", "--env", "MARIADB_DATABASE=app"),
+        ("mariadb", "-uroot", "-px", "app", "-e"),
+    ),
+}
+CHANGES = (
+    "alter table piece add column c int",
+    "alter table piece {alter} c {type} bigint",
+    "alter table piece alter c set default 7",
+    "alter table piece add constraint positive check (c > 0)",
+    "create index by_c on piece (c)",
+    "create view pieces as select a from piece",
+    "create or replace view pieces as select a + 1 as a from piece",
+)
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+def test_whatever_changes_a_table_or_a_view_belongs_to_the_structure_and_rows_do_not(
+    night: tuple[Sidecar, App], kind: str
+) -> None:
+    sidecar, app = night
+    image, environment, client = SERVERS[kind]
+    service = f"altered-{kind}"
+    server = app.target(service, {"strategy": kind, "drill.auto": "false"}, *environment, of=image)
+    begun = "create table piece (a int); insert into piece values (1)"
+    eventually(lambda: execute("docker", "exec", server, *client, begun).returncode == 0, seconds=60)
+    sidecar.wait(service)
+    words = {"alter": "alter", "type": "type"} if kind == "postgres" else {"alter": "modify", "type": ""}
+
+    def structure(statement: str) -> str:
+        docker("exec", server, *client, statement)
+        found: str = manifest(sidecar, sidecar.backup(service))["structure"]
+        return found
+
+    first = structure("insert into piece values (2)")
+    assert structure("insert into piece values (3)") == first
+    seen = [first, *(structure(change.format(**words)) for change in CHANGES)]
+    assert len(set(seen)) == len(seen), seen
 
 
 def manifest(sidecar: Sidecar, report: Json) -> Json:

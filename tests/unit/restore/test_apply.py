@@ -57,7 +57,10 @@ class PlayedEngine:
         return ()
 
     def archive(self, context: ExecContext, path: str) -> "PlayedStream":
-        return PlayedStream(self.counts)
+        if path not in self.says:
+            return PlayedStream(self.counts)
+        self.done.append(path)
+        return PlayedStream(self.says[path].encode())
 
 
 class PlayedStream:
@@ -332,6 +335,54 @@ def test_what_differs_is_kept_where_that_is_accepted_and_told(tmp_path: Path) ->
     one.run()
     assert engine.done == ["aside", "load", "tidy"]
     assert one.warnings[0].startswith("accepted: shop.sql.zst: rows of item: 2, 3 were counted")
+
+
+DEFINED = {"counts": {"rows of item": 3, "definition of view v": 7}}
+ROWS = Count(Archive("/x"), read_counts, covers=lambda what: what.startswith("rows"))
+VIEWS = Count(Archive("views"), read_counts, covers=lambda what: what.startswith("definition"))
+MOVED = (Run(("move",), undo=("unmove",)), Run(("settle",), undo=("unsettle",)))
+
+
+def moving(engine: PlayedEngine, folder: Path, **more: Any) -> Applying:
+    restore = Restore("x", steps=STEPS, counts={"shop.sql": ROWS}, swap=MOVED, swapped={"shop.sql": VIEWS})
+    return applying(engine, restore, stored(folder, **DEFINED), **more)
+
+
+def test_what_only_the_swap_brings_is_compared_before_its_last_step(tmp_path: Path) -> None:
+    engine = PlayedEngine(counts=b"3\trows of item\n", says={"views": "7\tdefinition of view v\n"})
+    one = moving(engine, tmp_path)
+    one.run()
+    assert engine.done == ["aside", "load", "move", "views", "settle"]
+    assert (one.compared, one.warnings) == (2, [])
+    assert one.counted == {"shop.sql": {"rows of item": 3, "definition of view v": 7}}
+
+
+@pytest.mark.parametrize(
+    ("there", "told"),
+    [
+        ("", "definition of view v: none is there; the dump lacks it"),
+        ("8\tdefinition of view v\n", "definition of view v: its digest is 8, and was 7; somebody changed it"),
+    ],
+)
+def test_what_the_swap_has_not_brought_is_named_and_the_swap_undone(tmp_path: Path, there: str, told: str) -> None:
+    engine = PlayedEngine(counts=b"3\trows of item\n", says={"views": there})
+    one = moving(engine, tmp_path)
+    with pytest.raises(CountsDiffer, match=told):
+        one.run()
+    assert engine.done == ["aside", "load", "move", "views", "end", "unmove", "drop", "back"]
+    assert one.undone
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_is_belated_is_loaded_once_all_is_in_place_and_undoes_nothing(tmp_path: Path, fails: bool) -> None:
+    engine = PlayedEngine(*["late"] * fails)
+    belated = (lambda: None, lambda: Feed("shop.sql", ("late",)))
+    one = applying(engine, Restore("x", steps=STEPS, belated=belated, finish=(("tidy",),)), stored(tmp_path))
+    one.run()
+    assert engine.done == ["aside", "load", "late", "tidy"]
+    assert engine.fed["late"] == PLAIN
+    told = ["not-loaded: shop.sql: late failed with exit code 3: line 7: no such table"] if fails else []
+    assert [warning.strip() for warning in one.warnings] == told
 
 
 def test_what_has_failed_is_fed_again_as_long_as_the_step_says_that_it_would_help(tmp_path: Path) -> None:
