@@ -17,6 +17,9 @@ FAILED = re.compile(r"^failed:((?: \d+)+)$", re.MULTILINE)
 MOST_AGAIN = 1500
 """Objects that are tried again; where so many fail, something else is wrong."""
 OWN_PATH = "RESET search_path;\n"
+NAMED_DATABASE = "can only create extension in database"
+"""How pg_cron refuses a database that the server's configuration does not name."""
+IGNORES = ("sh", "-c", "cat >/dev/null")
 
 # With `--verbose`, `pg_restore` says before a complaint which object it is of, and a line for every other:
 # a shell keeps the first complaints and the numbers of their objects. What is tried again comes as a list of numbers.
@@ -57,6 +60,14 @@ class Elsewhere:
 
 
 @dataclass(frozen=True, slots=True)
+class Belated:
+    """What can only be made in a database of the right name, as an extension says of itself, and what hangs on it."""
+
+    numbers: dict[str, list[str]] = field(default_factory=dict)
+    """By artifact: the objects in its table of contents."""
+
+
+@dataclass(frozen=True, slots=True)
 class Load:
     """How one archive is loaded."""
 
@@ -66,6 +77,7 @@ class Load:
     undo: Argv
     options: PostgresOptions
     elsewhere: Elsewhere
+    belated: Belated
     search_path: str = ""
 
     def feed(self) -> Feed:
@@ -73,6 +85,12 @@ class Load:
         argv = self.restore("", "--create", dbname("template1"))
         rewrite = Renamed(self.name, self.elsewhere.names, path)
         return Feed(self.artifact, argv, undo=self.undo, rewrite=rewrite, again=Again(self, MOST_AGAIN + 1, rewrite))
+
+    def listed(self, numbers: list[str], name: str, rewrite: Renamed) -> Feed:
+        """Of the archive only these objects, into the database of this name, with its own search path."""
+        own = replace(rewrite, search_path=rewrite.search_path or OWN_PATH)
+        argv = self.restore("\n".join(f"{number};" for number in numbers), dbname(name))
+        return Feed(self.artifact, argv, rewrite=own, again=Again(self, len(numbers), own))
 
     def restore(self, numbers: str, *flags: str) -> Argv:
         listed = ("--no-password", *(("--use-list=/dev/fd/4",) if numbers else ()))
@@ -90,8 +108,27 @@ class Again:
     def __call__(self, printed: str) -> Feed | None:
         match = FAILED.search(printed)
         numbers = match[1].split() if match else []
-        if not 0 < len(numbers) < self.failed or "FATAL" in printed:
+        if not numbers or "FATAL" in printed:
             return None
-        own = replace(self.rewrite, search_path=self.rewrite.search_path or OWN_PATH)
-        argv = self.load.restore("\n".join(f"{number};" for number in numbers), dbname(self.load.name))
-        return Feed(self.load.artifact, argv, rewrite=own, again=Again(self.load, len(numbers), own))
+        if len(numbers) < self.failed:
+            return self.load.listed(numbers, self.load.name, self.rewrite)
+        if NAMED_DATABASE not in printed:
+            return None
+        self.load.belated.numbers[self.load.artifact] = numbers
+        return Feed(self.load.artifact, IGNORES)
+
+
+@dataclass(frozen=True, slots=True)
+class Late:
+    """The load of what is belated, into the database that has its name by then."""
+
+    load: Load
+    name: str
+
+    def __call__(self) -> Feed | None:
+        numbers = self.load.belated.numbers.get(self.load.artifact)
+        return (
+            replace(self.load.listed(numbers, self.name, Renamed(self.name, self.load.elsewhere.names)), again=None)
+            if numbers
+            else None
+        )

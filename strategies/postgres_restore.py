@@ -6,8 +6,8 @@ rest of the globals. The old ones are dropped last.
 """
 
 import shlex
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from strategies.plan import Argv, Feed, Restore, RestoreRequest, Run, Step
 from strategies.postgres_client import (
@@ -20,8 +20,8 @@ from strategies.postgres_client import (
     script,
     size_of,
 )
-from strategies.postgres_counts import count_database, count_roles, occupied
-from strategies.postgres_load import Elsewhere, Load
+from strategies.postgres_counts import count_database, count_roles, made_anew, occupied
+from strategies.postgres_load import Belated, Elsewhere, Late, Load
 from strategies.postgres_sql import Afterwards, Beforehand, forget, identifier, literal, unmark
 from strategies.servers import databases_in
 
@@ -68,6 +68,19 @@ class _Move:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Remade:
+    """Why a database that is loaded under another name has another number of something, and nothing is lost."""
+
+    artifact: str
+    belated: Belated
+
+    def __call__(self, what: str, counted: int, restored: Mapping[str, int]) -> str:
+        if what == "extensions" and restored.get(what, 0) < counted and self.belated.numbers.get(self.artifact):
+            return "one that can only be made in the database of this name follows once it has it"
+        return made_anew(what, counted, restored)
+
+
 def restore(options: PostgresOptions, request: RestoreRequest) -> Restore:
     """The whole of it, in order."""
     restored = request.restore or request.run
@@ -77,7 +90,8 @@ def restore(options: PostgresOptions, request: RestoreRequest) -> Restore:
         for number, (artifact, name) in enumerate(databases.items())
     ]
     others = [stored.name for stored in request.artifacts if stored.name not in databases]
-    elsewhere = Elsewhere()
+    elsewhere, belated = Elsewhere(), Belated()
+    loads = [_load(move, options, elsewhere, belated, request.search_path) for move in moves]
     marker = f"made by restore {restored}"
     names = [move.name for move in moves]
     return Restore(
@@ -90,13 +104,17 @@ def restore(options: PostgresOptions, request: RestoreRequest) -> Restore:
         steps=(
             *_roles(others, marker, options, elsewhere),
             *(_dropped(move.name, options) for move in moves if request.drop_first),
-            *_loads(moves, options, elsewhere, request.search_path),
+            *(load.feed() for load in loads),
         ),
-        counts={move.artifact: count_database(move.loaded, options) for move in moves}
+        counts={
+            move.artifact: replace(count_database(move.loaded, options), remade=Remade(move.artifact, belated))
+            for move in moves
+        }
         | {artifact: count_roles(options) for artifact in others},
         present={move.artifact: count_database(move.name, options) for move in moves},
         swap=tuple(_swap(moves, others, marker, options, request)),
         settled=_settled(moves, options) if moves else None,
+        belated=tuple(Late(load, move.name) for load, move in zip(loads, moves, strict=True)),
         finish=(
             psql(
                 options,
@@ -118,18 +136,21 @@ def _dropped(name: str, options: PostgresOptions) -> Step:
     return Run(_drop(name, options), leaves=f"the database {name} was dropped")
 
 
-def _loads(moves: list[_Move], options: PostgresOptions, elsewhere: Elsewhere, search_path: str) -> Iterator[Step]:
-    for move in moves:
-        undo = _drop(move.loaded, options)
-        yield Load(move.artifact, move.loaded, undo, options, elsewhere, search_path).feed()
+def _load(move: _Move, options: PostgresOptions, elsewhere: Elsewhere, belated: Belated, search_path: str) -> Load:
+    return Load(move.artifact, move.loaded, _drop(move.loaded, options), options, elsewhere, belated, search_path)
 
 
 def _swap(
     moves: list[_Move], others: list[str], marker: str, options: PostgresOptions, request: RestoreRequest
 ) -> Iterator[Step]:
-    shut = [_shut(move.name) for move in moves]
+    # An extension may have a process of its own at work in a database that is only just loaded.
+    shut = [_shut(name) for move in moves for name in (move.name, move.loaded)]
     opened = [_where(move.name, f"alter database {identifier(move.name)} allow_connections true") for move in moves]
-    sent_away = (statement for move in moves for statement in (_sessions(move.name), _disconnect(move.name)))
+    sent_away = (
+        statement
+        for move in moves
+        for statement in (_sessions(move.name), _disconnect(move.name), _disconnect(move.loaded))
+    )
     kept = map(_kept, moves) if request.unsaved else ()
     yield Run(
         psql(options, "template1", *shut, *sent_away, *kept), undo=psql(options, "template1", *opened), tells=True
@@ -149,6 +170,7 @@ def _there(move: _Move) -> Iterator[str]:
     here, loaded, aside = identifier(move.name), identifier(move.loaded), identifier(move.aside)
     yield _where(move.name, f"alter database {here} rename to {aside}")
     yield f"alter database {loaded} rename to {here}"
+    yield f"alter database {here} allow_connections true"
     yield f"alter database {here} set {identifier(MARK)} ={literal(move.mark)}"
 
 

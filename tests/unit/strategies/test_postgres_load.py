@@ -6,7 +6,8 @@ from strategies.mysql_counts import made_anew as made_anew_by_maria
 from strategies.postgres_archive import Renamed
 from strategies.postgres_client import PostgresOptions
 from strategies.postgres_counts import made_anew
-from strategies.postgres_load import MOST_AGAIN, OWN_PATH, Elsewhere, Load
+from strategies.postgres_load import IGNORES, MOST_AGAIN, OWN_PATH, Belated, Elsewhere, Late, Load
+from strategies.postgres_restore import Remade
 from strategies.postgres_sql import NO_TABLESPACE, Afterwards, Beforehand
 
 MAKES = b'CREATE DATABASE shop WITH TEMPLATE = template0 TABLESPACE = "fa""st" ENCODING = \'UTF8\';\n'
@@ -65,7 +66,7 @@ def test_a_search_path_takes_the_place_of_the_empty_one() -> None:
 
 
 def load(**more: str) -> Load:
-    return Load("shop.pgdump", "restore-1", ("drop",), PostgresOptions(), Elsewhere(), **more)
+    return Load("shop.pgdump", "restore-1", ("drop",), PostgresOptions(), Elsewhere(), Belated(), **more)
 
 
 def test_what_has_failed_is_tried_again_by_itself_with_its_own_path_as_long_as_less_fails() -> None:
@@ -97,6 +98,34 @@ def test_nothing_is_tried_again_where_that_would_not_help(printed: str) -> None:
     feed = load().feed()
     assert feed.again
     assert feed.again(printed) is None
+
+
+BY_NAME = "ERROR:  can only create extension in database shop\nfailed: 7 8\n"
+
+
+def test_what_can_only_be_made_under_the_databases_name_is_loaded_once_it_has_it() -> None:
+    loaded = load()
+    late, remade = Late(loaded, "shop"), Remade("shop.pgdump", loaded.belated)
+    fewer = {"extensions": 1}
+    assert late() is None
+    assert remade("extensions", 2, fewer) == ""
+    first = loaded.feed().again
+    assert first
+    second = first(BY_NAME)
+    assert second
+    assert second.again
+    rest = second.again(BY_NAME)
+    assert rest
+    assert (rest.argv, rest.again) == (IGNORES, None)
+    feed = late()
+    assert feed
+    assert "7;\n8;" in feed.argv
+    assert feed.argv[-1] == "--dbname=dbname='shop'"
+    assert feed.rewrite == Renamed("shop", set(), OWN_PATH)
+    assert feed.again is None
+    assert "follows" in remade("extensions", 2, fewer)
+    assert remade("extensions", 2, {"extensions": 2}) == ""
+    assert remade("rows of t", 2, {}) == ""
 
 
 def test_a_path_that_is_given_is_used_from_the_beginning() -> None:
