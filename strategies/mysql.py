@@ -13,9 +13,10 @@ from strategies.base import Answer, Container, Facts, Options, Strategy, Unsuita
 from strategies.mysql_client import (
     ACCOUNT,
     ACCOUNT_ANSWER,
-    DUMP,
     DUMP_DATABASE,
     DUMP_FLAGS,
+    DUMP_USERS,
+    GRANT_ALL,
     LOAD,
     Client,
     identifier,
@@ -27,9 +28,12 @@ from strategies.mysql_counts import (
     HERE,
     UNREADABLE,
     USERS,
+    count_accounts,
     count_database,
+    count_grants,
     count_users,
     dump_options,
+    grants_left_out,
     left_out,
     occupied,
     size_of,
@@ -51,6 +55,7 @@ from strategies.plan import (
     RestoreRequest,
     Step,
     file_name,
+    only_told,
     shell_line,
 )
 from strategies.servers import choose, databases_in, no_client, not_ready, refused, sizes_in
@@ -135,7 +140,7 @@ class Mysql(Strategy[MysqlOptions]):
         dumps = [_dump(name, client, restore, disk.get(name)) for name in names]
         warnings = tuple(f"left-out: {name} holds what a restore has replaced; drop it in the end" for name in kept)
         if facts.answers["system"].ok and facts.answers["users"].ok:
-            return Plan((_accounts(client, restore), *dumps, _users(client, restore)), warnings)
+            return Plan((_accounts(client, restore), *dumps, _users(client, restore, names)), warnings)
         why = facts.answers["users"].complaint if facts.answers["system"].ok else "only newer clients of MariaDB can"
         no_users = f"no-users: users and grants are not part of this backup, only databases: {why}"
         return Plan(tuple(dumps), (no_users, *warnings))
@@ -151,7 +156,6 @@ class Mysql(Strategy[MysqlOptions]):
         databases = databases_in(request, "mysql", ".sql")
         users = [stored.name for stored in request.artifacts if stored.format == USERS_FORMAT]
         granted = [name for name in users if name != ACCOUNTS]
-        counted_users = {artifact: count_users() for artifact in granted}
         about: dict[str, Any] = {"where": f"databases {', '.join(databases.values())}", "room": room()}
         about["occupied"] = tuple(map(occupied, databases.values()))
         user, _ = _account(facts.answers["account"])
@@ -162,9 +166,10 @@ class Mysql(Strategy[MysqlOptions]):
                 **about,
                 frees=size_of(*databases.values()),
                 steps=tuple(swap.steps(users)),
-                counts=swap.counts() | counted_users,
+                counts=swap.counts() | {artifact: count_accounts() for artifact in granted},
                 present={artifact: count_database(name) for artifact, name in databases.items()},
                 swap=tuple(swap.swap(granted)),
+                swapped=swap.swapped() | {artifact: count_grants(databases.values()) for artifact in granted},
                 settled=swap.settled(),
                 finish=(swap.clear(),),
             )
@@ -173,7 +178,8 @@ class Mysql(Strategy[MysqlOptions]):
             message = f"the account {user} may not make databases, so that what is there cannot be set aside"
             raise Unsuitable(message, hint, "lacks-privilege")
         counts = {artifact: count_database(name) for artifact, name in databases.items()}
-        return Restore(**about, steps=tuple(_loads(databases, users, granted)), counts=counts | counted_users)
+        counts |= {artifact: count_users(databases.values()) for artifact in granted}
+        return Restore(**about, steps=tuple(_loads(databases, users, granted)), counts=counts)
 
 
 def _dump(name: str, client: Client, restore: str, size: int | None) -> Dump:
@@ -187,17 +193,19 @@ def _dump(name: str, client: Client, restore: str, size: int | None) -> Dump:
     return Dump(file_name(name, ".sql"), *kind, witnesses=witnesses, **about)
 
 
-def _users(client: Client, restore: str) -> Dump:
+def _users(client: Client, restore: str, databases: Sequence[str]) -> Dump:
     """Users, roles and grants as SQL; its name ends as no database's does."""
-    argv = ("sh", "-c", DUMP, client.dump, "--system=users", "--insert-ignore", "--comments")
-    kind = (USERS_FORMAT, Exec(argv), f"{shell_line(KEEP_PASSWORDS)} | {restore}", whole_users)
-    return Dump("users.grants", *kind, witnesses={"users": query(USERS)}, count=count_users(), disk=0)
+    argv = ("sh", "-c", DUMP_USERS, client.dump, "--system=users", "--insert-ignore", "--comments")
+    kind = (USERS_FORMAT, Exec(argv), f"{shell_line(KEEP_PASSWORDS)} | {restore} --force", whole_users)
+    about: dict[str, Any] = {"count": count_users(databases), "left_out": grants_left_out(databases), "disk": 0}
+    return Dump("users.grants", *kind, witnesses={"users": query(USERS)}, **about)
 
 
 def _accounts(client: Client, restore: str) -> Dump:
     """The same once more, since it goes on where a grant is of what is not there yet."""
-    users = _users(client, f"{{ {restore} --force 2>/dev/null; true; }}")
-    return replace(users, name=ACCOUNTS, count=None)
+    users, goes_on = _users(client, restore, ()), f"{{ {restore} --force 2>/dev/null; true; }}"
+    again = f"{shell_line(KEEP_PASSWORDS)} | {goes_on}"
+    return replace(users, name=ACCOUNTS, restore=again, count=None, left_out=None)
 
 
 def _loads(databases: Mapping[str, str], users: Sequence[str], granted: Sequence[str]) -> Iterator[Step]:
@@ -210,7 +218,7 @@ def _loads(databases: Mapping[str, str], users: Sequence[str], granted: Sequence
     for artifact, name in databases.items():
         yield Feed(artifact, LOAD, rewrite=Later(name, CODE))
     for artifact in granted:
-        yield Feed(artifact, LOAD, rewrite=Grants())
+        yield Feed(artifact, GRANT_ALL, rewrite=Grants(), hear=only_told)
     for artifact, name in databases.items():
         yield Feed(artifact, LOAD, rewrite=Later(name, VIEWS))
 

@@ -28,9 +28,13 @@ for socket in /run/mysqld/mysqld.sock /var/lib/mysql/mysql.sock /tmp/mysql.sock 
     if [ -S "$socket" ]; then export MYSQL_UNIX_PORT="${{MYSQL_UNIX_PORT:-$socket}}"; fi
 done
 """
-DUMP = f'{CONNECT}exec "$0" --no-defaults --user="$user" "$@"'
 CLIENT = """"$(command -v mariadb || command -v mysql)" --no-defaults --user="$user" \
 --default-character-set=utf8mb4 --max-allowed-packet=1G --batch --skip-column-names"""
+# What everybody may do is in no dump of the client's; it comes before it, since that ends with its trailer.
+DUMP_USERS = f"""{CONNECT}{CLIENT} --raw --execute='show grants for public' 2>/dev/null |
+    sed -n '/^GRANT .* TO PUBLIC\\( WITH GRANT OPTION\\)*$/s/$/;/p'
+exec "$0" --no-defaults --user="$user" "$@"
+"""
 QUERY = f"""{CONNECT}exec {CLIENT} --execute="$1" --database="$2" """
 # The first answer is statements, too long for an argument, which then run on one connection.
 QUERIES = f"""{CONNECT}statements=$({CLIENT} --raw --execute="$1" --database="$2") || exit
@@ -43,6 +47,16 @@ eval "set -- \\"\\$@\\" $options"
 exec "$0" --no-defaults --user="$user" "$@" --databases -- "$database"
 """
 LOAD = ("sh", "-c", f"{CONNECT}exec {CLIENT} --binary-mode >/dev/null", "mariadb")
+# A grant of what is no longer there, or in no backup, holds up none of the others.
+GRANT_ALL = (
+    "sh",
+    "-c",
+    f"""{CONNECT}complaints=$({CLIENT} --binary-mode --force 2>&1 >/dev/null)
+printf '%s\\n' "$complaints" | sed -n 's/^ERROR/not-granted: &/p' >&2
+case $complaints in *"ERROR 20"??" "*) exit 1 ;; esac
+""",
+    "mariadb",
+)
 
 DUMP_FLAGS = (
     "--single-transaction",
@@ -85,3 +99,8 @@ def room() -> Argv:
 def identifier(name: str) -> str:
     """A name as SQL writes it."""
     return "`" + name.replace("`", "``") + "`"
+
+
+def hexadecimal(text: str | bytes) -> str:
+    """A literal, since a backslash in quotes may or may not escape."""
+    return f"x'{(text.encode() if isinstance(text, str) else text).hex()}'"

@@ -1,9 +1,20 @@
 """What is counted in MariaDB or MySQL beside a dump and after a restore, and what is in a restore's way."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from strategies.checks import read_counts
-from strategies.mysql_client import QUERIES, query
+from strategies.mysql_client import QUERIES, hexadecimal, query
+from strategies.mysql_definitions import (
+    CODE,
+    MADE_BY_SERVER,
+    TABLES,
+    grants,
+    is_account,
+    is_code,
+    is_granted,
+    is_loaded,
+    stale_grants,
+)
 from strategies.plan import Argv, Count, Exec
 
 HERE = "table_schema = cast(database() as binary)"
@@ -11,6 +22,10 @@ UNREADABLE = """table_rows is null and (table_type = 'VIEW' and table_comment <>
     or table_comment like 'Unable to open underlying table%')"""
 """Of `information_schema.tables`: a view of what is no longer there, and a table that only unites others, one of which
 is not. They hold no data; the client would dump nothing at all for their sake."""
+
+OUTWARD = "ifnull(engine, '') in ('CONNECT', 'SPIDER', 'FEDERATED', 'SPHINX')"
+"""Of `information_schema.tables`: one whose rows are kept elsewhere, so that the client writes none of them, and which
+may not even be there to be counted."""
 
 HISTORY = f"""(true /*M!100300 and not exists (select 1 from information_schema.columns where {HERE}
     and generation_expression = 'ROW START' and data_type = 'bigint') */)"""
@@ -23,7 +38,8 @@ select concat('select count(*), ', quote(concat('rows of ', table_name)), ' from
     if(kind = 'SYSTEM VERSIONED' and {HISTORY}, concat('select count(*), ', quote(concat('history of ', table_name)),
     ' from ', name, ' for system_time all;'), '')) from (select table_name, table_type as kind,
     concat('`', replace(table_name, '`', '``'), '`') as name from information_schema.tables
-    where {HERE} and table_type in ('BASE TABLE', 'SYSTEM VERSIONED') and not ({UNREADABLE})) as these union all
+    where {HERE} and table_type in ('BASE TABLE', 'SYSTEM VERSIONED') and not ({UNREADABLE} or {OUTWARD})) as these
+    union all
 select concat('select abs(next_not_cached_value % 1000000000000000000), ', quote(concat('value of sequence ',
     table_name)), ' from `', replace(table_name, '`', '``'), '`;') from information_schema.tables
     where {HERE} and table_type = 'SEQUENCE'
@@ -31,7 +47,10 @@ select concat('select abs(next_not_cached_value % 1000000000000000000), ', quote
 """Rows of each table by a real count, all in one snapshot; with those that were, where the server keeps them; and where
 each sequence goes on."""
 
-COUNTS = f"""{ROWS}
+LOADED = f"{ROWS} union all {TABLES}"
+"""What there is once tables are loaded."""
+
+COUNTS = f"""{LOADED} union all {CODE}
 union all select 'select count(*), ''views'' from information_schema.tables where {HERE} and table_type = ''VIEW''
     and not ({UNREADABLE.replace("'", "''")});'
 union all select concat('select count(*), ', quote(what), ' from information_schema.', what, ' where ', place,
@@ -82,27 +101,52 @@ LEFT_OUT = f"""
 select concat(if(table_type = 'VIEW', 'left-out: the view ', 'left-out: the table '), table_name, ' of ', table_schema,
     ' can no longer be read, so that no dump holds it; drop it, or make what it misses: ', table_comment)
     from information_schema.tables where {HERE} and {UNREADABLE} union all
+select concat('left-out: the rows of ', table_schema, '.', table_name, ' are kept elsewhere, as ', engine,
+    ' does, and are in no dump') from information_schema.tables where {HERE} and {OUTWARD} union all
 select concat('inexact: the client writes 6 digits of FLOAT, of which there are 7 to 9: ', substring_index(group_concat(
     table_schema, '.', table_name, '.', column_name separator ', '), ', ', 10), if(count(*) > 10, concat(' and ',
     count(*) - 10, ' more'), ''), '; DOUBLE comes back as it is') from information_schema.columns where {HERE}
     and data_type = 'float' and numeric_scale is null and table_name in (select table_name
-    from information_schema.tables where {HERE} and table_type <> 'VIEW') having count(*) > 0"""
+    from information_schema.tables where {HERE} and table_type <> 'VIEW') having count(*) > 0 union all
+select concat('inexact: ', table_schema, '.', table_name, ' has a unique key on a FLOAT, of which two values may be',
+    ' written as one, so that it cannot be loaded: drill it, or make it a DOUBLE') from information_schema.statistics
+    join information_schema.columns using (table_schema, table_name, column_name) where {HERE} and non_unique = 0
+    and data_type = 'float' and numeric_scale is null"""
 NO_HISTORY = f"""
 union all select concat('history-left-out: {{}}, so only the present rows are dumped of ',
     group_concat(table_schema, '.', table_name separator ', ')) from information_schema.tables
     where {HERE} and table_type = 'SYSTEM VERSIONED' and {{}} having count(*) > 0"""
 
 
-def count_database(name: str, counts: str = COUNTS, *, history: bool = True) -> Count:
+def count_database(name: str, *, history: bool = True) -> Count:
     """Without `history` none is counted, since none is dumped."""
-    asked = counts if history else counts.replace("kind = 'SYSTEM VERSIONED' and", "false and")
-    return Count(Exec(("sh", "-c", QUERIES, "mariadb", asked, name)), read_counts, remade=made_anew)
+    return Count(
+        _asked(COUNTS if history else COUNTS.replace("kind = 'SYSTEM VERSIONED' and", "false and"), name),
+        read_counts,
+        remade=made_anew,
+    )
+
+
+def count_loaded(name: str, kept: str) -> Count:
+    """Of a database into which only tables are loaded; `kept` is a question for the rest, which comes later."""
+    return Count(_asked(f"{LOADED} {kept}", name), read_counts, covers=is_loaded, remade=made_anew)
+
+
+def count_code(name: str) -> Count:
+    """Of a database the definitions of views, routines, triggers and events."""
+    return Count(_asked(CODE, name), read_counts, covers=is_code, remade=made_anew)
+
+
+def _asked(question: str, name: str) -> Exec:
+    """A question whose answer is questions."""
+    return Exec(("sh", "-c", QUERIES, "mariadb", f"set session group_concat_max_len=1073741824; {question}", name))
 
 
 def made_anew(what: str, counted: int, restored: Mapping[str, int]) -> str:
     """Why a server has another number of its own accord."""
-    went_on = what.startswith("value of sequence ") and restored.get(what, 0) > counted
-    return "it went on while the dump was made" if went_on else ""
+    if what.startswith("value of sequence ") and restored.get(what, 0) > counted:
+        return "it went on while the dump was made"
+    return "the server writes what it has read" if what in restored and what.startswith(MADE_BY_SERVER) else ""
 
 
 def left_out(name: str, *, history: bool) -> Argv:
@@ -134,14 +178,25 @@ def _words(what: str, schema: str, condition: str) -> str:
         where cast(table_schema as binary) = cast({schema} as binary) and {condition} having count(*) > 0"""
 
 
-def count_users() -> Count:
-    return Count(Exec(query(COUNT_USERS)), read_counts)
+def count_users(databases: Iterable[str]) -> Count:
+    """Accounts, and what they may do in these databases."""
+    return Count(Exec(query(f"{COUNT_USERS} union all {grants(databases)}")), read_counts)
+
+
+def count_accounts() -> Count:
+    """Accounts alone, which are made before they may do anything."""
+    return Count(Exec(query(COUNT_USERS)), read_counts, covers=is_account)
+
+
+def count_grants(databases: Iterable[str]) -> Count:
+    """What they may do, and roles."""
+    return Count(Exec(query(grants(databases))), read_counts, covers=is_granted)
+
+
+def grants_left_out(databases: Iterable[str]) -> Argv:
+    """A line for each grant that no server takes back."""
+    return query(stale_grants(databases))
 
 
 def occupied(name: str) -> Exec:
     return Exec(query(OCCUPIED.format(hexadecimal(name))))
-
-
-def hexadecimal(text: str | bytes) -> str:
-    """A literal, since a backslash in quotes may or may not escape."""
-    return f"x'{(text.encode() if isinstance(text, str) else text).hex()}'"

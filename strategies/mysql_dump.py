@@ -8,10 +8,16 @@ from strategies.base import shortened
 from strategies.checks import NUMBER
 from strategies.plan import CHUNK, Incomplete
 
+NEXT_EVENT = re.compile(
+    rb"\n(?P<drop>/\*!50106 DROP EVENT IF EXISTS `(?P<event>(?:[^`]|``){1,256})` \*/);;\nDELIMITER ;;(?=\n)"
+)
+"""What begins every event but the first, where the client (MySQL, and MariaDB before 11) leaves the delimiter as it was
+for the one before."""
+
 OBJECT = re.compile(
-    rb"\n(?:DELIMITER (;;?)(?=\n)|(?:CREATE (TABLE|SEQUENCE) "
-    rb"|/\*!50\d\d\d DROP (PROCEDURE|FUNCTION|PACKAGE BODY|PACKAGE|TRIGGER|EVENT) IF EXISTS "
-    rb"|/\*!50\d\d\d (VIEW) )`((?:[^`]|``){1,256})`(?=[^`]))"
+    NEXT_EVENT.pattern + rb"|\n(?:DELIMITER (?P<delimiter>;;?)(?=\n)|(?:CREATE (?P<table>TABLE|SEQUENCE) "
+    rb"|/\*!50\d\d\d DROP (?P<routine>PROCEDURE|FUNCTION|PACKAGE BODY|PACKAGE|TRIGGER|EVENT) IF EXISTS "
+    rb"|/\*!50\d\d\d (?P<view>VIEW) )`(?P<name>(?:[^`]|``){1,256})`(?=[^`]))"
 )
 """What begins an object in a dump, at the start of a line; and what begins and ends a routine's text, which may look
 like anything. Data never starts a line: the client writes a line break as `\\n`."""
@@ -90,13 +96,14 @@ class Objects:
 
     def __call__(self, window: bytes, new: int) -> Iterator[tuple[str, str]]:
         for match in OBJECT.finditer(window):
-            delimiter, table, routine, view, name = match.groups()
             if match.end() < new:
                 continue
-            if delimiter:
-                self._in_routine = delimiter == b";;"
+            if match["event"]:
+                yield "EVENT", _name(match["event"])
+            elif match["delimiter"]:
+                self._in_routine = match["delimiter"] == b";;"
             elif not self._in_routine:
-                yield (table or routine or view).decode(), _name(name)
+                yield (match["table"] or match["routine"] or match["view"]).decode(), _name(match["name"])
 
 
 def users_in(window: bytes, new: int) -> Iterator[tuple[str, str]]:

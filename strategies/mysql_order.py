@@ -119,5 +119,5 @@ def _renamed(text: bytes, names: Mapping[bytes, bytes], *, qualified: bool = Tru
 def _kind(text: bytes) -> str:
     """As what the server counts it."""
     match = None if text.startswith(BLOCK) else OBJECT.search(b"\n" + text)
-    word = match and (match[3] or match[4])
+    word = match and (match["routine"] or match["view"])
     return KINDS.get(word, "routines") if word else ""

@@ -58,11 +58,12 @@ insert into {work}.code (i, era, phase, kind, text) select p.i, 'old', 'code', '
 
 
 def without_code(work: str) -> str:
-    """No views, routines, triggers and events."""
+    """No views, routines, triggers and events. Older servers know packages only in Oracle's mode."""
     return f"""
 select concat('drop view if exists ', {quoted("table_schema", "table_name")}, ';')
     from information_schema.views where {is_in("table_schema", work)} union all
-select concat('drop ', routine_type, ' if exists ', {quoted("routine_schema", "routine_name")}, ';')
+select concat(if(routine_type = 'PACKAGE', 'set sql_mode = oracle; ', ''), 'drop ', routine_type, ' if exists ',
+    {quoted("routine_schema", "routine_name")}, ';', if(routine_type = 'PACKAGE', ' set sql_mode = default;', ''))
     from information_schema.routines where {is_in("routine_schema", work)} and routine_type <> 'PACKAGE BODY' union all
 select concat('drop trigger if exists ', {quoted("trigger_schema", "trigger_name")}, ';')
     from information_schema.triggers where {is_in("trigger_schema", work)} union all

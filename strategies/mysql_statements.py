@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from strategies.mysql_client import identifier
+from strategies.mysql_dump import NEXT_EVENT
 from strategies.plan import Unsafe
 
 LONGEST = 4 << 20
@@ -26,12 +27,21 @@ HEAD = 64
 
 CONDITION = re.compile(rb"/\*M?!\d{5,6} ?")
 LOADED = re.compile(rb"DROP TABLE|CREATE TABLE|ALTER TABLE|(?:CREATE|DROP) SEQUENCE|(?:DO|SELECT) SETVAL|COMMIT|START ")
+ARCHIVED = re.compile(rb"(\n\) ENGINE=ARCHIVE) AUTO_INCREMENT=\d++")
+"""Where that engine goes on, below which it takes no number any more, so that it would not take back its own rows."""
 VIEW = b"/*!50001 "
 """How the client begins what belongs to a view, also the table that stands in for it."""
 PASSWORD = re.compile(
     rb"(?P<kept>`[^`]*+(?:``[^`]*+)*+`)| IDENTIFIED (?:BY PASSWORD '[^']*'"
     rb"|VIA \w+(?: USING '[^']*')?(?: OR \w+(?: USING '[^']*')?)*)|'[^'\\]*+(?:\\.[^'\\]*+)*+'",
     re.DOTALL,
+)
+COLUMN = re.compile(rb"`[^`]*+(?:``[^`]*+)*+`")
+_OF_COLUMNS = rb"(?: \((?P<columns>" + COLUMN.pattern + rb"(?:, " + COLUMN.pattern + rb")*+)\))?+"
+PRIVILEGE = re.compile(rb"(?P<name>[A-Z]++(?: (?!ON )[A-Z]++)*+)" + _OF_COLUMNS)
+_PRIVILEGES = PRIVILEGE.pattern.replace(b"?P<name>", b"?:").replace(b"?P<columns>", b"?:")
+ON_COLUMNS = re.compile(
+    rb"GRANT (?P<privileges>" + _PRIVILEGES + rb"(?:, " + _PRIVILEGES + rb")*+)(?P<on> ON .*)", re.DOTALL
 )
 GRANTEE = re.compile(rb"\bTO (`(?:[^`]|``){0,512}`)@`")
 
@@ -46,6 +56,10 @@ class Statement(NamedTuple):
     def plain(self) -> bytes:
         """Its head without the condition of a version around it."""
         return CONDITION.sub(b"", self.head, count=1)
+
+    @property
+    def makes_table(self) -> bool:
+        return self.plain.startswith(b"CREATE TABLE ")
 
     @property
     def of_tables(self) -> bool:
@@ -77,7 +91,10 @@ def statements(chunks: Iterable[bytes]) -> Iterator[Statement]:
             end, seen = _end(held, seen)
         text = bytes(held[:end])
         del held[:end]
-        yield Statement(text[:HEAD], text)
+        if text.startswith(BLOCK) and NEXT_EVENT.search(text):
+            held[:0] = NEXT_EVENT.sub(rb"\nDELIMITER ;\n\g<drop>;\nDELIMITER ;;", text)
+        else:
+            yield Statement(text[:HEAD], text)
 
 
 def _demand_short(held: bytearray) -> None:
@@ -139,7 +156,7 @@ def within(database: str, chunks: Iterable[bytes]) -> Iterator[Statement]:
             for text in (b"CREATE DATABASE IF NOT EXISTS " + own + b";", b"USE " + own + b";"):
                 yield Statement(text[:HEAD], text)
             is_inside = True
-        yield statement
+        yield statement._replace(text=ARCHIVED.sub(rb"\1", statement.text)) if statement.makes_table else statement
 
 
 def accounts(chunks: Iterator[bytes]) -> Iterator[bytes]:
@@ -165,7 +182,18 @@ class Grants:
             own = grantee and grantee[1] == identifier(self.but).encode()
             if text.startswith(b"GRANT ") and (own or not self.passwords):
                 text = PASSWORD.sub(_without_password, text)
-            yield text + b"\n"
+            yield from (one + b"\n" for one in _each_granted(text))
+
+
+def _each_granted(text: bytes) -> Iterator[bytes]:
+    """A grant on columns by a statement for each, so that one that is no longer there holds up none of the others."""
+    match = ON_COLUMNS.fullmatch(text)
+    if match is None or b"(" not in match["privileges"]:
+        yield text
+        return
+    for privilege in PRIVILEGE.finditer(match["privileges"]):
+        columns = [b" (" + column[0] + b")" for column in COLUMN.finditer(privilege["columns"] or b"")]
+        yield from (b"GRANT " + privilege["name"] + column + match["on"] for column in columns or [b""])
 
 
 def _without_password(match: re.Match[bytes]) -> bytes:

@@ -11,11 +11,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from strategies import mysql_sql as sql
-from strategies.mysql_client import CLIENT, CONNECT, DUMP_FLAGS, LOAD, identifier
-from strategies.mysql_counts import KINDS, ROWS, count_database, hexadecimal, ignoring, readable_views
+from strategies.mysql_client import CLIENT, CONNECT, DUMP_FLAGS, GRANT_ALL, LOAD, hexadecimal, identifier
+from strategies.mysql_counts import KINDS, count_code, count_loaded, ignoring, readable_views
 from strategies.mysql_order import Aside
 from strategies.mysql_statements import Grants, accounts
-from strategies.plan import Argv, Count, Feed, RestoreRequest, Run, Step
+from strategies.plan import Argv, Count, Feed, RestoreRequest, Run, Step, only_told
 
 LOCK_SECONDS = 20
 """For which a session that uses a table is waited for."""
@@ -112,9 +112,13 @@ class Swap:
     def counts(self) -> dict[str, Count]:
         """Rows of what was loaded, and of the rest what is kept for the swap."""
         return {
-            artifact: count_database(self._fresh(i), ROWS + "".join(self._kept(i, kind) for kind in KINDS))
+            artifact: count_loaded(self._fresh(i), "".join(self._kept(i, kind) for kind in KINDS))
             for i, artifact in enumerate(self.databases)
         }
+
+    def swapped(self) -> dict[str, Count]:
+        """The rest, once it is in its place."""
+        return {artifact: count_code(name) for artifact, name in self.databases.items()}
 
     def _kept(self, i: int, kind: str) -> str:
         where = f"from {self.work}.code where era = ', quote('new'), ' and i = {i} and kind = '"
@@ -125,7 +129,7 @@ class Swap:
         yield Run(self._run(SAVE + self._there()), undo=back, tells=True)
         rewrite = Grants(self.request.with_passwords, self.user)
         for artifact in users:
-            yield Feed(artifact, LOAD, undo=self._accounts_back(), rewrite=rewrite)
+            yield Feed(artifact, GRANT_ALL, undo=self._accounts_back(), rewrite=rewrite, hear=only_told)
         yield Run(self._run('era=new phase=views; applied "$@"'), undo=back)
         undone = self._told(f"delete from {self.work}.code where i = {SETTLED}")
         columns = "i, era, phase, kind, text"
@@ -139,7 +143,8 @@ class Swap:
         """Drop what is the restore's own, and what was set aside; nothing of it while that is still to be put back."""
         asides = self._schemas("before")
         hold = f'! there "{asides}" || {{ echo "what was set aside is not back yet" >&2; exit 1; }}'
-        packet = f"select concat('set global max_allowed_packet = ', size, ';') from {self.work}.packet"
+        strict = "'; /*M!100102 set global strict_password_validation = ', strict, ' */;'"
+        packet = f"select concat('set global max_allowed_packet = ', size, {strict}) from {self.work}.packet"
         return self._run(f"""
 {hold if undoing else self._dropped(asides, empty=self.request.unsaved)}
 {self._dropped(self._schemas("restore"))}
@@ -162,6 +167,7 @@ delete from {self.work}.code where era = 'old' and i in (select i from {self.wor
 update {self.work}.place set existed = 0 where {here};"""
 
     def _prepared(self, with_users: bool) -> str:
+        """Where what is set for the load is remembered: a row's size, and that a password may come as its hash."""
         work = self.work
         there = "select count(*) from information_schema.schemata where cast(schema_name as binary) = "
         places = ", ".join(
@@ -171,8 +177,10 @@ update {self.work}.place set existed = 0 where {here};"""
         copied = sql.GRANT_TABLES if with_users else ("procs_priv",)
         names = "name varchar(64), fresh varchar(64), aside varchar(64)"
         return f"""create database {work} character set utf8mb4 collate utf8mb4_bin; use {work};
-create table packet (size bigint) engine=InnoDB; insert into packet values (@@global.max_allowed_packet);
+create table packet (size bigint, strict int) engine=InnoDB;
+insert into packet values (@@global.max_allowed_packet, 1 /*M!100102 * @@global.strict_password_validation */);
 set global max_allowed_packet = {MAX_PACKET};
+{"/*M!100102 set global strict_password_validation = 0 */;" * with_users}
 create table place (i int primary key, {names}, existed int) engine=InnoDB; insert into place values {places};
 create table code (n int auto_increment primary key, i int, era char(3), phase char(5), kind varchar(16), text longblob)
     engine=InnoDB;

@@ -17,6 +17,15 @@ BLOCK = b"DELIMITER ;;\nCREATE PROCEDURE `p`()\nselect ';;\n', 'LOCK TABLES `t` 
 DROPPED = b"/*!50003 DROP PROCEDURE IF EXISTS `p` */;\n"
 NAMESAKE = b"CREATE TABLE `x` (\n  `x` int\n);\n"
 USE = b"USE `x`;\n"
+CREATES = b"DELIMITER ;;\n/*!50106 CREATE EVENT "
+EVENTS = b"""/*!50106 DROP EVENT IF EXISTS `a` */;
+DELIMITER ;;
+/*!50106 CREATE EVENT `a` ON SCHEDULE EVERY 1 DAY DO set @x = 1 */ ;;
+/*!50106 DROP EVENT IF EXISTS `b````2` */;;
+DELIMITER ;;
+/*!50106 CREATE EVENT `b````2` ON SCHEDULE EVERY 1 DAY DO set @x = ';;' */ ;;
+DELIMITER ;
+"""
 ROWS = b"INSERT INTO `t` VALUES\n(1,'USE `x`;'),\n(2,'\\\\';'),\n(3,'`x`.`s`');\n"
 
 
@@ -89,6 +98,23 @@ def test_what_the_server_counts_is_kept_as_that():
     assert sorted(found) == ["events", "routines", "routines", "routines", "routines", "triggers", "views"]
 
 
+@pytest.mark.parametrize("size", [1, 70, 10_000])
+def test_each_event_is_a_statement_where_the_client_leaves_the_delimiter_of_the_first(size):
+    found = [one.text for one in statements(pieces(EVENTS, size))]
+    assert [text.partition(b"`")[0] for text in found] == [b"/*!50106 DROP EVENT IF EXISTS ", CREATES] * 2
+    assert b"".join(found).count(b"DELIMITER ;\n") == 2
+    load = rewritten(Aside("x", {}, "keep", "0"), EVENTS).decode()
+    assert re.findall(r"\(0, '\w+', '(\w*)', x'", load) == ["events", "", "events", ""]
+
+
+def test_an_archive_takes_its_own_rows_back_below_the_number_at_which_it_goes_on():
+    column = b"`i` int COMMENT 'ENGINE=ARCHIVE AUTO_INCREMENT=3'"
+    table = b"CREATE TABLE `t` (\n  " + column + b"\n) ENGINE=%s AUTO_INCREMENT=3 CHARSET=x;\n"
+    tables = rewritten(Tables("x"), USE, table % b"ARCHIVE", table % b"InnoDB")
+    assert tables.count(b" AUTO_INCREMENT=3") == 3
+    assert b") ENGINE=ARCHIVE CHARSET=x;" in tables
+
+
 def test_views_come_in_a_phase_of_their_own_with_what_is_set_and_dropped_for_them():
     texts = {phase: [one.text for one in them] for phase, them in by_phase(SHOP).items()}
     made = [text for text in texts[VIEWS] if b"VIEW `v1` AS" in text]
@@ -128,3 +154,23 @@ def test_grants_change_nobodys_password_unless_they_are_to_and_never_that_of_the
     assert not [line for line in wanted if b"IDENTIFIED" in line]
     told = [line for line in rewritten(Grants(passwords=True, but="root"), ACCOUNTS).split(b"\n") if b"GRANT" in line]
     assert [b"`app`" in line or b"`u2`" in line for line in told if b"IDENTIFIED" in line] == [True, True]
+
+
+ON_ONE = [
+    b"GRANT SELECT (`i`) ON `d`.`t (x)` TO `u`@`%` WITH GRANT OPTION;\n",
+    b"GRANT SELECT (`j``(,`) ON `d`.`t (x)` TO `u`@`%` WITH GRANT OPTION;\n",
+    b"GRANT CREATE VIEW ON `d`.`t (x)` TO `u`@`%` WITH GRANT OPTION;\n",
+]
+
+
+@pytest.mark.parametrize(
+    ("grant", "each"),
+    [
+        (b"GRANT SELECT (`i`, `j``(,`), CREATE VIEW ON `d`.`t (x)` TO `u`@`%` WITH GRANT OPTION;\n", ON_ONE),
+        (b"GRANT SELECT, CREATE VIEW ON `d`.`t (x)` TO `u`@`%`;\n", None),
+        (b"GRANT `r (x)` TO `u`@`%`;\n", None),
+        (b"GRANT PROXY ON 'a (b)'@'%' TO 'u'@'%';\n", None),
+    ],
+)
+def test_a_column_that_is_no_longer_there_holds_up_no_other_grant(grant, each):
+    assert list(Grants()(iter([grant]))) == (each or [grant])

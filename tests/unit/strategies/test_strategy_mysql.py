@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from strategies.base import Answer, Container, Facts, Unsuitable
 from strategies.mysql import DATABASES, KEEP_PASSWORDS, Mysql, MysqlOptions
-from strategies.mysql_client import ACCOUNT, DUMP, QUERY
+from strategies.mysql_client import ACCOUNT, DUMP_USERS, QUERY
 from strategies.mysql_dump import rows, whole_dump, whole_users
 from strategies.plan import CHUNK, Exec, Incomplete
 
@@ -157,7 +157,7 @@ def test_the_account_is_the_targets_own(environment, user, variable):
     assert done.stdout == f"{user}\n{variable}\n"
 
 
-@pytest.mark.parametrize(("script", "tool"), [(DUMP, "mariadb-dump"), (QUERY, "mariadb"), (QUERY, "mysql")])
+@pytest.mark.parametrize(("script", "tool"), [(DUMP_USERS, "mariadb-dump"), (QUERY, "mariadb"), (QUERY, "mysql")])
 def test_the_password_is_never_an_argument(script, tool, tmp_path):
     secret = "p'w \"$x\\ y"
     (tmp_path / "password").write_text(secret + "\n")
@@ -165,7 +165,7 @@ def test_the_password_is_never_an_argument(script, tool, tmp_path):
     client.write_text('#!/bin/sh\nprintf "%s\\n" "$MYSQL_PWD" "$@"\n')
     client.chmod(0o755)
     environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "MYSQL_ROOT_PASSWORD_FILE": str(tmp_path / "password")}
-    argv = ["sh", "-c", script, "mariadb-dump" if script == DUMP else "shop", DATABASES]
+    argv = ["sh", "-c", script, "mariadb-dump" if script == DUMP_USERS else "shop", DATABASES]
     done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=True)
     password, first, user, *words = done.stdout.split("\n")
     assert (password, first, user) == (secret, "--no-defaults", "--user=root")
@@ -185,7 +185,7 @@ def test_the_restore_names_the_password_by_its_variable(account, beginning):
 
 
 def test_the_account_is_chosen_in_one_place():
-    assert ACCOUNT in DUMP
+    assert ACCOUNT in DUMP_USERS
     assert ACCOUNT in QUERY
 
 
@@ -234,6 +234,19 @@ def test_the_trailer_in_a_row_is_not_the_end():
         check(b"INSERT INTO `t` VALUES ('\\n-- Dump completed');\n")
 
 
+EVENTS = b"""/*!50106 DROP EVENT IF EXISTS `a` */;
+DELIMITER ;;
+/*!50106 CREATE EVENT `a` ON SCHEDULE EVERY 1 DAY DO set @x = ';
+/*!50106 DROP EVENT IF EXISTS `c` */;;
+' */ ;;
+/*!50106 DROP EVENT IF EXISTS `b````2` */;;
+DELIMITER ;;
+/*!50106 CREATE EVENT `b````2` ON SCHEDULE EVERY 1 DAY DO set @x = 1 */ ;;
+DELIMITER ;
+"""
+"""As clients of MySQL, and of MariaDB before 11, write them."""
+
+
 @given(st.integers(-60, 60))
 def test_a_routines_text_is_none_on_either_side_of_two_chunks(shift):
     body = (
@@ -250,6 +263,14 @@ def test_an_object_is_seen_on_either_side_of_two_chunks(shift):
     name = b"t ``1\nn"
     content = b"x" * (CHUNK + shift) + b"\nCREATE TABLE `" + name + b"` (\n" + END
     assert check(content, ("TABLE", "t `1\\nn", "InnoDB")) == ()
+
+
+@given(st.integers(-300, 60))
+def test_every_event_is_seen_where_the_client_leaves_the_delimiter_of_the_first(shift):
+    content = b"x" * (CHUNK + shift) + b"\n" + EVENTS + END
+    assert check(content, ("EVENT", "a", ""), ("EVENT", "b``2", "")) == ()
+    with pytest.raises(Incomplete, match="event c"):
+        check(content, ("EVENT", "c", ""))
 
 
 def test_a_row_of_any_length_takes_little_memory():
