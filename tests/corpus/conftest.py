@@ -26,4 +26,4 @@ def stand(sidecar_image: str, token: str, tmp_path_factory: pytest.TempPathFacto
 def drilled(stand: tuple[Sidecar, App], source: tuple[str, Json, State]) -> Outcome:
     """Of a module's `source`: the drill of its run."""
     done = ended(stand[0], "drill", stand[0].key("source"), "--run", source[1]["id"])
-    return Outcome(tuple(done["remarks"]), {})
+    return Outcome(tuple(done["remarks"]), {}, {one["what"]: one["restored"] for one in done["compared"]})

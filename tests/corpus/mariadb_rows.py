@@ -190,8 +190,8 @@ delimiter ;""",
     ),
     Row(
         "events",
-        """create event events_e on schedule every 1 day starts '2031-01-01 03:00:00' ends '2041-01-01 00:00:00' on completion
-            preserve disable comment 'it''s' do set @x = 1; create event events_once on schedule at '2041-01-01 00:00:00' do
+        """create event events_e on schedule every 1 day starts '2031-01-01 03:00:00' ends '2037-01-01 00:00:00' on completion
+            preserve disable comment 'it''s' do set @x = 1; create event events_once on schedule at '2037-01-01 00:00:00' do
             set @x = 'a;b'""",
     ),
     Row(
@@ -203,6 +203,21 @@ delimiter ;""",
         grant select (i), insert on corpus.accounts_t to accounts_a@'%' with grant option;
         grant execute on procedure corpus.accounts_p to accounts_r; grant select on `corpus`.* to accounts_r;
         grant process, replication client on *.* to accounts_b@localhost; grant proxy on accounts_a@'%' to accounts_b@localhost""",
+    ),
+    Row(
+        "to_public",
+        """create table to_public_t (i int, x int); grant select on corpus.to_public_t to public;
+        grant insert (x) on corpus.to_public_t to public; create database to_public_d; grant select on to_public_d.* to public""",
+        since="10.11",
+    ),
+    Row(
+        "stale_grants",
+        """create table stale_grants_gone (i int, x int); create table stale_grants_kept (i int, x int);
+        create user stale_grants_u@'%'; grant select on corpus.stale_grants_gone to stale_grants_u@'%';
+        grant select (i, x), insert on corpus.stale_grants_kept to stale_grants_u@'%';
+        drop table stale_grants_gone; alter table stale_grants_kept drop x; insert into stale_grants_kept values (1)""",
+        without={"schema": "what is granted on what is no longer there cannot be granted again, and is told"},
+        told="left-out: the grant of SELECT on corpus.stale_grants_",
     ),
     Row(
         "definers",

@@ -26,6 +26,8 @@ class Row:
     without: Mapping[str, str] = field(default_factory=dict)
     """What need not come back, and why: in a way back only the rows do, by hand nothing; `schema`: only the rows do;
     `rows`: only the schema does; `filled`: what a view holds need not."""
+    volatile: tuple[str, ...] = ()
+    """Parts of the names of tables and sequences that an extension fills by itself, so that nothing is compared."""
     told: str = ""
     """How the warning of the run begins that tells of it."""
     told_by: Mapping[str, str] = field(default_factory=dict)
@@ -43,7 +45,8 @@ class Row:
         """What of it has to be the same before and after."""
         only_rows = way in self.without or "schema" in self.without
         left = (" rows" if "rows" in self.without else " filled rows" if "filled" in self.without else "\n",)
-        there = state.get(self.name, {}).items()
+        found = state.get(self.name, {}).items()
+        there = [pair for pair in found if not any(part in pair[0] for part in self.volatile)]
         return {
             name: text for name, text in there if not name.endswith(left) and (name.endswith(" rows") or not only_rows)
         }

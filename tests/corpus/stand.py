@@ -4,7 +4,7 @@ import contextlib
 import json
 import secrets
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -54,6 +54,8 @@ class Outcome:
 
     told: tuple[str, ...] = ()
     state: State = field(default_factory=dict)
+    counted: Mapping[str, int | None] = field(default_factory=dict)
+    """What a drill has counted after the restore, of all that the run had counted."""
 
 
 def ended(sidecar: Sidecar, *arguments: str) -> Json:

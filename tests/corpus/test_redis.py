@@ -1,12 +1,14 @@
 """Redis: every type, encoding and setting of a key; what `DUMP` says of it, and when it ends, has to be the same."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.corpus.ways import WAYS, Corpus, backed_up, rows_in
+from tests.e2e.test_restore import succeeded
 from tests.kit.second_engine import make_images
-from tests.kit.stage import App, Sidecar
+from tests.kit.stage import App, Sidecar, within
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
@@ -31,7 +33,7 @@ digest() {
                         facts[#facts + 1] = field .. '=' .. redis.call('HGET', key, field) .. ends
                     end
                 else
-                    facts = {redis.call('DUMP', key)}
+                    facts = FACTS
                 end
                 table.sort(facts)
                 local told = redis.sha1hex(table.concat(facts, ' '))
@@ -44,10 +46,26 @@ digest() {
 """
 
 
-def corpus(name: str, rows: dict[str, str]) -> Corpus:
+DUMPED = "{redis.call('DUMP', key)}"
+CONTENT = """({
+                        list = function() return redis.call('LRANGE', key, 0, -1) end,
+                        zset = function() return redis.call('ZRANGE', key, 0, -1, 'WITHSCORES') end,
+                        string = function() return {redis.call('GET', key)} end,
+                        stream = function()
+                            local told = {cjson.encode(redis.call('XRANGE', key, '-', '+'))}
+                            for _, group in ipairs(redis.call('XINFO', 'GROUPS', key)) do
+                                told[#told + 1] = cjson.encode({unpack(group, 1, 8)})
+                            end
+                            return told
+                        end,
+                    })[kind]()"""
+"""What another version of the server says in the same way."""
+
+
+def corpus(name: str, rows: dict[str, str], facts: str = DUMPED) -> Corpus:
     """Of the server that is called so, by its client."""
     client = f"{name}-cli"
-    digest, names = DIGEST.replace("CLIENT", client), " ".join(rows)
+    digest, names = DIGEST.replace("CLIENT", client).replace("FACTS", facts), " ".join(rows)
     return Corpus(
         f"keys-of-{name}",
         name.upper(),
@@ -75,3 +93,18 @@ def test_every_row_of_valkey_does_so_too(stand: tuple[Sidecar, App], tmp_path: P
     rows = {name: make for name, make in ROWS.items() if name != "hash_expiry"}
     there = backed_up(corpus("valkey", rows), *stand)
     assert {name: way(there, tmp_path) for name, way in WAYS.items()} == {name: [] for name in WAYS}
+
+
+@pytest.mark.slow
+def test_every_row_of_an_older_server_comes_back_in_a_newer_one(stand: tuple[Sidecar, App]) -> None:
+    """Debian 12 has Redis 7.0, Debian 13 has 8.0."""
+    make_images("redis7:1")
+    rows = {name: make for name, make in ROWS.items() if name != "hash_expiry"}
+    old = replace(corpus("redis", rows, CONTENT), service="keys-of-redis7", of="REDIS7")
+    there = backed_up(old, *stand)
+    container = replace(old, service="keys-newer", of="REDIS").start(there.app)
+    there.sidecar.wait("keys-newer")
+    succeeded(there.sidecar, old.service, "--to", "keys-newer", "--replace", "--run", there.run["id"])
+    assert old.differs(container) == []
+    within(container, "redis-cli SET string:text another; redis-cli XDEL stream:a 100-1")
+    assert old.differs(container) == ["string", "stream"], "what is another is seen"

@@ -31,6 +31,10 @@ FALLBACKS = {"DEBIAN": "debian:trixie-slim", "PYTHON": "python:3.13-slim", "POST
     "DISTROLESS": "backup-sidecar-local/distroless:1",
     "SQLITE": "backup-sidecar-local/sqlite:3",
     "POSTGRES15": "backup-sidecar-local/postgres15:1",
+    "POSTGRES_EXTENSIONS": "backup-sidecar-local/postgres-extensions:17",
+    "MARIADB10": "backup-sidecar-local/mariadb10:1",
+    "MARIADB_PLUGINS": "backup-sidecar-local/mariadb-plugins:11",
+    "REDIS7": "backup-sidecar-local/redis7:1",
     "VALKEY": "backup-sidecar-local/valkey:8",
 }
 SLEEP = ("sleep", "infinity")
