@@ -17,7 +17,7 @@ setup: ## Have engine, base images, virtual environment, network and the sidecar
 	@scripts/setup
 
 .PHONY: demo
-demo: setup ## Back up and restore a whole app with real data (BREAK=row or BREAK=mode must end red)
+demo: setup ## Back up and restore a whole app with real data (BREAK=row, mode or comeback must end red)
 	@$(RUN) scripts/demo.py
 
 .PHONY: demo-down

@@ -3,9 +3,10 @@
 import os
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 LABEL = "backup-sidecar.demo"
 """Of the throw-away containers, which are all that the demo makes beside its Compose project."""
@@ -15,11 +16,18 @@ class Failed(Exception):
     """A step of the demo did not succeed; the message is for the person who watches."""
 
 
-def docker(*arguments: str, stdin: IO[bytes] | None = None, stdout: IO[bytes] | int = subprocess.PIPE) -> bytes:
-    """Run `docker` and give its standard output; raises `Failed` with the end of its standard error."""
-    done = subprocess.run(
-        ["docker", *arguments], stdin=stdin or subprocess.DEVNULL, stdout=stdout, stderr=subprocess.PIPE, check=False
-    )
+def docker(
+    *arguments: str,
+    stdin: IO[bytes] | None = None,
+    stdout: IO[bytes] | int = subprocess.PIPE,
+    given: bytes | None = None,
+) -> bytes:
+    """Run `docker` and give its standard output; raises `Failed` with the end of its standard error.
+
+    `given` is text for its standard input.
+    """
+    source: dict[str, Any] = {"stdin": stdin or subprocess.DEVNULL} if given is None else {"input": given}
+    done = subprocess.run(["docker", *arguments], stdout=stdout, stderr=subprocess.PIPE, check=False, **source)
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip().splitlines()[-15:]
         raise Failed("\n".join([f"docker {' '.join(arguments)[:200]} ended with {done.returncode}:", *said]))
@@ -77,14 +85,23 @@ class Project:
         self.folder = folder
         os.environ.update(environment | {"ORCHESTRATOR_IMAGE": self.image, "ORCHESTRATOR_PORT": "0"})
 
-    def compose(self, *arguments: str) -> bytes:
-        return docker(
-            "compose",
-            "--progress=quiet",
-            f"--project-name={self.name}",
-            f"--project-directory={self.folder}",
-            *arguments,
-        )
+    def compose(self, *arguments: str, given: bytes | None = None) -> bytes:
+        """As `docker`."""
+        place = (f"--project-name={self.name}", f"--project-directory={self.folder}")
+        return docker("compose", "--progress=quiet", *place, *arguments, given=given)
+
+    @contextmanager
+    def environment(self, variables: Mapping[str, str]) -> Iterator[None]:
+        """With further variables for its Compose file."""
+        os.environ.update(variables)
+        try:
+            yield
+        finally:
+            for name in variables:
+                del os.environ[name]
+
+    def remove_volumes(self, *names: str) -> None:
+        docker("volume", "rm", *(f"{self.name}_{name}" for name in names))
 
     def up(self) -> None:
         """Start what does not run yet, and wait until all of it is healthy."""

@@ -1,13 +1,14 @@
 """The steps from the lease to the comparison, in their order."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from rehearsal.comeback import Comeback, Returned
 from rehearsal.compare import Difference, Things, differences, first_difference, shown, unhexed
 from rehearsal.containers import Container, Failed, Project, remove_copies
 from rehearsal.kinds import KINDS, restore, unpack
@@ -24,6 +25,8 @@ BREAKS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "mode": ("app", ("chmod", "u-s", "/data/modes/4755")),
 }
 """Differences to plant: a service, and a command for its restored copy."""
+COMEBACK = "comeback"
+"""The difference `mode` in what came back from the copies, and not before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +62,27 @@ class Row:
         )
 
     @property
+    def counts(self) -> list[int]:
+        """The rows of each table; empty for files."""
+        return [int(thing["count(*)"]) for thing in self.source.values() if "count(*)" in thing]
+
+    @property
     def compared(self) -> str:
         """`9 tables, 1,004,120 rows` or `552 paths`."""
-        counts = [int(thing["count(*)"]) for thing in self.source.values() if "count(*)" in thing]
-        return f"{len(counts)} tables, {sum(counts):,} rows" if counts else f"{len(self.source):,} paths"
+        return self.total([self])
+
+    @staticmethod
+    def total(rows: "Sequence[Row]") -> str:
+        """The same of several targets."""
+        counts = [count for row in rows for count in row.counts]
+        paths = sum(len(row.source) for row in rows if not row.counts)
+        tables = [f"{len(counts)} tables, {sum(counts):,} rows"] if counts else []
+        return ", ".join([*tables, *([f"{paths:,} paths"] if paths else [])])
+
+    @property
+    def is_good(self) -> bool:
+        """Whether it is proved, restored, compared and drilled."""
+        return not self.differences and self.proof == "full" and self.drill["state"] == "passed"
 
     @property
     def drilled(self) -> str:
@@ -76,8 +96,10 @@ class Row:
 class Rehearsal:
     """What the steps share."""
 
-    def __init__(self, project: Project, folder: Path, broken: str, say: Callable[[str], None]) -> None:
+    def __init__(self, project: Project, folder: Path, broken: str, kit: str, say: Callable[[str], None]) -> None:
+        """`kit` is the recovery kit's text."""
         self.project, self.folder, self.broken, self.say = project, folder, broken, say
+        self.comeback = Comeback(project, kit, say)
         self.sources = {service: project.container(service) for service in KINDS}
         token = project.compose("exec", "-T", "orchestrator", "cat", "/backups/state/token").decode().strip()
         self.orchestrator = Orchestrator(f"http://{project.address('orchestrator', 5550)}", token)
@@ -85,18 +107,48 @@ class Rehearsal:
     def key(self, service: str) -> str:
         return f"{self.project.name}/{service}"
 
-    def run(self) -> list[Row]:
-        """Back up, restore and compare each target, and let the sidecar drill it."""
+    def run(self) -> tuple[list[Row], Returned | None]:
+        """Back up, restore and compare each target, and let the sidecar drill it; then lose the host.
+
+        What has failed until then is told without a comeback, which would remove what there is to look at.
+        """
+        self.comeback.prepare()
         with self.fresh_containers() as copies:
             self.say("waiting for the sidecar's lease at the orchestrator, with every target ready")
             self.orchestrator.wait_for([self.key(service) for service in KINDS], LEASE)
             with self.writers_stand_still():
                 reports = {service: self.backup(service) for service in KINDS}
                 self.say("restoring each into a fresh container with plain tools, and comparing it with its source")
-                with ThreadPoolExecutor(1) as beside:
-                    drills = {self.key(service): beside.submit(self.drill, service, reports) for service in reports}
+                with ThreadPoolExecutor(2) as beside:
+                    copied = beside.submit(self.comeback.copied)
+                    drilled = beside.submit(lambda: {self.key(each): self.drill(each, reports) for each in reports})
                     rows = self.rows(reports, copies)
-        return [replace(row, drill=drills[row.target].result()) for row in rows]
+                    rows = [replace(row, drill=drilled.result()[row.target]) for row in rows]
+                    copied.result()
+                returned = self.return_from_copies(rows) if all(row.is_good for row in rows) else None
+        return rows, returned
+
+    def return_from_copies(self, rows: Sequence[Row]) -> Returned:
+        """While the writers still stand still, so that what comes back can be compared with what was there."""
+        self.say(
+            "the host is lost: containers, databases, files and the store are removed; the copy is all that is left"
+        )
+        self.comeback.lose_host(WRITERS)
+        self.say("a bare host: up, `adopt` with the recovery kit, `restore --all`")
+        sources = {row.target.removeprefix(f"{self.project.name}/"): row.source for row in rows}
+        returned = self.comeback.come_back(sources, lambda: self.schedule("OFF"), self.spoil_comeback)
+        self.comeback.prepare()  # The old sidecar is gone for good.
+        return returned
+
+    def spoil_comeback(self) -> None:
+        if self.broken == COMEBACK:
+            service, command = BREAKS["mode"]
+            self.say(f"BREAK={self.broken}: planting a difference in what came back of {self.key(service)}")
+            self.project.container(service).run(*command)
+
+    def schedule(self, state: str) -> None:
+        """The events of the shop, which write by themselves."""
+        self.project.container("mariadb").run("sh", "-c", SCHEDULER, state)
 
     def rows(self, reports: Mapping[str, Mapping[str, Any]], copies: Mapping[str, Container]) -> list[Row]:
         """All targets at a time, while the sources are looked at as well."""
@@ -120,12 +172,12 @@ class Rehearsal:
         """No write to any source; afterwards everybody writes on."""
         self.say("the app's writers stand still from here on")
         self.project.compose("stop", *WRITERS)
-        self.sources["mariadb"].run("sh", "-c", SCHEDULER, "OFF")
+        self.schedule("OFF")
         try:
             yield
         finally:
-            self.sources["mariadb"].run("sh", "-c", SCHEDULER, "ON")
-            self.project.compose("start", *WRITERS)
+            self.schedule("ON")
+            self.project.compose("up", "--detach", "--no-recreate", "--no-deps", *WRITERS)
 
     def backup(self, service: str) -> Mapping[str, Any]:
         """Let the orchestrator pull a backup, and put its artifacts into the service's folder; gives the report."""
@@ -144,7 +196,7 @@ class Rehearsal:
         kind = KINDS[service]
         copy.wait(*kind.ready, seconds=60)
         restore(report["artifacts"], self.folder / service, copy)
-        if self.broken and BREAKS[self.broken][0] == service:
+        if self.broken in BREAKS and BREAKS[self.broken][0] == service:
             self.say(f"BREAK={self.broken}: planting a difference in the copy of {self.key(service)}")
             copy.run(*BREAKS[self.broken][1])
         source = look.result()
