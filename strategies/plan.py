@@ -14,6 +14,11 @@ Command = str | Argv
 """A string is run by a shell, a tuple is argv without one."""
 
 
+RESTART: Argv = ("restart the container",)
+"""Stands for a command in a step of a restore or its undo: the engine starts the container anew, for a server that
+reads at its start alone what was put in its place."""
+
+
 class Incomplete(Exception):
     """A stream that arrived is not a whole dump; raised by a check."""
 

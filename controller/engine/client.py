@@ -131,9 +131,9 @@ class Engine:
         return kill.kill(self._api, context, age)
 
     def transition(self, container_id: str, what: pause.Transition, *, deadline: float | None = None) -> None:
-        """Pause, unpause, stop or start the container; nothing happens where it is stopped, or runs, already.
+        """Pause, unpause, stop, start or restart the container; nothing is stopped or started that is so already.
 
-        `deadline` is of `time.monotonic()` and for a stop, which waits for the container's own grace period.
+        `deadline` is of `time.monotonic()` and for what stops, which waits for the container's own grace period.
         """
         pause.transition(self._api, container_id, what, deadline=deadline)
 

@@ -1,4 +1,6 @@
-"""Holds a container still and lets it go again: pause and unpause, stop and start; and looks whether that is so."""
+"""Holds a container still and lets it go again: pause and unpause, stop and start, or both at once by a restart; and
+looks whether that is so.
+"""
 
 import http.client
 import time
@@ -10,7 +12,8 @@ from controller.engine.errors import message_of, refusal, translated
 from controller.engine.models import Inspected
 from controller.engine.transport import REQUEST_SECONDS
 
-Transition = Literal["pause", "unpause", "stop", "start"]
+Transition = Literal["pause", "unpause", "stop", "start", "restart"]
+NEEDED_BY = ("backup.quiesce and `restore --stop`", "restores of servers that read their data at their start")
 SETTLING_SECONDS = 5.0
 """That the engine may take until what it says that it did is to be seen."""
 
@@ -18,10 +21,10 @@ SETTLING_SECONDS = 5.0
 def transition(api: Api, container_id: str, what: Transition, *, deadline: float | None = None) -> None:
     """See `Engine.transition`. A stop may wait until the deadline, since it takes the container's own grace period."""
     timeout = REQUEST_SECONDS
-    if what == "stop" and deadline is not None:
+    if what in ("stop", "restart") and deadline is not None:
         timeout = max(1.0, deadline - time.monotonic())
     before = api.inspect(container_id)
-    doing = f"asking for POST /containers/{{id}}/{what}, which backup.quiesce and `restore --stop` need"
+    doing = f"asking for POST /containers/{{id}}/{what}, which {NEEDED_BY[what == 'restart']} need"
     with translated(doing, container_id):
         status, text = _post(api, f"/containers/{container_id}/{what}", timeout)
         if status not in (204, 304):
@@ -33,7 +36,10 @@ def is_done(what: Transition, before: Inspected, now: Inspected) -> bool:
     """One that was started may have ended since."""
     if what in ("pause", "unpause"):
         return now.paused is (what == "pause")
-    return not now.running if what == "stop" else now.running or now.started_at != before.started_at
+    if what == "stop":
+        return not now.running
+    has_started = now.started_at != before.started_at
+    return has_started if what == "restart" else now.running or has_started
 
 
 def _post(api: Api, path: str, timeout: float) -> tuple[int, str]:

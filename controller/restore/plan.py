@@ -25,10 +25,10 @@ from controller.storage.store import Store
 from controller.targets.runnable import RunnableTarget
 from controller.targets.scope import Scope
 from controller.targets.session import Session
-from controller.targets.survey import Probed, Surveyor, restoring, suitable
+from controller.targets.survey import Probed, Surveyor, restoring, suitable, why_not_stopped
 from controller.targets.target import Target
 from strategies.base import Strategy
-from strategies.plan import Restore, RestoreRequest, Run
+from strategies.plan import RESTART, Restore, RestoreRequest, Run
 
 PRESENT_SECONDS = 60.0
 """For counting what is there, for somebody who only looks."""
@@ -181,6 +181,7 @@ class RestorePlanner:
                 restore = strategy.restore(*about, request)
         if order.drop_first:
             self._demand_droppable(restore, manifest)
+        self._demand_restartable(restore, destination)
         room = look(session, restore, manifest.artifacts, drops=order.drop_first)
         known = room.warnings if room else ()
         told = (*self._passed_over(order, manifest.run), *((UNSAVED,) if request.unsaved else ()))
@@ -201,6 +202,16 @@ class RestorePlanner:
             message = f"run {manifest.run} was not drilled, so nothing is dropped for it"
             hint = f"Run `backup-sidecar drill {manifest.target} --run {manifest.run}` first."
             raise TargetUnsuitable(message, hint=hint, code="not-drilled")
+
+    def _demand_restartable(self, restore: Restore, destination: Destination) -> None:
+        """Raises `TargetUnsuitable` where the container would not come back from a restart that is part of the plan."""
+        steps = (*restore.steps, *restore.swap)
+        if any(isinstance(step, Run) and step.argv == RESTART for step in steps):
+            inspected = self._engine.inspect(destination.container.id)
+            if why := why_not_stopped(inspected):
+                message = f"its server has to be started anew, and container {inspected.name} {why}"
+                hint = "Restore --to another container, or by the lines of the manifest."
+                raise TargetUnsuitable(message, hint=hint, code="no-restart")
 
     def keys_of(self, containers: Collection[Inspected]) -> set[Key]:
         """The targets in these containers."""

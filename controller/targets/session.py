@@ -3,6 +3,7 @@
 import io
 import math
 import re
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,13 +19,15 @@ from controller.engine.models import ExecResult
 from controller.engine.stream import ExecStream
 from controller.storage.codecs import PlainReader
 from strategies.base import ERROR, Answer
-from strategies.plan import Archive, Argv, Count, Exec, Incomplete
+from strategies.plan import RESTART, Archive, Argv, Count, Exec, Incomplete
 from strategies.tar import FOLDER, members
 
 LIST_BYTES = 8 << 20
 """Of an answer that lists all objects of a database; it may take ten times as much in memory."""
 ANSWER_BYTES = 1 << 20
 """Of any other answer."""
+RESTART_SECONDS = 600.0
+"""Within which a container has to stop and start again; it takes a grace period of its own."""
 OBJECT = re.compile(r"from TOC entry|while PROCESSING TOC")
 
 
@@ -44,8 +47,11 @@ class Session:
 
     def ask(self, argv: Argv, timeout: float = math.inf, *, called: str = "", limit: int = ANSWER_BYTES) -> str:
         """Run a command without input; its standard output. `timeout` in seconds, at most what is left; `called` is
-        the command's name in messages, `limit` in bytes.
+        the command's name in messages, `limit` in bytes. `RESTART` is done by the engine.
         """
+        if argv == RESTART:
+            self.engine.transition(self.context.container, "restart", deadline=time.monotonic() + RESTART_SECONDS)
+            return ""
         answer = self.engine.ask(self.context, argv, timeout=timeout, limit=limit)
         self.demand_success(called or tool(argv), answer)
         return answer.stdout

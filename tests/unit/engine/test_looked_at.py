@@ -49,6 +49,7 @@ def saying(played: PlayedEngine, *states: Any, status: int = 204) -> Engine:
         ("stop", RUNNING, EXITED),
         ("start", EXITED, RUNNING),
         ("start", EXITED, EXITED | {"StartedAt": "later"}),
+        ("restart", RUNNING, RUNNING | {"StartedAt": "later"}),
     ],
 )
 def test_it_is_done_once_it_is_seen(played: PlayedEngine, what: pause.Transition, before: Any, after: Any) -> None:

@@ -12,7 +12,15 @@ from typing import Any
 
 import pytest
 
-from controller.core.errors import Cancelled, CommandFailed, CountsDiffer, Damaged, StoreFull, UnsafeArtifact
+from controller.core.errors import (
+    Cancelled,
+    CommandFailed,
+    CountsDiffer,
+    Damaged,
+    StoreFull,
+    TargetDied,
+    UnsafeArtifact,
+)
 from controller.core.manifest import Artifact
 from controller.engine.context import ExecContext
 from controller.engine.models import ExecResult
@@ -22,7 +30,7 @@ from controller.storage.source import Source
 from controller.targets.session import Session
 from strategies.base import Answer
 from strategies.checks import read_counts
-from strategies.plan import Archive, Count, Exec, Feed, Put, Restore, Run, Unsafe
+from strategies.plan import RESTART, Archive, Count, Exec, Feed, Put, Restore, Run, Unsafe
 
 PLAIN = b"create table item (id int);\n" * 5000
 COUNT = Count(Exec(("count",)), read_counts)
@@ -51,6 +59,11 @@ class PlayedEngine:
 
     def exists(self, container: str, path: str) -> bool:
         return path == "/there"
+
+    def transition(self, container: str, what: str, *, deadline: float) -> None:
+        self.done.append(what)
+        if what in self.fails:
+            raise TargetDied("it does not start")
 
     def kill(self, context: ExecContext, age: float) -> tuple[str, ...]:
         self.done.append("end")
@@ -199,6 +212,37 @@ def test_what_swaps_comes_after_the_comparison_and_is_undone_like_any_step(tmp_p
         one.run()
     assert engine.done == ["aside", "load", "away", "swap", "end", "swap back", "open", "drop", "back"]
     assert (one.compared, one.undone) == (1, True)
+
+
+def test_a_restart_is_the_engines_work_and_so_is_the_one_that_undoes_it(tmp_path: Path) -> None:
+    engine = PlayedEngine("await", counts=b"3\trows of item\n")
+    swap = (Run(("look",), undo=RESTART), Run(("swap",), undo=("swap back",)), Run(RESTART, undo=("true",)))
+    restore = Restore("x", steps=STEPS, counts=BY_ARCHIVE, swap=(*swap, Run(("await",), undo=("true",))))
+    one = applying(engine, restore, stored(tmp_path, counts={"rows of item": 3}))
+    with pytest.raises(CommandFailed):
+        one.run()
+    assert engine.done[2:] == [
+        "look",
+        "swap",
+        "restart",
+        "await",
+        "end",
+        "true",
+        "swap back",
+        "restart",
+        "drop",
+        "back",
+    ]
+    assert one.undone
+
+
+def test_what_does_not_start_again_is_still_owed(tmp_path: Path) -> None:
+    engine = PlayedEngine("restart", counts=b"3\trows of item\n")
+    swap = (Run(("look",), undo=RESTART), Run(("swap",), undo=("swap back",)), Run(RESTART, undo=("true",)))
+    one = applying(engine, Restore("x", counts=BY_ARCHIVE, swap=swap), stored(tmp_path, counts={"rows of item": 3}))
+    with pytest.raises(TargetDied):
+        one.run()
+    assert one.owed == (RESTART,)
 
 
 @pytest.mark.parametrize(("settled", "fails"), [("no", True), ("yes", False)])
