@@ -27,15 +27,20 @@ ENGINES = (
     ("MariaDB", "MariaDB 11.8, and from 10.11 into 11.8", mariadb_rows.ROWS),
     ("Engines and plugins of MariaDB", "Debian's", mariadb_plugin_rows.ROWS),
 )
+SCRIPT = r"(?m)^# row (\w+)(?: since (.*))?$"
 PLAIN = (
     ("SQLite", "SQLite 3.46", "sqlite.sql", r"(?m)^-- row (\w+)(?: since (.*))?$", {}),
     (
         "Redis and Valkey",
         "Redis 8.0, Valkey 8.1, and from Redis 7.0 into 8.0",
         "redis.sh",
-        r"(?m)^# row (\w+)(?: since (.*))?$",
+        SCRIPT,
         {},
     ),
+    ("OpenLDAP", "OpenLDAP 2.6", "openldap.sh", SCRIPT, {}),
+    ("etcd", "etcd 3.5", "etcd.sh", SCRIPT, {}),
+    ("InfluxDB", "InfluxDB 1.6", "influxdb.sh", SCRIPT, {}),
+    ("RabbitMQ", "RabbitMQ 4.0", "rabbitmq.sh", SCRIPT, {}),
     (
         "Files",
         "GNU tar on ext4 or overlay",

@@ -42,6 +42,15 @@ class Corpus:
     options: tuple[str, ...] = ()
     command: tuple[str, ...] = SLEEP
     ready: str = "true"
+    restarted_by_hand: bool = False
+    """What the lines of the manifest have put in place is read at the server's next start."""
+
+    def is_ready(self, container: str) -> None:
+        eventually(
+            lambda: execute("docker", "exec", container, "sh", "-c", self.ready).returncode == 0,
+            seconds=60,
+            what=container,
+        )
 
     def start(self, app: App, *, target: bool = True) -> str:
         """Its container, empty."""
@@ -49,7 +58,7 @@ class Corpus:
         labels = {"enable": "true", **self.labels, **KEPT, "drill.check": check} if target else {}
         service = self.service if target else f"{self.service}-by-hand"
         container = app.start(service, labels, *self.options, of=self.of, command=self.command)
-        eventually(lambda: execute("docker", "exec", container, "sh", "-c", self.ready).returncode == 0)
+        self.is_ready(container)
         return container
 
     def differs(self, container: str) -> list[str]:
@@ -122,6 +131,9 @@ def by_hand(stand: BackedUp, folder: Path) -> list[str]:
     copied = stand.sidecar.fetch(stand.run, folder)
     for facts in stand.run["artifacts"]:
         restored(copied, artifact(copied, facts["name"]), container)
+    if stand.corpus.restarted_by_hand:
+        docker("restart", container)
+        stand.corpus.is_ready(container)
     return stand.corpus.differs(container)
 
 

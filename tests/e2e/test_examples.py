@@ -12,6 +12,7 @@ import pytest
 
 from tests.kit import planted, stage
 from tests.kit.few import few
+from tests.kit.second_engine import make_images
 from tests.kit.stage import LABEL, REPOSITORY, copy_repository, eventually, said
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
@@ -75,12 +76,18 @@ def external(facts: dict[str, Any] | None) -> bool:
 
 QUICK = ("orchestrator", "shop")
 """`test_joining.py` runs `minimal` too."""
+MADE = {"directory": "openldap:2", "settings": "etcd:3", "metrics": "influxdb:1", "broker": "rabbitmq:4"}
+"""Images that only these examples need."""
 
 
 @pytest.fixture(params=few(EXAMPLES, *QUICK))
 def example(request: pytest.FixtureRequest, sidecar_image: str, tmp_path: Path) -> Iterator[Example]:
     written = Example(request.param, tmp_path / "repository")
     written.environment["SIDECAR_IMAGE"] = sidecar_image
+    if made := MADE.get(request.param):
+        make_images(made)
+        name = made.partition(":")[0].upper()
+        written.environment[f"{name}_IMAGE"] = stage.image(name)
     try:
         yield written
     finally:

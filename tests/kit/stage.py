@@ -36,6 +36,10 @@ FALLBACKS = {"DEBIAN": "debian:trixie-slim", "PYTHON": "python:3.13-slim", "POST
     "MARIADB_PLUGINS": "backup-sidecar-local/mariadb-plugins:11",
     "REDIS7": "backup-sidecar-local/redis7:1",
     "VALKEY": "backup-sidecar-local/valkey:8",
+    "OPENLDAP": "backup-sidecar-local/openldap:2",
+    "ETCD": "backup-sidecar-local/etcd:3",
+    "INFLUXDB": "backup-sidecar-local/influxdb:1",
+    "RABBITMQ": "backup-sidecar-local/rabbitmq:4",
 }
 SLEEP = ("sleep", "infinity")
 STORE = "/var/lib/sidecar/artifacts"

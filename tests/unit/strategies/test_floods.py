@@ -14,13 +14,17 @@ from controller.core.errors import CommandFailed
 from controller.targets.session import LIST_BYTES
 from strategies import checks
 from strategies.checks import count_tar, read_counts, safe_tar, safe_tar_without_holes, whole_tar
+from strategies.etcd import whole_snapshot
+from strategies.influxdb import whole_backup
 from strategies.mysql_dump import whole_dump, whole_users
 from strategies.mysql_order import CODE, Aside, Later, Tables
 from strategies.mysql_statements import Grants, accounts
+from strategies.openldap import whole_ldif
 from strategies.plan import Count, Exec, Incomplete, Unsafe
 from strategies.postgres import whole_globals
 from strategies.postgres_archive import Renamed
 from strategies.postgres_sql import Afterwards, Beforehand
+from strategies.rabbitmq_definitions import read_definitions, read_kept
 from strategies.redis import whole_rdb
 from strategies.sqlite import whole_database
 from tests.kit.flood import MIB, numbered, peak, repeated, stream
@@ -37,6 +41,11 @@ CHECKS: dict[str, Callable[[BinaryIO], object]] = {
     "users": lambda dump: whole_users(dump, LISTED),
     "globals": lambda dump: whole_globals(dump, {}),
     "rdb": lambda dump: whole_rdb(dump, {}),
+    "ldif": lambda dump: whole_ldif(dump, {}),
+    "influxdb": lambda dump: whole_backup(dump, {}),
+    "definitions": read_definitions,
+    "kept": read_kept,
+    "etcd": lambda dump: whole_snapshot(dump, {}),
     "database": lambda dump: whole_database(dump, {}),
     "tar": lambda dump: whole_tar(dump, {}),
     "count of a tar": count_tar,
@@ -79,6 +88,11 @@ def link(name: str) -> bytes:
     return member.tobuf(tarfile.USTAR_FORMAT)
 
 
+def queues(size: int) -> Chunks:
+    yield b'{"queues": ['
+    yield from numbered(b'{"name": "q%09d"},', size)
+
+
 PLAIN: dict[str, Callable[[int], Chunks]] = {
     "zeros": lambda size: repeated(b"\0", size),
     "one line": lambda size: repeated(b"x", size),
@@ -92,6 +106,11 @@ FITTING: list[tuple[str, str, Callable[[int], Chunks]]] = [
     ("counts", "empty lines", lambda size: repeated(b"\n", size)),
     ("mysql", "tables", lambda size: numbered(b"\nCREATE TABLE `t%09d` (\n;", size)),
     ("users", "users", lambda size: numbered(b"\nCREATE USER `u%09d`@`%%`;", size)),
+    ("ldif", "classes", lambda size: numbered(b"dn: x\nstructuralObjectClass: c%09d\n", size)),
+    ("influxdb", "files", lambda size: repeated(tarfile.TarInfo("f.manifest").tobuf(), size)),
+    ("definitions", "queues", queues),
+    ("definitions", "a long text", lambda size: repeated(b"x", 8 * size, head=b'{"x": "')),
+    ("kept", "queues", queues),
     ("count of a tar", "files", lambda size: repeated(tarfile.TarInfo("f").tobuf(), size)),
     ("count of a tar", "headers for all", lambda size: repeated(pax({"comment": "c" * 100_000}, b"g"), size)),
     ("count of a tar", "headers for one", lambda size: repeated(pax({"path": "p" * 800}), size)),

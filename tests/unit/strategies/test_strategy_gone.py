@@ -17,6 +17,10 @@ PASSING = {
         mysqldump: Couldn't execute 'show fields from `t`': MySQL server has gone away (2006)
         mariadb-dump: Got error: 2002: "Can't connect to local server through socket '/run/mysqld/mysqld.sock' (2)"
         mysqldump: Got error: 1053: "Server shutdown in progress" when selecting the database""",
+    "etcd": """Error: context deadline exceeded
+        Error: rpc error: code = Unavailable desc = error reading from server: EOF""",
+    "influxdb": """Failed to connect to http://127.0.0.1:8086: dial tcp: connect: connection refused""",
+    "rabbitmq": """Error: unable to perform an operation on node 'rabbit@box'. Please see diagnostics information""",
     "redis": """Could not connect to Redis at 127.0.0.1:6379: Connection refused
         Error: Server closed the connection
         LOADING Redis is loading the dataset in memory""",
@@ -27,6 +31,9 @@ LASTING = {
         pg_dump: error: connection to server on socket "/run/x" failed: FATAL:  database "gone" does not exist""",
     "mysql": """mariadb-dump: Got error: 1045: "Access denied for user 'root'@'localhost' (using password: YES)"
         mariadb-dump: Got error: 1049: "Unknown database 'x'" when selecting the database""",
+    "etcd": "Error: etcdserver: permission denied",
+    "influxdb": "ERR: unable to parse authentication credentials",
+    "rabbitmq": "Error: No permissions to read from file /tmp/x or its parent directory",
     "redis": "NOAUTH Authentication required.",
 }
 
