@@ -151,7 +151,12 @@ class _Text:
         whole = self._rest + piece
         cut = len(whole) - _unfinished(whole)
         self._rest = whole[cut:]
-        self._text, self._at = self._text[self._at :] + whole[:cut].decode(errors="replace"), 0
+        try:
+            self._text, self._at = self._text[self._at :] + whole[:cut].decode(), 0
+        except UnicodeDecodeError as error:
+            raise Incomplete("it is no UTF-8") from error
+        if not piece and self._rest:
+            raise Incomplete("it ends within a character")
         return bool(piece)
 
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 from strategies.plan import Argv, Feed, RestoreRequest, Step
 
-# `$1` is the node; empty for the client's own choice.
+# `$1` is the node; empty for the client's own choice. In another locale it would print names as no JSON has them.
 CLIENT = """
 node=$1
 shift
-ctl() { rabbitmqctl ${node:+-n "$node"} -q "$@"; }
+ctl() { LC_ALL=C.UTF-8 rabbitmqctl ${node:+-n "$node"} -q "$@"; }
 """
 EXPORT = "ctl export_definitions - --format json"
 # A fresh broker has a virtual host and a user, and exchanges that are in no definitions.

@@ -76,7 +76,7 @@ QUEUES = json.dumps(
     {
         "queues": [
             {"vhost": "shop", "name": name, "durable": True, "auto_delete": False, "arguments": arguments}
-            for name, arguments in (("one", {}), ("a b", {"x-queue-type": "quorum"}))
+            for name, arguments in (("one", {}), ("a ñ", {"x-queue-type": "quorum"}))
         ],
         "exchanges": [
             {
@@ -93,7 +93,7 @@ QUEUES = json.dumps(
             {
                 "vhost": "shop",
                 "source": "all",
-                "destination": "a b",
+                "destination": "a ñ",
                 "destination_type": "queue",
                 "routing_key": "x.*",
                 "arguments": {},

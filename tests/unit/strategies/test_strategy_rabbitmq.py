@@ -66,6 +66,8 @@ def test_the_count_does_not_depend_on_how_the_stream_arrives(step):
         (b'{"x": ' + b"[" * 9999, "no whole JSON"),
         (b'{"x": "' + b"x" * 3_000_000, "larger than any"),
         (DEFINITIONS + b"x", "follows its end"),
+        (DEFINITIONS.replace("ñ".encode(), b"\xf1"), "no UTF-8"),
+        (DEFINITIONS.replace(b'"q1"', b'"\xc3"'), "no UTF-8"),
     ],
 )
 def test_what_is_no_definitions_is_refused(text, why):
