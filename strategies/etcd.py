@@ -8,7 +8,7 @@ from strategies.base import Container, Facts, Strategy, Unsuitable, unreadable
 from strategies.etcd_client import TOOLS, EtcdOptions, Place, asked, count, script
 from strategies.etcd_swap import Swap, by_hand
 from strategies.plan import CHUNK, Argv, Check, Dump, Exec, Incomplete, Plan, Restore, RestoreRequest, shell_line
-from strategies.servers import no_client, refused
+from strategies.servers import refused
 
 # The client writes a file alone. It is unlinked before its first byte is sent.
 DUMP = r"""
@@ -103,7 +103,8 @@ def _place(container: Container, facts: Facts) -> Place:
     """Where the server is. Raises `Unsuitable` when one of the probes found a reason against a dump."""
     answers = facts.answers
     if facts.shell is None or not answers["tools"].ok:
-        raise no_client(container, "sh, etcdctl, or what reads snapshots (etcdutl or etcdctl)")
+        hint = "Use an image that has a shell beside etcd and its clients; the project's own ones have none any more."
+        raise Unsuitable(f"{container.image} lacks sh, etcdctl, or etcdutl", hint, "no-client")
     if not answers["health"].ok:
         raise refused(answers["health"].complaint, _ACCOUNT, GONE)
     if not answers["place"].ok:
