@@ -194,8 +194,8 @@ def _dump(name: str, client: Client, restore: str, size: int | None) -> Dump:
 
 
 def _users(client: Client, restore: str, databases: Sequence[str]) -> Dump:
-    """Users, roles and grants as SQL; its name ends as no database's does."""
-    argv = ("sh", "-c", DUMP_USERS, client.dump, "--system=users", "--insert-ignore", "--comments")
+    """Users, roles, grants and other servers as SQL; its name ends as no database's does."""
+    argv = ("sh", "-c", DUMP_USERS, client.dump, "--system=users,servers", "--insert-ignore", "--comments")
     kind = (USERS_FORMAT, Exec(argv), f"{shell_line(KEEP_PASSWORDS)} | {restore} --force", whole_users)
     about: dict[str, Any] = {"count": count_users(databases), "left_out": grants_left_out(databases), "disk": 0}
     return Dump("users.grants", *kind, witnesses={"users": query(USERS)}, **about)

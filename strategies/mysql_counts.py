@@ -27,6 +27,9 @@ OUTWARD = "ifnull(engine, '') in ('CONNECT', 'SPIDER', 'FEDERATED', 'SPHINX')"
 """Of `information_schema.tables`: one whose rows are kept elsewhere, so that the client writes none of them, and which
 may not even be there to be counted."""
 
+UNMOVED = "ifnull(engine, '') in ('Mroonga', 'OQGRAPH')"
+"""One that the server renames into no other database, or whose database it cannot drop."""
+
 HISTORY = f"""(true /*M!100300 and not exists (select 1 from information_schema.columns where {HERE}
     and generation_expression = 'ROW START' and data_type = 'bigint') */)"""
 """Whether the client can dump the history of a database, of which it can do all or nothing: not that of a table whose
@@ -61,7 +64,8 @@ union all select concat('select count(*), ', quote(what), ' from information_sch
 KINDS = ("views", "routines", "triggers", "events")
 
 USERS = "select user, host from mysql.user where is_role = 'N'"
-COUNT_USERS = f"select 1, concat('user ', user, '@', host) from ({USERS}) as users"
+COUNT_USERS = f"""select 1, concat('user ', user, '@', host) from ({USERS}) as users union all
+select 1, concat('server ', server_name) from mysql.servers"""
 
 OCCUPIED = """
 select table_name from information_schema.tables where table_schema = cast({0} as binary) union all
@@ -103,6 +107,9 @@ select concat(if(table_type = 'VIEW', 'left-out: the view ', 'left-out: the tabl
     from information_schema.tables where {HERE} and {UNREADABLE} union all
 select concat('left-out: the rows of ', table_schema, '.', table_name, ' are kept elsewhere, as ', engine,
     ' does, and are in no dump') from information_schema.tables where {HERE} and {OUTWARD} union all
+select concat('by-hand-only: ', table_schema, '.', table_name, ' cannot be moved to another database, since ', engine,
+    ' does not know how, so that only the lines of the manifest bring it back')
+    from information_schema.tables where {HERE} and {UNMOVED} union all
 select concat('inexact: the client writes 6 digits of FLOAT, of which there are 7 to 9: ', substring_index(group_concat(
     table_schema, '.', table_name, '.', column_name separator ', '), ', ', 10), if(count(*) > 10, concat(' and ',
     count(*) - 10, ' more'), ''), '; DOUBLE comes back as it is') from information_schema.columns where {HERE}

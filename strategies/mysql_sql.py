@@ -11,6 +11,7 @@ GRANT_TABLES = {
     "procs_priv": "host, user, db, routine_name, routine_type",
     "proxies_priv": "host, user, proxied_host, proxied_user",
     "roles_mapping": "host, user, role",
+    "servers": "server_name",
 }
 """With their keys (MariaDB); users are not backed up where they are others."""
 

@@ -160,9 +160,9 @@ def within(database: str, chunks: Iterable[bytes]) -> Iterator[Statement]:
 
 
 def accounts(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """Of users and grants only what makes accounts that are not there."""
+    """Of users and grants only what makes accounts that are not there, and servers, which tables may look into."""
     for statement in statements(chunks):
-        if statement.plain.startswith(b"CREATE USER "):
+        if statement.plain.startswith((b"CREATE USER ", b"CREATE SERVER ")):
             yield statement.text + b"\n"
 
 

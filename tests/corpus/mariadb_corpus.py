@@ -89,6 +89,8 @@ class MariadbCorpus:
             database, _, table = place.partition(".")
             if database != "busy":
                 found[self.row_of(database, table)][f"{place} rows"] = " ".join(numbers)
+        for line in sql(server, "select * from mysql.servers").splitlines():
+            found[self.owner(line)][f"server {line}"] = ""
         accounts = client(server, "mariadb-dump", "--user=root", "--system=users")
         for line in f"{accounts}\n{sql(server, 'show grants for public')}".splitlines():
             if line.startswith(ACCOUNT) and "dump_import" not in line:

@@ -18,26 +18,11 @@ ROWS = (
             engine=RocksDB; insert into rocks_t (v) values ('a'), (null)""",
     ),
     Row(
-        "mroonga",
-        """create table mroonga_t (id int primary key, t text, fulltext key (t) comment 'tokenizer "TokenBigram"') engine=Mroonga;
-        insert into mroonga_t values (1, '漢字 words')""",
-    ),
-    Row(
         "outward",
         """create table outward_csv (i int not null, x char(9) not null) engine=CONNECT table_type=CSV file_name='outward.csv'
-            header=1; insert into outward_csv values (1, 'a'); create server outward_s foreign data wrapper mysql options
-            (host '127.0.0.1', database 'd', user 'u', password 'p', port 9);
-        create table outward_spider (i int primary key) engine=Spider comment='wrapper "mysql", srv "outward_s", table "t"'""",
+            header=1; insert into outward_csv values (1, 'a')""",
         without={"rows": "their rows are elsewhere"},
         told="left-out: the rows of corpus.outward_",
-    ),
-    Row(
-        "graphs",
-        """create table graphs_b (o bigint unsigned not null, d bigint unsigned not null, primary key (o, d), key (d));
-        insert into graphs_b values (1, 2), (2, 3); create table graphs_g (latch varchar(32) null, origid bigint unsigned null,
-            destid bigint unsigned null, weight double null, seq bigint unsigned null, linkid bigint unsigned null,
-            key (latch, origid, destid) using hash, key (latch, destid, origid) using hash)
-            engine=OQGRAPH data_table='graphs_b' origid='o' destid='d'""",
     ),
     Row(
         "providers",

@@ -205,6 +205,11 @@ delimiter ;""",
         grant process, replication client on *.* to accounts_b@localhost; grant proxy on accounts_a@'%' to accounts_b@localhost""",
     ),
     Row(
+        "servers",
+        """create server servers_s foreign data wrapper mysql options (host 'nowhere.example', database 'd''', user 'u',
+            password 'p"', port 3307, owner 'o')""",
+    ),
+    Row(
         "to_public",
         """create table to_public_t (i int, x int); grant select on corpus.to_public_t to public;
         grant insert (x) on corpus.to_public_t to public; create database to_public_d; grant select on to_public_d.* to public""",

@@ -140,10 +140,12 @@ def test_a_statement_without_an_end_is_refused(cut):
         rewritten(Tables("x"), cut)
 
 
-def test_only_accounts_are_made_first():
-    made = rewritten(accounts, ACCOUNTS).decode().strip().split("\n")
-    assert len(made) == 6
-    assert all(line.startswith("CREATE USER IF NOT EXISTS") for line in made)
+def test_only_accounts_and_servers_are_made_first():
+    server = b"CREATE SERVER /*M!100103 IF NOT EXISTS */ `s` FOREIGN DATA WRAPPER `mysql` OPTIONS (`host` ';');\n"
+    made = rewritten(accounts, ACCOUNTS, server).decode().strip().split("\n")
+    assert len(made) == 7
+    assert all(line.startswith("CREATE USER IF NOT EXISTS") for line in made[:6])
+    assert made[6].startswith("CREATE SERVER ")
 
 
 def test_grants_change_nobodys_password_unless_they_are_to_and_never_that_of_the_account_in_use():
