@@ -218,7 +218,9 @@ def of_dead(lab: Lab, sizes: Sizes) -> Iterator[Figure]:
                 rounds = []
                 for count in range(2 * sizes.repeats + 1):
                     lab.say(f"copies: a dead destination, round {count}" if count else "copies: warming up")
-                    rounds.append(tuple(float(each.run(key)["seconds"]) for each in (dead, none)))
+                    order = (dead, none) if count % 2 else (none, dead)
+                    took = {each.id: float(each.run(key)["seconds"]) for each in order}
+                    rounds.append((took[dead.id], took[none.id]))
     finally:
         lab.remove([container])
     own, rival = zip(*rounds[1:], strict=True)
