@@ -75,7 +75,7 @@ class S3Server:
     archived: bool = False
     """Whether all that is there was moved to where it cannot be read."""
     hangs: str = ""
-    """Before an answer (`asleep`), within one (`halfway`), or it cuts the connection there (`cut`)."""
+    """Before an answer (`asleep`), within one (`halfway`), at each byte (`dripping`); or it `cut`s there."""
     html: int = 0
     """Status with which a proxy before it answers."""
     objects: dict[str, list[Version]] = field(default_factory=dict)
@@ -313,8 +313,8 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.s3.hangs and content:
             self.wfile.write(content[: len(content) // 2])
-            if self.s3.hangs == "halfway":
-                self.s3.released.wait()
+            while self.s3.hangs != "cut" and not self.s3.released.wait(0.2):
+                self.wfile.write(b"x" if self.s3.hangs == "dripping" else b"")
             self.close_connection = True
         else:
             self.wfile.write(content)

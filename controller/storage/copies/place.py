@@ -32,17 +32,17 @@ class Place:
             if any(True for prefix in (BASE, RUNS) for _ in self.destination.list(prefix)):
                 message = "copies lie there, and no marker"
                 raise DestinationRefused(message, hint="Bring its marker back, or name an empty place.") from None
-            return self._written(token_hex(16))
+            return self._written(token_hex(16), self.destination.prefix)
         if not take_over:
             self._demand_known(found)
-        return self._written(found.destination)
+        return self._written(found.destination, found.prefix)
 
     def begin(self) -> Marker:
         """Rewrite the marker, so that a twin of this sidecar is found out; raises `DestinationForeign`."""
         self.destination.probe()
         found = demanded_marker(self.destination)
         self._demand_known(found)
-        return self._written(found.destination)
+        return self._written(found.destination, found.prefix)
 
     def demand_ours(self) -> Marker:
         """Before each commit and deletion: raises `DestinationForeign` where somebody else has begun since `begin`."""
@@ -55,10 +55,12 @@ class Place:
         if found.writer != self.writer or not self._ledger.knows_epoch(found.epoch):
             raise foreign(found)
 
-    def _written(self, destination: str) -> Marker:
+    def _written(self, destination: str, prefix: str) -> Marker:
+        """What was signed for a prefix stays believed where all of it was moved to another one."""
         self._epoch = token_hex(8)
         self._ledger.add_epoch(self._epoch)  # Before it can be found there.
-        marker = Marker(destination=destination, writer=self.writer, epoch=self._epoch, written=self._clock())
+        whose = {"destination": destination, "prefix": prefix, "writer": self.writer}
+        marker = Marker.model_validate(whose | {"epoch": self._epoch, "written": self._clock()})
         for name, content in by_hand.FILES.items():
             self._keep(name, content)
         self.destination.put(MARKER, marker.model_dump_json().encode() + b"\n")

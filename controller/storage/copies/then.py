@@ -14,7 +14,7 @@ class Then:
     lock = timedelta(0)
 
     def __init__(self, destination: Destination, moment: datetime) -> None:
-        self._destination, self._moment = destination, moment
+        self._destination, self._moment, self.prefix = destination, moment, destination.prefix
 
     def probe(self) -> None:
         self._destination.probe()

@@ -46,6 +46,8 @@ class Destination(Protocol):
     `DestinationFull`; none lists an answer as complete that was cut.
     """
 
+    prefix: str
+    """What stands before every name, where it is a part of something larger; empty for a folder."""
     lock: timedelta
     """How long it keeps at least what is put there, whoever wants it gone; zero where it does not."""
 

@@ -26,7 +26,7 @@ def opened(options: dict[str, Any], store: Path | None) -> "PathDestination":
 class PathDestination:
     """One folder."""
 
-    lock = timedelta(0)
+    prefix, lock = "", timedelta(0)
 
     def __init__(self, root: Path, store: Path | None = None) -> None:
         """`store`: the folder on whose disk it must not lie."""

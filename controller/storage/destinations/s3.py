@@ -48,8 +48,9 @@ class S3Destination:
 
         Without `endpoint` it is AWS. Raises `DestinationRefused`.
         """
-        self._bucket, prefix = str(options["bucket"]), str(options.get("prefix") or "").strip("/")
-        self._prefix, region = f"{prefix}/" if prefix else "", str(options.get("region") or "us-east-1")
+        self._bucket, self.prefix = str(options["bucket"]), str(options.get("prefix") or "").strip("/")
+        self._prefix = f"{self.prefix}/" if self.prefix else ""
+        region = str(options.get("region") or "us-east-1")
         endpoint = str(options.get("endpoint") or f"https://s3.{region}.amazonaws.com").rstrip("/")
         scheme, _, address = endpoint.partition("://")
         self.lock = timedelta(seconds=float(options.get("lock_seconds") or 0))
@@ -82,7 +83,8 @@ class S3Destination:
         with self._at(name):
             response = self._client.get_object(self._bucket, key, version_id=version or None)
             try:
-                while piece := response.read(CHUNK_BYTES, decode_content=False):
+                # As much as has come, so that the time is looked at though it comes drop by drop.
+                while piece := response.read1(CHUNK_BYTES, decode_content=False):
                     if time.monotonic() > until:
                         raise DestinationDown(f"{self._where} takes more than {GET_SECONDS:.0f} s for {name}")
                     yield piece

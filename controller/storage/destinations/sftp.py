@@ -36,7 +36,7 @@ def opened(options: dict[str, Any], store: Path | None) -> "SftpDestination":
 class SftpDestination:
     """One folder; keeps its connection, and makes a new one when that is lost."""
 
-    lock = timedelta(0)
+    prefix, lock = "", timedelta(0)
 
     def __init__(self, options: dict[str, Any]) -> None:
         """`host`, `port`, `user`, `path`, the private `key` and the public `host_key`, in OpenSSH's form.

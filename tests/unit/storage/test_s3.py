@@ -19,12 +19,14 @@ from controller.core.copy_errors import (
     DestinationFull,
     DestinationLies,
     DestinationRefused,
+    NotACopy,
     ObjectKept,
 )
 from controller.storage.copies import sending
 from controller.storage.copies.layout import CopiedRun
+from controller.storage.copies.place import Place
 from controller.storage.copies.reading import tar_of
-from controller.storage.destinations import s3_client
+from controller.storage.destinations import s3, s3_client
 from controller.storage.destinations.s3 import SPARE, S3Destination
 from tests.kit.s3_server import S3Server, s3_server
 from tests.unit.storage.copies_stand import KEY, NOW, Stand, noise, run_id, stand
@@ -120,6 +122,24 @@ def test_what_was_deleted_then_is_not_given(locking: S3Server, opening: Opening)
     place.put(NAME, b"y")
 
     assert [len(list(place.list("", now - timedelta(hours=hours)))) for hours in (5, 3, 1)] == [0, 1, 0]
+
+
+def test_the_prefix_is_signed_and_copies_may_be_moved_with_their_marker(
+    server: S3Server, opening: Opening, tmp_path: Path
+) -> None:
+    here = stand(tmp_path, opening(server)).prepared()
+    here.send(here.publish(1, noise(1000)))
+    for name, versions in list(server.objects.items()):
+        server.objects[name.replace("shop/", "moved/", 1)] = versions
+    signed = [run.prefix for run in here.copies.runs() if isinstance(run, CopiedRun)]
+
+    here.destination = opening(server, prefix="moved")
+
+    assert signed == ["shop"]
+    assert whole(here) == [run_id(1)]
+    del server.objects["moved/backup-sidecar-copies.json"]
+    Place(here.destination, here.ledger, here.writer, lambda: NOW)._written("0" * 32, "moved")
+    assert [type(told) for told in here.copies.runs()] == [NotACopy]
 
 
 # --- what refuses ---------------------------------------------------------------------------------------------------
@@ -289,6 +309,19 @@ def test_a_server_that_goes_to_sleep_is_down_and_no_list_is_cut(
     server.hangs = ""
     server.released.set()
     assert len(list(opening(server).list(""))) == 5
+
+
+@PASSES
+def test_an_object_that_comes_drop_by_drop_is_given_up(
+    server: S3Server, opening: Opening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opening(server).put(NAME, bytes(3 << 20))
+    monkeypatch.setattr(s3, "GET_SECONDS", 2.0)
+    server.hangs = "dripping"
+
+    with pytest.raises(DestinationDown, match="takes more than 2 s"):
+        got(opening(server))
+    server.released.set()
 
 
 def test_nobody_who_listens_passes(server: S3Server, opening: Opening) -> None:
