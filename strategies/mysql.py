@@ -160,7 +160,7 @@ class Mysql(Strategy[MysqlOptions]):
         about["occupied"] = tuple(map(occupied, databases.values()))
         user, _ = _account(facts.answers["account"])
         if facts.answers["aside"].stdout.strip() == "3":
-            swap = Swap(request, databases, client.flags, user)
+            swap = Swap(request, databases, client.flags, _is_late(facts), user)
             return Restore(
                 clients=swap.clients,
                 **about,
@@ -221,6 +221,12 @@ def _loads(databases: Mapping[str, str], users: Sequence[str], granted: Sequence
         yield Feed(artifact, GRANT_ALL, rewrite=Grants(), hear=only_told)
     for artifact, name in databases.items():
         yield Feed(artifact, LOAD, rewrite=Later(name, VIEWS))
+
+
+def _is_late(facts: Facts) -> bool:
+    """Whether the server is one of MariaDB from 11.5 on, as the client of its image."""
+    version = re.search(r"(\d{1,3})\.(\d{1,3})\.\d+-MariaDB", facts.answers["mariadb-dump"].stdout)
+    return version is not None and (int(version[1]), int(version[2])) >= (11, 5)
 
 
 def _client(container: Container, facts: Facts) -> Client:

@@ -21,6 +21,9 @@ QUALIFIED = re.compile(QUOTED.replace(rb"`[^`]*+`", rb"(?P<name>`[^`]*+(?:``[^`]
 KINDS = {b"TRIGGER": "triggers", b"EVENT": "events", b"VIEW": "views"}
 RESETS = re.compile(rb"SET \w+ *= *@saved_")
 """What sets back what was set for the statement before it."""
+LAST_2038, LAST_2106 = b",'2038-01-19 03:14:07.999999')", b",'2106-02-07 06:28:15.999999')"
+"""How a row ends that is in force, in the zone of the dump, which is UTC."""
+COLUMN = re.compile(rb"\n  `(?:[^`]|``)+` (?P<about>[^\n]*)")
 CODE, VIEWS = "code", "views"
 """Phases: everything else, and what makes views, the stand-ins of which are code."""
 
@@ -37,11 +40,14 @@ class Aside:
     keep: str
     """The SQL that keeps statements; its rows, of which `row` is the beginning, end with phase, kind and text."""
     row: str
+    is_late: bool = False
+    """Whether the server's last moment is in 2106, and not in 2038: see `in_force`."""
 
     def __call__(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
         quoted = {identifier(old).encode(): identifier(new).encode() for old, new in self.names.items()}
         later: list[str] = []
-        for phase, statement in phases(within(self.database, chunks)):
+        parts = within(self.database, chunks)
+        for phase, statement in phases(in_force(parts) if self.is_late else parts):
             if statement.head.startswith(ROWS):
                 yield statement.text
             elif statement.plain.startswith(INTO):
@@ -86,6 +92,30 @@ class Later:
             is_later = phase == self.phase and not (statement.of_tables or statement.plain.startswith(LOCKS))
             if is_later or statement.plain.startswith(INTO):
                 yield statement.text + b"\n"
+
+
+def in_force(statements: Iterable[Statement]) -> Iterator[Statement]:
+    """Where rows that are in force end at the last moment that a server before 11.5 knew, a newer one takes them for
+    past: they get its own. Only where that moment is the last value of a row.
+    """
+    is_last, held = False, b""
+    for statement in statements:
+        if statement.makes_table:
+            is_last = _ends_last(statement.text)
+        if is_last and statement.head.startswith(ROWS):
+            text = (held + statement.text).replace(LAST_2038, LAST_2106)
+            cut = len(text) if text.endswith(b";\n") else max(0, len(text) - len(LAST_2038))
+            held = text[cut:]
+            yield statement._replace(text=text[:cut])
+        else:
+            yield statement
+
+
+def _ends_last(table: bytes) -> bool:
+    """Whether a row's end is its last value: so it is where the table does not name it."""
+    columns = list(COLUMN.finditer(table))
+    ends = [b" GENERATED ALWAYS AS ROW END" in column["about"] for column in columns]
+    return b" WITH SYSTEM VERSIONING" in table and (not any(ends) or ends[-1])
 
 
 def phases(statements: Iterable[Statement]) -> Iterator[tuple[str, Statement]]:

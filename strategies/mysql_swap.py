@@ -88,6 +88,8 @@ class Swap:
     """Artifacts, with the databases that they are dumps of."""
     flags: tuple[str, ...]
     """What the client that dumps needs besides."""
+    is_late: bool
+    """As `Aside.is_late`."""
     user: str
     """Whom the sidecar connects as: the container's environment tells the password, which therefore stays."""
 
@@ -105,7 +107,7 @@ class Swap:
         keep = f"insert into {self.work}.code (i, era, phase, kind, text) values"
         for i, (artifact, name) in enumerate(self.databases.items()):
             drop = self._run(self._told(f"drop database if exists {self._fresh(i)}"))
-            yield Feed(artifact, LOAD, undo=drop, rewrite=Aside(name, names, keep, f"{i}, 'new'"))
+            yield Feed(artifact, LOAD, undo=drop, rewrite=Aside(name, names, keep, f"{i}, 'new'", self.is_late))
         for artifact in users:
             yield Feed(artifact, LOAD, undo=self._accounts_back(), rewrite=accounts)
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strategies.mysql_order import CODE, VIEWS, Aside, Later, Tables, phases
+from strategies.mysql_order import CODE, VIEWS, Aside, Later, Tables, in_force, phases
 from strategies.mysql_statements import Grants, accounts, statements
 from strategies.plan import Unsafe
 
@@ -113,6 +113,29 @@ def test_an_archive_takes_its_own_rows_back_below_the_number_at_which_it_goes_on
     tables = rewritten(Tables("x"), USE, table % b"ARCHIVE", table % b"InnoDB")
     assert tables.count(b" AUTO_INCREMENT=3") == 3
     assert b") ENGINE=ARCHIVE CHARSET=x;" in tables
+
+
+VERSIONED = b"CREATE TABLE `t` (\n  `x` text%s\n) ENGINE=InnoDB%s;\n"
+OWN = b",\n  `s` timestamp(6) GENERATED ALWAYS AS ROW START,\n  `e` timestamp(6) GENERATED ALWAYS AS ROW END INVISIBLE"
+MOMENT = b"2038-01-19 03:14:07.999999"
+KEPT = b"INSERT INTO `t` (`x`) VALUES\n('" + MOMENT + b"','2026-01-01'),\n('a,\\'" + MOMENT + b"\\')',%s;\n"
+OLD, NEW = b"'" + MOMENT + b"')", b"'2106-02-07 06:28:15.999999')"
+
+
+@pytest.mark.parametrize("size", [1, 33, 10_000])
+@pytest.mark.parametrize(
+    ("columns", "options", "end"),
+    [
+        (b"", b" WITH SYSTEM VERSIONING", NEW),
+        (OWN, b" WITH SYSTEM VERSIONING", NEW),
+        (OWN + b",\n  `y` timestamp(6)", b" WITH SYSTEM VERSIONING", OLD),
+        (b"", b"", OLD),
+    ],
+)
+def test_rows_in_force_of_an_older_server_are_so_in_a_newer_one(columns, options, end, size):
+    table = VERSIONED % (columns, options)
+    done = b"".join(one.text for one in in_force(statements(pieces(table + KEPT % OLD + USE, size))))
+    assert done == b"".join(one.text for one in statements(iter([table + KEPT % end + USE])))
 
 
 def test_views_come_in_a_phase_of_their_own_with_what_is_set_and_dropped_for_them():
