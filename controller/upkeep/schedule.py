@@ -22,6 +22,8 @@ NIGHT_MINUTES = 5 * 60
 """Minutes after midnight over which targets without a schedule are spread."""
 GRACE = timedelta(minutes=1)
 """How late a run may begin and still be on time: a restart across its due time is no outage."""
+CORRECTED = timedelta(hours=1)
+"""How far a clock may be set back and not count as one that was wrong; its due times do not come again then."""
 MISSED_LIMIT = 31
 """Due times of one outage that are recorded, the newest."""
 SEARCH_SPANS = (timedelta(days=1), timedelta(days=31), timedelta(days=3650))
@@ -91,13 +93,15 @@ class Decision:
 def decide(rule: Rule, known: Standing | None, now: datetime, *, catch_up: bool) -> Decision:
     """What to do about the due times since `known` was written.
 
-    A target that is new, or whose rule is, is first due at the next time. A `known` from beyond the next due time was
-    written by a clock that is or was wrong: its due times are decided anew from then on. One a little ahead only keeps
-    a run from being repeated when the clock is set back.
+    A target that is new, or whose rule is, is first due at the next time. A `known` from beyond the next due time, or
+    from far ahead, was written by a clock that is or was wrong: its due times are decided anew from then on, since a
+    night that is skipped is worse than one that comes twice. One a little ahead only keeps a run from being repeated
+    when the clock is set back.
     """
     if known is None or known.rule != str(rule):
         return Decision(Standing(str(rule), now))
-    if (upcoming := rule.next(now)) is not None and known.decided > upcoming:
+    upcoming = rule.next(now)
+    if known.decided > now + CORRECTED or (upcoming is not None and known.decided > upcoming):
         return Decision(replace(known, decided=now, before=max(known.decided, known.before or known.decided)))
     if not (passed := between(rule, known.decided, now)):
         return Decision(known)

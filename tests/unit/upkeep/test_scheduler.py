@@ -246,6 +246,15 @@ def test_a_changed_schedule_takes_effect_at_the_next_look(nights: Nights) -> Non
     assert (len(nights.started), nights.missed) == (1, [])
 
 
+@pytest.mark.parametrize("hours", [18, 23, 30])
+def test_a_clock_that_goes_some_hours_ahead_and_back_skips_no_night(nights: Nights, hours: int) -> None:
+    nights.at("02 03:00").at("02 10:00")
+    nights.now += timedelta(hours=hours)
+    nights.scheduler.look()
+    nights.at("02 10:05").at("03 02:59").at("03 03:00").at("03 03:01").at("04 03:00")
+    assert [f"{one:%d %H:%M}" for one in nights.started if one.hour == 3] == ["02 03:00", "03 03:00", "04 03:00"]
+
+
 def test_a_clock_that_goes_a_month_ahead_and_back_makes_no_storm(nights: Nights) -> None:
     nights.at("02 03:00")
     nights.now += timedelta(days=31)

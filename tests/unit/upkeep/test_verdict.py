@@ -84,6 +84,12 @@ def test_a_last_run_that_failed_is_red_until_one_is_good_since(state: str) -> No
     assert codes(facts(last=last, good=run(when=NOW - timedelta(minutes=2)))) == []
 
 
+def test_a_run_that_ended_while_the_clock_was_ahead_hides_no_later_failure() -> None:
+    earlier = run(when=NOW - HOUR, started=NOW - HOUR, finished=NOW + 99 * HOUR, seconds=60)
+    assert codes(facts(last=failed(), good=earlier)) == ["failed"]
+    assert codes(facts(last=failed(), good=earlier.model_copy(update={"seconds": 3700}))) == []
+
+
 def test_how_a_run_ended_is_told_once() -> None:
     runs = failed("missed", "missed"), failed()
     told = [judged([facts(last=last)], (), SidecarFacts()).reasons[0].message for last in runs]
