@@ -1,7 +1,7 @@
 """Whether a run that succeeded looks like those before it; pure. One that does not is `suspicious`, and no good run."""
 
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -23,8 +23,12 @@ TELLING_ROWS = 100
 """Rows below which one table says nothing: a queue or a list of settings is emptied and moved in ordinary work."""
 TELLING_SUM = 1000
 """Rows of all tables below which their sum says nothing."""
+TELLING_ALL = 10
+"""Rows of a dump below which it says nothing that all of them are gone."""
 LARGE_SHARE = 0.2
 """Share of its database's rows from which on a table is missed."""
+KEYS = "keys in "
+"""What a count names of Redis, which knows no database without a key: there it is empty, and does not lack anything."""
 TABLES_NAMED = 5
 """Tables that are named, those that lost most first; a schema that is gone may have thousands."""
 
@@ -52,6 +56,11 @@ class Counted:
     def known(self) -> Mapping[str, int]:
         return self.rows or {}
 
+    @property
+    def is_void(self) -> bool:
+        """Whether it was counted, and has no row."""
+        return self.rows is not None and not any(self.rows.values())
+
     def was_empty(self, table: str) -> bool:
         return self.rows is not None and not self.rows.get(table)
 
@@ -67,14 +76,21 @@ class Loss:
     """Whether it makes the run suspicious."""
 
 
-def judged(manifest: Manifest, good: Sequence[Report], expect: Expect) -> Judgement:
+def judged(
+    manifest: Manifest, good: Sequence[Report], expect: Expect, answered: Collection[str] = frozenset()
+) -> Judgement:
     """What is odd about a run; `good` are its target's last good ones, newest first. Without `max-shrink` nothing but
     what it lacks.
+
+    `answered` are the names of those of its dumps whose numbers are known, also where there are none.
     """
     if not good:
         return Judgement()
     last = f"run {good[0].id}"
-    past, now = [dumps(run.artifacts, expect.ignore) for run in good], dumps(manifest.artifacts, expect.ignore)
+    past, now = (
+        [dumps(run.artifacts, expect.ignore) for run in good],
+        dumps(manifest.artifacts, expect.ignore, answered),
+    )
     lacks = missing(past[0], now, expect.ignore) if good[0].strategy in ("", manifest.strategy) else ()
     gone = listed([f"missing: {what}, which {last} has" for what in lacks], "missing")
     if (most := expect.max_shrink) is None:
@@ -83,27 +99,33 @@ def judged(manifest: Manifest, good: Sequence[Report], expect: Expect) -> Judgem
     return Judgement(
         suspicious=(
             *gone,
-            *(f"{reason} of {last}, {most:.0%} are allowed" for reason in shrunk(past[0], now, most)),
+            *(
+                f"{reason} of {last}, {most:.0%} are allowed"
+                for reason in (*shrunk(past[0], now, most), *void(past, now, most))
+            ),
             *told("emptied", last, [loss for loss in lost if loss.telling]),
         ),
         warnings=(*told("fewer", last, [loss for loss in lost if not loss.telling]), *hasty(manifest, good)),
     )
 
 
-def dumps(artifacts: Iterable[Artifact], ignore: Sequence[str]) -> dict[str, Counted]:
+def dumps(
+    artifacts: Iterable[Artifact], ignore: Sequence[str], answered: Collection[str] = frozenset()
+) -> dict[str, Counted]:
     """By the dump's name, whatever it was compressed with."""
     found = {}
     for artifact in artifacts:
-        rows = rows_in(artifact.format, artifact.counts)
+        name, rows = artifact.name.removesuffix(SUFFIX[artifact.compression]), rows_in(artifact.format, artifact.counts)
+        is_counted = bool(artifact.counts) or name in answered
         ignored = {table: number for table, number in rows.items() if is_ignored(table, ignore)}
-        left = {table: number for table, number in rows.items() if table not in ignored} if artifact.counts else None
-        found[artifact.name.removesuffix(SUFFIX[artifact.compression])] = Counted(artifact, left, ignored)
+        left = {table: number for table, number in rows.items() if table not in ignored} if is_counted else None
+        found[name] = Counted(artifact, left, ignored)
     return found
 
 
 def is_ignored(what: str, patterns: Sequence[str]) -> bool:
     """By the table's whole name, or without its schema; `what` is `rows of public."Orders"`, for example."""
-    name = what.removeprefix("rows of ").removeprefix("keys in ").replace('"', "")
+    name = what.removeprefix("rows of ").removeprefix(KEYS).replace('"', "")
     return any(fnmatchcase(part, pattern) for part in {name, name.rpartition(".")[2]} for pattern in patterns)
 
 
@@ -114,7 +136,9 @@ def missing(before: Mapping[str, Counted], now: Mapping[str, Counted], ignore: S
         yield from (what for what in subjects(dump.artifact) if what not in held and not is_ignored(what, ignore))
         if name in now and now[name].rows is not None:
             artifact = now[name].artifact
-            yield from (f"{what} in {artifact.name}" for what in dump.known if what not in artifact.counts)
+            lacking = [what for what in dump.known if what not in artifact.counts]
+            is_flushed = not artifact.counts and all(what.startswith(KEYS) for what in lacking)
+            yield from (f"{what} in {artifact.name}" for what in lacking if not is_flushed)
 
 
 def subjects(artifact: Artifact) -> Sequence[str]:
@@ -131,14 +155,31 @@ def shrunk(before: Mapping[str, Counted], now: Mapping[str, Counted], most: floa
     yield from each or smaller("all dumps", [*before.values()], [*now.values()], most)
 
 
+def void(past: Sequence[Mapping[str, Counted]], now: Mapping[str, Counted], most: float) -> Iterator[str]:
+    """Each dump without any row, of those that are too small for their sum and their tables to tell.
+
+    As for one table, but that it was empty before tells that it may be.
+    """
+    for name, dump in now.items():
+        old = past[0].get(name)
+        whole = sum(old.known.values()) if old else 0
+        if old is None or not TELLING_ALL <= whole < TELLING_SUM or not is_below(0, whole, most):
+            continue
+        was_void = any(run[name].is_void for run in past if name in run)
+        if dump.is_void and not was_void and not set(old.known).intersection(dump.artifact.approximate):
+            yield f"fewer: {name}: 0 rows are 100% less than the {whole}"
+
+
 def smaller(name: str, before: Sequence[Counted], now: Sequence[Counted], most: float) -> Iterator[str]:
     """By bytes before compression and by rows; a dump of which nothing was counted says nothing of rows.
 
-    Of bytes says nothing which are those of a table that may be emptied, and has been.
+    Bytes say nothing where they may be those of a table that may be emptied, and has been: where it held much of all.
     """
     ignored_before, ignored_now = (sum(sum(dump.ignored.values()) for dump in dumps) for dumps in (before, now))
     size, old_size = (sum(dump.artifact.plain_size for dump in dumps) for dumps in (now, before))
-    if is_below(size, old_size, most) and not is_below(ignored_now, ignored_before, most):
+    share = LARGE_SHARE * (ignored_before + sum(sum(dump.known.values()) for dump in before))
+    is_ignored = ignored_before >= share and is_below(ignored_now, ignored_before, most)
+    if is_below(size, old_size, most) and not is_ignored:
         yield f"shrunk: {name}: {size} bytes are {share_lost(size, old_size)} less than the {old_size}"
     if all(dump.rows is not None for dump in now):
         rows, old_rows = (sum(sum(dump.known.values()) for dump in dumps) for dumps in (now, before))

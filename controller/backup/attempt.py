@@ -133,7 +133,8 @@ class BackupAttempt:
 
     def judged(self, manifest: Manifest) -> Manifest:
         """With what is odd about it, before it is published."""
-        judgement = judged(manifest, self.good, self.settings.expect)
+        answered = {name for name, counted in self.counted.items() if counted.answered}
+        judgement = judged(manifest, self.good, self.settings.expect, answered)
         self.warnings += judgement.warnings
         suspicious, warnings = (
             tuple(map(self.target_run.secrets.redact, reasons))

@@ -15,6 +15,8 @@ class Counted:
 
     numbers: Mapping[str, int]
     approximate: tuple[str, ...] = ()
+    answered: bool = True
+    """Nobody has answered otherwise: that there are no numbers says nothing then."""
 
 
 def settled(before: Mapping[str, int], after: Mapping[str, int]) -> Counted:

@@ -71,7 +71,7 @@ class Measuring:
             name: settled(before, again.get(name, {})) if name in moved else Counted(before)
             for name, before in self._numbers.items()
         }
-        return {dump.name: numbers.get(dump.name, Counted({})) for dump in self._dumps}
+        return {dump.name: numbers.get(dump.name, Counted({}, answered=False)) for dump in self._dumps}
 
     def _stills(self, counts: Mapping[str, Count]) -> list[Argv]:
         return [count.still for count in counts.values() if count.still]

@@ -229,6 +229,43 @@ def test_ignored_tables_are_left_out_of_everything(pattern: str) -> None:
     assert seen(dump(size=1000, orders=0, **{"public.sessions": 0}), others, expect=expect).suspicious
 
 
+def test_bytes_tell_where_what_may_be_emptied_was_but_a_small_part() -> None:
+    expect = Expect.model_validate({"ignore": "sessions"})
+    before, emptied = dump(size=1000, documents=60, sessions=5), dump(size=10, documents=20, sessions=0)
+    assert [why.split(":")[0] for why in seen(emptied, before, expect=expect).suspicious] == ["shrunk"]
+    many = dump(size=1000, documents=60, sessions=15)
+    assert seen(emptied, many, expect=expect) == Judgement()
+
+
+def test_a_small_database_without_any_row_is_suspicious_unless_it_was_so_before() -> None:
+    before, void = dump(users=60, orders=50), dump(users=0, orders=0)
+    (told,) = seen(void, before).suspicious
+    assert told == "fewer: shop.pgdump: 0 rows are 100% less than the 110 of run last, 80% are allowed"
+    assert not seen(dump(users=0, orders=1), before).suspicious
+    assert not seen(void, before, void).suspicious
+    assert not seen(void, dump(users=9)).suspicious
+    assert not seen(void, before, expect=UNCHECKED).suspicious
+    assert not seen(dump(users=0, orders=0, moving=("orders",)), before).suspicious, "it is being loaded"
+
+
+@pytest.mark.parametrize("form", ["sqlite", "x"])
+def test_a_database_without_any_table_lacks_those_that_it_had(form: str) -> None:
+    before, none = dump(form=form, users=60), dump(form=form)
+    assert seen(none, before) == Judgement(), "nobody has counted"
+    told, *_ = judged(manifest(100), [good(100, 60, before)], Expect(), {"shop.pgdump"}).suspicious
+    assert told.startswith("missing: ")
+    assert told.endswith("users in shop.pgdump, which run last has")
+
+
+def test_a_redis_without_a_key_lacks_no_database_and_is_told_as_one_without_rows() -> None:
+    def told(keys: int) -> list[str]:
+        before = dump().model_copy(update={"counts": {"keys in db0": keys}})
+        judgement = judged(manifest(100), [good(100, 60, before)], Expect(), {"shop.pgdump"})
+        return [why.split(":")[0] for why in judgement.suspicious]
+
+    assert (told(9), told(10)) == ([], ["fewer"])
+
+
 def test_a_quoted_name_is_ignored_by_what_is_in_the_quotes() -> None:
     before = dump(users=50, **{'public."Queue Jobs"': 5000})
     expect = Expect.model_validate({"ignore": ["Queue *"]})
@@ -252,7 +289,7 @@ def test_another_compression_is_the_same_dump() -> None:
 
 def test_of_many_tables_those_that_lost_most_are_named() -> None:
     before = {f"t{number}": 10 + number for number in range(12)}
-    found = seen(dump(**dict.fromkeys(before, 0)), dump(**before)).warnings
+    found = seen(dump(users=9, **dict.fromkeys(before, 0)), dump(users=9, **before)).warnings
     assert [why.split()[3] for why in found[:-1]] == ["t11", "t10", "t9", "t8", "t7"]
     assert found[-1] == "fewer: 7 more like these"
 
@@ -262,13 +299,14 @@ def test_of_many_tables_those_that_lost_most_are_named() -> None:
     now=some.dictionaries(some.sampled_from("abcdefgh"), some.integers(0, 10_000), min_size=1),
     percent=some.integers(1, 99),
 )
-def test_a_run_is_suspicious_exactly_when_the_sum_or_a_large_table_is_lost(
+def test_a_run_is_suspicious_exactly_when_the_sum_a_large_table_or_every_row_is_lost(
     before: dict[str, int], now: dict[str, int], percent: int
 ) -> None:
     expect = Expect.model_validate({"max-shrink": f"{percent}%"})
     whole, left = sum(before.values()), sum(now.values())
     is_short = whole >= 1000 and (whole - left) * 100 > percent * whole
     is_emptied = any(rows >= 100 and rows * 5 >= whole and not now.get(name) for name, rows in before.items())
+    is_emptied = is_emptied or (whole >= 10 and left == 0)
 
     found = seen(dump(**now), dump(**before), expect=expect)
 
