@@ -27,11 +27,13 @@ def test_databases_and_tables_of_sqlite_that_are_gone_are_missed(sidecar: Sideca
     container = app.target("gone", {"strategy": "sqlite"}, "--volume", "/data", of="SQLITE")
     within(container, FILL)
     whole = sidecar.backup("gone")
-    within(container, "rm /data/b.db; sqlite3 /data/c.db 'DROP TABLE u'")
+    drop = "sqlite3 /data/a.db 'DROP TABLE t; DROP TABLE u'; sqlite3 /data/c.db 'DROP TABLE u'"
+    within(container, f"rm /data/b.db; {drop}")
 
     lacking = missing(sidecar, "gone", whole)
 
-    assert lacking == ["/data/b.db", "u in data%2Fc.db.sqlite.zst"]
+    emptied = [f"{table} in data%2Fa.db.sqlite.zst" for table in ("t", "u")]
+    assert sorted(lacking) == ["/data/b.db", *emptied, "u in data%2Fc.db.sqlite.zst"]
     assert sidecar.backup("gone")["suspicious"] == []
 
 
