@@ -63,8 +63,7 @@ class Parts:
     def __init__(self, loaded: Loaded) -> None:
         """What the operator wrote, at the start; what holds later is `loaded`."""
         self._at_start = loaded
-        self.events = Bus()
-        self.leases = Leases()
+        self.events, self.leases = Bus(), Leases()
 
     @cached_property
     def reloader(self) -> Reloader:
@@ -253,6 +252,7 @@ class Parts:
             self.target,
             self.secrets,
             self.go_on,
+            self.pruner.make_way,
             self.clock,
         )
 

@@ -63,6 +63,8 @@ class Adoption:
     secrets: Callable[[], Secrets]
     check: Callable[[], None]
     """Is asked again and again, and raises `Stopping`."""
+    purge: Callable[[Report], object]
+    """Takes a damaged run out of the store, for the same one that is whole; raises `InUse`, `StoreError`."""
     clock: Callable[[], datetime]
 
     def runs(self, chunks: Iterator[bytes], origin: str) -> list[Adopted]:
@@ -89,10 +91,18 @@ class Adoption:
         with staging(self.store) as place:
             file = BareFile(place, chunks, name, self.check)
             if self.store.holds(key, file.run(made)):
-                return self.catalog.get(file.run(made))
+                return self._stored(key, file.run(made))
             with self.surveyor.surveyed(target) as survey:
                 manifest = self._manifest(file, target, survey, made)
             return self._published(place, file.arrival, manifest, {"report": {"trigger": ADOPT}}, origin)
+
+    def _stored(self, key: Key, run: str) -> Report:
+        """The run of a file that was taken in before; raises `UnknownRun` for a deleted one, `NotAdopted`."""
+        self.store.demand_published(key, run)
+        if (report := self.catalog.get(run)).damaged:
+            hint = f"`backup-sidecar delete {run} --purge` makes room for it; then take it in again."
+            raise NotAdopted(f"run {run} of the same file is there, and damaged: {report.damaged}", hint=hint)
+        return report
 
     def _manifest(self, file: BareFile, target: RunnableTarget, survey: Survey, made: datetime) -> Manifest:
         """What the target's own tools find in a file; whatever they started is ended."""
@@ -109,10 +119,15 @@ class Adoption:
         manifest: Manifest | None = None
         try:
             manifest = manifest_of(arrival, self.clock())
-            if self._is_known(arrival, manifest):
+            known = self.catalog.get(manifest.run) if self._is_known(arrival, manifest) else None
+            if known and not known.damaged:
                 return Adopted("known", manifest)
             verify(arrival, manifest, self._check_of, self.check)
-            self._published(place, arrival, manifest, kept_marks(arrival), origin)
+            found = kept_marks(arrival)
+            if known:
+                found |= {"pinned": {"pinned": rfc3339(known.pinned), "note": known.note}} if known.pinned else {}
+                self.purge(known)
+            self._published(place, arrival, manifest, found, origin)
         except (Stopping, StoreFull):
             raise
         except SidecarError as error:

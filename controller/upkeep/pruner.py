@@ -163,6 +163,11 @@ class Pruner:
                 raise LastGood(f"run {report.id} is the last good one of {report.target}", hint=hint)
             return self._runs.purge(report, BY_HAND) if purge else self._delete(report, BY_HAND)
 
+    def make_way(self, damaged: Report) -> Report:
+        """Take a damaged run out of the store, since the same one is there whole. Raises `InUse`, `StoreError`."""
+        with self._deleting:
+            return self._runs.purge(damaged, "it was damaged, and the same run was adopted")
+
     def undelete(self, report: Report) -> Report:
         """Bring a deleted run back; gives its report. Raises `UnknownRun` for another, `InUse`, `StoreError`."""
         with self._deleting:

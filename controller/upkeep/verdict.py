@@ -224,7 +224,7 @@ def of_pending(key: Key, pending: Pending, patience: timedelta) -> Reason | None
 def of_damage(run: Report) -> Reason:
     if run.tampered:
         return Reason("tampered", f"TAMPERED: run {run.id} of {run.target}: {run.damaged}", Tampered.remedy, run.target)
-    hint = "Make a new run; look at the store's disk, or restore the run's files from a copy."
+    hint = "Make a new run and look at the store's disk; `backup-sidecar adopt` takes the same run in from a copy."
     return Reason("damaged", f"run {run.id} of {run.target} is damaged: {run.damaged}", hint, run.target)
 
 

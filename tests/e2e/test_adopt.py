@@ -94,6 +94,10 @@ def test_a_bare_file_is_checked_as_a_backup_of_its_target(sidecar: Sidecar, file
     assert (report["proof"], report["key"], report["created"]) == ("adopted", key, "2026-03-01T03:00:00.000Z")
     assert report["artifacts"][0]["counts"]["files"] == 1
     assert "--at" in adopt(sidecar, "--as", key, "-", data=plain, code=2)
+    assert sidecar.cli("delete", report["id"], "--force").returncode == 0
+    again = adopt(sidecar, "--as", key, "--at", "2026-03-01T03:00Z", "-", data=plain, code=1)
+    assert f"backup-sidecar undelete {report['id']}" in again.replace("\n", " "), "nobody is told that it is there"
+    assert sidecar.cli("undelete", report["id"]).returncode == 0
     done = sidecar.cli("restore", key, "--run", report["id"], "--into", "/srv/bare")
     assert done.returncode == 0, done.stderr
     assert within(files, "cat /srv/bare/data/one") == "one"

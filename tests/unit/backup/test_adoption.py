@@ -171,6 +171,27 @@ def test_the_same_run_again_changes_nothing(world: World) -> None:
     assert (world.catalog.get(RUN), stored(world)) == before
 
 
+def test_a_damaged_run_gives_way_to_the_same_one_that_is_whole_and_stays_pinned(world: World) -> None:
+    archive = tar_of(run_of(manifest()))
+    adopt(world, archive)
+    world.pruner.pin(world.catalog.get(RUN), "the auditor")
+    rotten = world.store.folder(OLD, RUN) / "files.tar.zst"
+    rotten.write_bytes(b"rotten")
+    world.catalog.amend(RUN, damaged="its digest is another")
+
+    cut = tar_of(run_of(manifest(), **{"files.tar.zst": packed(PLAIN)[:-1]}))
+    assert outcomes(adopt(world, cut)) == ["refused"]
+    assert rotten.read_bytes() == b"rotten", "nothing goes for what is no better"
+    with world.leases.held(RUN):
+        assert "is in use" in why(adopt(world, archive))
+    assert outcomes(adopt(world, archive)) == ["adopted"]
+
+    report = world.catalog.get(RUN)
+    assert (report.good, report.pruned, bool(report.pinned), report.note) == (True, None, True, "the auditor")
+    assert rotten.read_bytes() == packed(PLAIN)
+    assert marks.report(world.store, manifest()) == report
+
+
 def test_who_had_asked_and_that_it_was_accepted_come_along_and_no_other_mark(world: World) -> None:
     told = {"report": {"trigger": SAFETY, "target": "x"}, "accepted": {"accepted": True, "good": 1}}
     told |= {"damaged": {"damaged": "very"}, "pinned": {"pinned": "2026-03-01T03:00:00Z", "note": "x"}}
