@@ -93,6 +93,12 @@ class Report(Record):
         """When it was created, by its id, which is the same in every catalog."""
         return datetime.fromisoformat(self.id[:16])
 
+    @property
+    def ended(self) -> datetime:
+        """When it ended, also where the clock was ahead for a while then, which would hide what comes later."""
+        begun, finished = self.started or self.created, self.finished or self.created
+        return finished if self.seconds is None else min(finished, begun + timedelta(seconds=self.seconds))
+
     def is_future(self, now: datetime) -> bool:
         """Whether a clock that was wrong gave it its time, or `now` is wrong; it is no backup then."""
         return self.id > newest_id(now)

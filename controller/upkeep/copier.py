@@ -16,7 +16,7 @@ from controller.core.copy_errors import NotACopy, UnknownDestination
 from controller.core.failure import Failure
 from controller.core.key import Key
 from controller.core.redaction import Redact
-from controller.core.run import Report
+from controller.core.run import SAFETY, Report
 from controller.storage.catalog import Catalog
 from controller.storage.copies.orders import Heard, Pruned, Setup, Verified
 from controller.storage.leases import Leases
@@ -155,9 +155,10 @@ class Copier:
         return self._kept.get(name, 0)
 
     def newest(self, key: Key, name: str) -> tuple[Copy, Report] | None:
-        """The newest good run of a target that a destination has."""
+        """The newest good run of a target that a destination has, and no safety backup: that is of what was broken."""
         for copy in self._catalog.copies(key, name):
-            if copy.counts and (report := self._catalog.known(copy.run)) and not report.doubt:
+            report = self._catalog.known(copy.run) if copy.counts else None
+            if report and not report.doubt and report.trigger != SAFETY:
                 return copy, report
         return None
 

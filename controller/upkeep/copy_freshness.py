@@ -49,7 +49,7 @@ def judge_copies(
     old = f"the newest copied run is {ago(age)} old"
     if max_age is not None and age > max_age:
         return "stale", f"{old}, at most {written(max_age)} is allowed"
-    if good and good.id > copied.id and good.finished and now - good.finished > PATIENCE:
+    if good and good.id > copied.id and now - good.ended > PATIENCE:
         return "late", f"{old}, and run {good.id} is not there yet"
     if max_age is None and promise is not None and age > PATIENCE:
         state, _ = judge(promise, copied, now - PATIENCE, under_way=False)

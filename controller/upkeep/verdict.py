@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Literal
 
 from config.problems import Problem
@@ -185,7 +185,7 @@ def of_last_run(last: Report, good: Report | None, *, is_pending: bool) -> Reaso
             "suspicious", f"the newest run of {key}, {last.id}, is suspicious: {last.suspicious[0]}", hint, key
         )
     failure = last.failure
-    if good and ended(good) > last.created:
+    if good and good.ended > last.created:
         return None
     if is_pending and failure and failure.code == Busy.code:
         return None  # The run that was in its way is still under way.
@@ -193,12 +193,6 @@ def of_last_run(last: Report, good: Report | None, *, is_pending: bool) -> Reaso
     why = f": {code}{failure.message}".rstrip(".") if failure else ""
     hint = (failure.hint if failure else "") or f"`backup-sidecar run {key}` tries again."
     return Reason("failed", f"the last run of {key}, {last.id}, {SAID.get(last.state, last.state)}{why}", hint, key)
-
-
-def ended(good: Report) -> datetime:
-    """When a good run ended, also where the clock was ahead for a while then: it would hide what fails later."""
-    begun, finished = good.started or good.created, good.finished or good.created
-    return finished if good.seconds is None else min(finished, begun + timedelta(seconds=good.seconds))
 
 
 def of_schedule(key: Key, setting: str) -> Reason:

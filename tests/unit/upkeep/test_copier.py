@@ -16,7 +16,7 @@ import yaml
 from controller.core.copy import Copy
 from controller.core.copy_errors import DestinationBusy, NotACopy, UnknownDestination
 from controller.core.key import Key
-from controller.core.run import Report
+from controller.core.run import SAFETY, Report
 from controller.storage.copies import kit, sealing, signing
 from controller.storage.copies.layout import CopiedRun
 from controller.storage.copies.orders import Check, Prepare, Verified, Verify
@@ -214,6 +214,23 @@ def test_a_suspicious_run_waits_for_all_good_ones() -> None:
     assert order([[run(9, suspicious=("small",)), run(8)], [run(3, FILES)]]) == ["files03", "db08", "db09"]
 
 
+def test_a_safety_backup_waits_for_the_newest_good_run_and_for_no_history() -> None:
+    saved = run(9, trigger=SAFETY)
+    assert order([[saved, run(8), run(7)]]) == ["db08", "db07", "db09"]
+    assert order([[saved, run(8), run(7), run(6)]]) == ["db08", "db07", "db09", "db06"]
+    assert order([[saved, run(8), run(7)]], copied(run(8), "read-back")) == ["db07", "db09"]
+
+
+def test_the_copy_of_a_safety_backup_is_not_the_newest_one_of_a_target(world: Moving) -> None:
+    first, saved = stored(world), stored(world)
+    world.catalog.keep(saved.model_copy(update={"trigger": SAFETY}))
+    for report in (first, saved):
+        world.catalog.keep(copied(report, "read-back"))
+    newest = world.copier.newest(DB, "nas")
+    assert newest
+    assert [newest[0].run, newest[1].id] == [first.id, first.id]
+
+
 DAILY = Promise(max_age=timedelta(hours=36))
 
 
@@ -240,6 +257,9 @@ def test_the_age_of_a_copy_is_a_promise_of_its_own(
     there, good = (run(day) if day else None for day in (copied_day, good_day))
 
     assert judge_copies(promise, max_age, there, good, NOW)[0] == state
+    if good:  # Though the clock was ahead when it ended.
+        good = good.model_copy(update={"finished": NOW + timedelta(days=99), "seconds": 60})
+        assert judge_copies(promise, max_age, there, good, NOW)[0] == state
 
 
 @pytest.mark.fault(42, "a destination of copies hangs", "runs go on")
