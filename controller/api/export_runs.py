@@ -9,7 +9,7 @@ from controller.api.problems import Refused
 from controller.backup.jobs import Job, Jobs
 from controller.core.errors import Busy, TargetUnsuitable
 from controller.core.key import Key
-from controller.core.run import Report
+from controller.core.run import SAFETY, Report
 from controller.storage.catalog import Catalog
 from controller.targets.target import Target
 from controller.upkeep.freshness import ORCHESTRATED_MAX_AGE, Freshness, ago
@@ -65,12 +65,14 @@ class ExportPlanner:
                     return job
 
     def _newest(self, key: Key, claim: Claim) -> Report | None:
-        """The newest good run that a claim covers; where there is none, one that is only suspicious, which is told."""
-        for good in self._catalog.good(key, limit=1):
-            if claim.covers(good):
-                return good
+        """The newest good run that a claim covers; where there is none, one that is only suspicious, which is told.
+
+        No safety backup, which is of what a restore has replaced.
+        """
+        if (good := self._catalog.last_good(key)) and claim.covers(good):
+            return good
         doubtful = (run for run in self._catalog.stored(key) if run.time <= self._clock() and not run.damaged)
-        return next(filter(claim.covers, doubtful), None)
+        return next((run for run in doubtful if run.trigger != SAFETY and claim.covers(run)), None)
 
     def _everything(self) -> tuple[list[Key], tuple[Report, ...]]:
         """The targets that run, and for those that are stopped the last good run.

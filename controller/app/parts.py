@@ -196,8 +196,8 @@ class Parts:
         )
 
     def good(self, key: Key) -> Sequence[Report]:
-        """The last good runs of a target, the newest first."""
-        return self.catalog.good(key, limit=HISTORY)
+        """The last good runs of a target that a new one is compared with, the newest first."""
+        return self.catalog.good(key, limit=HISTORY, safety=False)
 
     @cached_property
     def jobs(self) -> Jobs:

@@ -149,10 +149,13 @@ class Catalog:
         """What is queued or under way, or was when a process died."""
         return list(self._select(kind, UNFINISHED))
 
-    def good(self, key: Key, *, limit: int) -> list[Report]:
-        """The runs of a target that count as backups, newest first."""
-        now = newest_id(self._clock())
-        return list(self._select(Report, "target = ? AND good AND id < ?", str(key), now, limit=limit))
+    def good(self, key: Key, *, limit: int, safety: bool = True) -> list[Report]:
+        """The runs of a target that count as backups, newest first; without `safety` no safety backups, which are of
+        what was wrong.
+        """
+        clause = "target = ? AND good AND id < ?"
+        clause += "" if safety else f" AND json_extract(report, '$.trigger') != '{SAFETY}'"
+        return list(self._select(Report, clause, str(key), newest_id(self._clock()), limit=limit))
 
     def has_good(self, key: Key) -> bool:
         """Whether a target has a run that counts as a backup, or will."""
@@ -180,12 +183,11 @@ class Catalog:
 
     def last_good(self, key: Key) -> Report | None:
         """The newest run that counts as a backup, and is no safety backup: a restore takes none by itself."""
-        clause = f"target = ? AND good AND id < ? AND json_extract(report, '$.trigger') != '{SAFETY}'"
-        return next(self._select(Report, clause, str(key), newest_id(self._clock()), limit=1), None)
+        return next(iter(self.good(key, limit=1, safety=False)), None)
 
     def last_begun(self, key: Key, by: datetime | None = None) -> Report | None:
         """The good run that began last, but not after `by`, and is no safety backup."""
-        good = [report for report in self.good(key, limit=-1) if report.trigger != SAFETY]
+        good = self.good(key, limit=-1, safety=False)
         return max((report for report in good if by is None or began(report) <= by), key=began, default=None)
 
     def last_ended(self, key: Key) -> Report | None:

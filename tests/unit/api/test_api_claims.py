@@ -20,7 +20,7 @@ from controller.api import exports
 from controller.core.events import RunEnded
 from controller.core.failure import Failure
 from controller.core.key import Key
-from controller.core.run import Report
+from controller.core.run import SAFETY, Report
 from controller.storage.bundle import Bundle
 from controller.targets.target import Target
 from tests.kit.world import FILES, POSTGRES, World, client, is_problem, local, serving, utc_now
@@ -117,6 +117,20 @@ def test_it_is_the_newest_good_run_whoever_started_it(world: Hasty, http: httpx.
     later = world.run()
 
     assert exported(http) == later
+
+
+def test_a_safety_backup_is_never_what_a_claim_gives(world: Hasty, http: httpx.Client) -> None:
+    """It is of what was broken: the night's run is what the client had asked for."""
+    run = told_to_come_back(world, http)
+    world.start(KEY, SAFETY).future.result(timeout=15)
+    assert exported(http) == run
+
+    told_to_come_back(world, http)
+    world.catalog.amend(world.run(), damaged="rotten")
+    for report in world.catalog.stored(KEY):
+        if report.trigger != SAFETY:
+            world.catalog.amend(report.id, damaged="rotten")
+    assert world.catalog.get(exported(http)).trigger == "export", "a new one"
 
 
 def test_a_claim_outlives_the_process(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from config.target import Expect
 from controller.backup.anomaly import HISTORY, Judgement, judged, share_lost
 from controller.core.key import Key
 from controller.core.manifest import Artifact, Manifest
-from controller.core.run import Report
+from controller.core.run import SAFETY, Report
 from strategies.checks import rows_in
 from tests.kit.world import TOKENS, World, client, is_problem, serving
 
@@ -264,6 +264,15 @@ def test_a_redis_without_a_key_lacks_no_database_and_is_told_as_one_without_rows
         return [why.split(":")[0] for why in judgement.suspicious]
 
     assert (told(9), told(10)) == ([], ["fewer"])
+
+
+def test_a_run_is_not_compared_with_what_a_restore_has_replaced(tmp_path: Path) -> None:
+    """It held what was wrong, such as a flood of rows, so that the night after looks as if it had lost them."""
+    world = World(tmp_path)
+    night = world.start(KEY, "schedule").future.result(timeout=15)
+    world.start(KEY, SAFETY).future.result(timeout=15)
+    assert [run.id for run in world.good(KEY)] == [night.id]
+    assert len(world.catalog.good(KEY, limit=9)) == 2
 
 
 def test_a_quoted_name_is_ignored_by_what_is_in_the_quotes() -> None:
