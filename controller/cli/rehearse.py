@@ -174,7 +174,7 @@ def receipts(name: str, as_json: bool) -> int:
     if as_json:
         show_json(found)
     else:
-        out.print(f"{len(texts)} receipts are there")
+        out.print(f"receipts that are there now: {len(texts)}")
     return program.OK
 
 

@@ -254,6 +254,8 @@ class RestorePlanner:
         elif ahead := self._catalog.future(order.key):
             message += f", but {len(ahead)} of the future"
             hint = f"Set the clock, or name the run that is wanted; the newest is {ahead[0].id}."
+        elif any(self._catalog.stored(order.key)):
+            hint = f"`backup-sidecar runs {order.key}` lists those that it has; --run restores one of them."
         raise UnknownRun(message, hint=hint)
 
     def _passed_over(self, order: RestoreOrder, chosen: str) -> tuple[str, ...]:

@@ -76,6 +76,17 @@ def test_a_key_without_runs_is_told_which_keys_have_some(http: httpx.Client, run
     assert answer.json()["hint"] == "The store has runs of shop/db."
 
 
+def test_a_key_whose_runs_are_all_younger_or_in_doubt_is_told_how_to_see_them(
+    world: World, http: httpx.Client, run: str
+) -> None:
+    listed = "`backup-sidecar runs shop/db` lists those that it has; --run restores one of them."
+    answer = http.post("/v1/targets/shop/db/restore", params={"at": "2020-01-01T00:00:00Z"})
+    assert (answer.status_code, answer.json()["hint"]) == (404, listed)
+    for report in world.catalog.stored(Key(project="shop", service="db")):
+        world.catalog.amend(report.id, suspicious=("small",))
+    assert http.post("/v1/targets/shop/db/restore").json()["hint"] == listed
+
+
 @pytest.mark.parametrize(
     "query",
     [
