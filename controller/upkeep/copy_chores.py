@@ -50,7 +50,9 @@ class Daily:
 
     @property
     def is_due(self) -> bool:
-        return self.clock() >= (self._until or self._known())
+        """A clock that was ahead prolongs no rest."""
+        now = self.clock()
+        return not now < (self._until or self._known()) <= now + DAY
 
     def rest(self, span: timedelta = DAY) -> None:
         now = self.clock()

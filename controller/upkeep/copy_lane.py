@@ -75,8 +75,13 @@ class Lane:
 
     def work_if_due(self) -> None:
         """Begin, unless it is at work, has failed just now, or has nothing to do."""
-        if self._clock() >= self._due and (self._waiting() or due(self._chores)):
+        if self._is_due and (self._waiting() or due(self._chores)):
             self._work()
+
+    @property
+    def _is_due(self) -> bool:
+        """A clock that was ahead when it failed prolongs no wait."""
+        return not self._clock() < self._due <= self._clock() + LONGEST_WAIT
 
     def forgive(self) -> None:
         """Try again at once."""
@@ -136,7 +141,7 @@ class Lane:
         if order is not None and future is not None:
             self._obey(worker, order, future)
             return True
-        if self._clock() < self._due:
+        if not self._is_due:
             return False
         if waiting := self._waiting():
             return self._copy(worker, waiting[0])

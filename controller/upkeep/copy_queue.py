@@ -36,5 +36,5 @@ def queue(targets: Iterable[Sequence[Report]], copies: Mapping[str, Copy], now: 
 def is_done(copy: Copy, now: datetime) -> bool:
     """Whether there is nothing to do for a run at the moment."""
     if copy.state == "failed":
-        return copy.finished is not None and now - copy.finished < AGAIN
+        return copy.finished is not None and timedelta(0) <= now - copy.finished < AGAIN
     return copy.state in ("read-back", "gone")

@@ -22,6 +22,7 @@ from controller.storage.copies.layout import CopiedRun
 from controller.storage.copies.orders import Check, Prepare, Verified, Verify
 from controller.storage.copies.reading import Copies, tar_of
 from controller.storage.destinations.path import PathDestination
+from controller.upkeep.copy_chores import Daily
 from controller.upkeep.copy_freshness import judge_copies
 from controller.upkeep.copy_queue import queue
 from controller.upkeep.copy_worker import OrderFailed
@@ -163,6 +164,35 @@ def test_a_worker_that_is_killed_leaves_a_run_that_is_finished_first(world: Worl
         world.copier.lane("nas").ask(Check(), 0.2)
 
 
+def test_what_failed_while_the_clock_was_ahead_is_tried_again_when_it_went_back(world: Moving) -> None:
+    stored(world)
+    world.copier.lane("nas").ask(Prepare(), 30)
+    eventually(lambda: working(world))
+    (world.folder / "nas").rename(world.folder / "away")
+    stored(world)
+    world.ahead = timedelta(days=31)
+    eventually(lambda: working(world) or "nas" in world.copier.failures())
+    (world.folder / "away").rename(world.folder / "nas")
+
+    world.ahead = timedelta(0)
+    eventually(lambda: working(world))
+
+    assert [copy.state for copy in copies(world)] == ["read-back"] * 2
+
+
+def test_what_is_done_daily_is_done_though_the_clock_was_ahead_when_it_was_done_last(tmp_path: Path) -> None:
+    now = NOW + timedelta(days=31)
+    daily = Daily(tmp_path / "read.json", lambda: now)
+    assert daily.is_due
+    daily.rest()
+    assert not daily.is_due
+    now = NOW
+    assert daily.is_due
+    daily.rest()
+    now += timedelta(hours=23)
+    assert not daily.is_due
+
+
 def test_targets_go_where_the_file_says(world: World) -> None:
     assert world.copier.copied_to(DB) == ("nas",)
     assert world.copier.copied_to(FILES) == ("nas", "box")
@@ -207,6 +237,8 @@ def test_what_is_there_damaged_or_of_the_future_is_not_copied() -> None:
 
     assert order([runs], copied(runs[2], "read-back")) == ["db07"]
     assert order([runs], copied(runs[3], "failed")) == ["db08"]
+    later = copied(runs[3], "failed").model_copy(update={"finished": NOW + timedelta(days=31)})
+    assert order([runs], later) == ["db08", "db07"], "the clock was ahead"
     assert order([runs], copied(runs[3], "damaged")) == ["db08", "db07"]
 
 
