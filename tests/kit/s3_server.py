@@ -258,7 +258,7 @@ class S3Server:
 
 
 class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+    protocol_version, disable_nagle_algorithm = "HTTP/1.1", True
     s3: S3Server
 
     def _answer(self) -> None:

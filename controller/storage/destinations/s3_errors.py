@@ -5,13 +5,14 @@ from contextlib import contextmanager
 from xml.etree.ElementTree import ParseError
 
 from minio.error import InvalidResponseError, MinioException, S3Error, ServerError
-from urllib3.exceptions import HTTPError, MaxRetryError, SSLError
+from urllib3.exceptions import HTTPError, MaxRetryError, NewConnectionError, SSLError
 
 from controller.core.copy_errors import DestinationDown, DestinationFull, DestinationRefused, ObjectKept, UnknownObject
 from controller.core.errors import SidecarError
 from controller.storage.destinations.s3_client import PASSING, Pool
 
 LONGEST_WORDS = 300
+NO_ROUTE = "Correct `endpoint`, and give the sidecar a network that leads there: one that is not `internal`."
 GONE = {"NoSuchKey", "NoSuchVersion", "MethodNotAllowed"}
 """The last one is the answer where a version only says that the object was deleted."""
 FULL = {"QuotaExceeded", "XMinioAdminBucketQuotaExceeded", "XMinioStorageFull", "InsufficientStorage"}
@@ -47,7 +48,9 @@ def translated(where: str, pool: Pool) -> Iterator[None]:
             raise DestinationRefused(
                 f"the certificate of {where} is not believed: {error.reason}", hint=hint
             ) from error
-        raise DestinationDown(f"{where} does not answer: {short(error.reason or error)}") from error
+        # A name that nobody knows, or an address that nothing leads to: where all networks are internal it is so.
+        hint = NO_ROUTE if isinstance(error.reason, NewConnectionError) else ""
+        raise DestinationDown(f"{where} does not answer: {short(error.reason or error)}", hint=hint) from error
     except (HTTPError, OSError) as error:
         raise DestinationDown(f"{where} does not answer: {short(error)}") from error
     except (MinioException, ParseError, ValueError) as error:

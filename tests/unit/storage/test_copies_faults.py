@@ -1,6 +1,8 @@
 """Whatever dies, at whatever step, and whoever else writes: what is listed as a copy comes back whole."""
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+from datetime import datetime
 from pathlib import Path
 from shutil import copytree
 
@@ -11,8 +13,9 @@ from controller.storage.copies.layout import CopiedRun
 from controller.storage.copies.ledger import Ledger
 from controller.storage.copies.place import Place
 from controller.storage.copies.reading import tar_of
-from controller.storage.destinations import StoredObject
-from controller.storage.destinations.path import PathDestination
+from controller.storage.destinations import Destination, StoredObject, Traits
+from controller.storage.destinations.s3 import S3Destination
+from tests.kit.s3_server import s3_server
 from tests.unit.storage.copies_stand import NOW, Stand, noise, run_id, stand
 
 MOST_STEPS = 40
@@ -22,14 +25,14 @@ class Killed(BaseException):
     """The process is gone: nothing catches it."""
 
 
-class Dying(PathDestination):
+class Dying:
     """Dies before or after its so many-th call."""
 
-    def __init__(self, root: Path, steps: int, *, after: bool) -> None:
-        super().__init__(root)
+    def __init__(self, destination: Destination, steps: int, *, after: bool) -> None:
+        self._destination, self.prefix, self.lock = destination, destination.prefix, destination.lock
         self.steps, self.after = steps, after
 
-    def _step(self, do: Callable[[], None]) -> None:
+    def _step(self, do: Callable[[], object]) -> None:
         self.steps -= 1
         if self.steps == 0 and not self.after:
             raise Killed
@@ -37,19 +40,42 @@ class Dying(PathDestination):
         if self.steps == 0:
             raise Killed
 
+    def probe(self) -> None:
+        self._destination.probe()
+
     def put(self, name: str, content: bytes) -> None:
-        self._step(lambda: super(Dying, self).put(name, content))
+        self._step(lambda: self._destination.put(name, content))
 
     def get(self, name: str, version: str = "") -> Iterator[bytes]:
         self._step(lambda: None)
-        return super().get(name, version)
+        return self._destination.get(name, version)
 
-    def list(self, prefix: str, as_of: object = None) -> Iterator[StoredObject]:
+    def list(self, prefix: str, as_of: datetime | None = None) -> Iterator[StoredObject]:
         self._step(lambda: None)
-        return super().list(prefix)
+        return self._destination.list(prefix, as_of)
 
     def delete(self, name: str) -> None:
-        self._step(lambda: super(Dying, self).delete(name))
+        self._step(lambda: self._destination.delete(name))
+
+    def keep(self, name: str) -> datetime | None:
+        return self._destination.keep(name)
+
+    def traits(self, name: str) -> Traits:
+        return self._destination.traits(name)
+
+    def close(self) -> None:
+        self._destination.close()
+
+
+@contextmanager
+def a_path(folder: Path) -> Iterator[Stand]:
+    yield stand(folder).prepared()
+
+
+@contextmanager
+def a_bucket(folder: Path) -> Iterator[Stand]:
+    with s3_server() as server, closing(S3Destination(server.options)) as place:
+        yield stand(folder, place).prepared()
 
 
 def whole(here: Stand) -> list[str]:
@@ -63,14 +89,21 @@ def whole(here: Stand) -> list[str]:
 @pytest.mark.fault(
     37, "who sends a copy is killed before or after any step", "a whole copy or none; the next try goes on"
 )
+@pytest.mark.parametrize("kind", [a_path, a_bucket])
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-def test_a_sender_that_is_killed_at_any_step_leaves_a_copy_or_none(tmp_path: Path, after: bool) -> None:
-    here = stand(tmp_path).prepared()
+def test_a_sender_that_is_killed_at_any_step_leaves_a_copy_or_none(
+    tmp_path: Path, kind: Callable[[Path], AbstractContextManager[Stand]], after: bool
+) -> None:
+    with kind(tmp_path) as here:
+        killed_at_each_step(here, after=after)
+
+
+def killed_at_each_step(here: Stand, *, after: bool) -> None:
     healthy, expected, seen = here.destination, list[str](), set[bool]()
 
     for step in range(1, MOST_STEPS):
         folder, run = here.publish(step, noise(1000), noise(1000)), run_id(step)
-        here.destination = here.place.destination = Dying(tmp_path / "nas", step, after=after)
+        here.destination = here.place.destination = Dying(healthy, step, after=after)
         try:
             here.place.begin()
             here.send(folder)

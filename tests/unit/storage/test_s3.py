@@ -324,9 +324,12 @@ def test_an_object_that_comes_drop_by_drop_is_given_up(
     server.released.set()
 
 
-def test_nobody_who_listens_passes(server: S3Server, opening: Opening) -> None:
-    with pytest.raises(DestinationDown, match="does not answer"):
-        opening(server, endpoint="http://127.0.0.1:1").probe()
+@pytest.mark.parametrize("endpoint", ["http://127.0.0.1:1", "http://s3.invalid"], ids=["port", "name"])
+def test_nobody_who_listens_passes(server: S3Server, opening: Opening, endpoint: str) -> None:
+    with pytest.raises(DestinationDown, match="does not answer") as error:
+        opening(server, endpoint=endpoint).probe()
+
+    assert "not `internal`" in error.value.hint
 
 
 # --- what lies ------------------------------------------------------------------------------------------------------
