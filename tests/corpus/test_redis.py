@@ -49,7 +49,11 @@ digest() {
 DUMPED = "{redis.call('DUMP', key)}"
 CONTENT = """({
                         list = function() return redis.call('LRANGE', key, 0, -1) end,
-                        zset = function() return redis.call('ZRANGE', key, 0, -1, 'WITHSCORES') end,
+                        zset = function()
+                            local told = redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
+                            for n = 2, #told, 2 do told[n] = string.format('%.17g', tonumber(told[n])) end
+                            return told
+                        end,
                         string = function() return {redis.call('GET', key)} end,
                         stream = function()
                             local told = {cjson.encode(redis.call('XRANGE', key, '-', '+'))}
