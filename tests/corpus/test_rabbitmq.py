@@ -43,7 +43,7 @@ done""",
 ctl delete_vhost shop; ctl delete_user bob; ctl set_permissions -p / dave x x x; ctl delete_queue quorum
 ctl eval '[rabbit_exchange:delete(rabbit_misc:r(<<"/">>, exchange, N), false, <<"x">>) || N <- [<<"t">>, <<"h">>]].'
 ctl clear_policy ttl; ctl clear_global_parameter mine""",
-    write=f"{TOOLS}n=0; while n=$((n + 1)); do ctl set_global_parameter noted_busy $n; done",
+    write=f"{TOOLS}n=0; while n=$((n + 1)); do ctl set_global_parameter noted_busy_$n 1; done",
     command=("rabbitmq-server",),
     ready="rabbitmqctl -q await_startup --timeout 1",
 )
