@@ -14,7 +14,7 @@ ROWS = rows_in("rabbitmq.sh")
 NAMES = " ".join(ROWS)
 # What was noted lies among the definitions, too.
 TOOLS = r"""
-ctl() { rabbitmqctl -q "$@"; }
+ctl() { LC_ALL=C.UTF-8 rabbitmqctl -q "$@"; }
 import() { cat >/tmp/made && ctl import_definitions /tmp/made --format json && rm /tmp/made; }
 digest() {
     case $1 in

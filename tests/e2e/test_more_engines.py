@@ -30,6 +30,8 @@ from strategies.plan import Exec, Restore, RestoreRequest
 from strategies.rabbitmq import Rabbitmq
 from tests.e2e.engine_fixtures import container
 from tests.e2e.planting import planted
+from tests.e2e.test_failing_twins import HALF_WAY, INCOMPLETE, failed
+from tests.e2e.test_failing_twins import Kind as Twin
 from tests.e2e.test_restore import refused, succeeded
 from tests.e2e.test_strategies import artifact
 from tests.kit.few import few
@@ -71,7 +73,7 @@ replace: olcSizeLimit
 olcSizeLimit: LIMIT
 END"""
 INFLUX = 'ask() { influx -format csv -execute "$1"; }'
-RABBIT = 'ctl() { rabbitmqctl -q "$@"; }'
+RABBIT = 'ctl() { LC_ALL=C.UTF-8 rabbitmqctl -q "$@"; }'
 QUEUES = json.dumps(
     {
         "queues": [
@@ -287,3 +289,18 @@ def test_a_container_that_would_not_come_back_from_a_restart_is_not_restored_int
     assert "removes itself, with its volumes, once it is stopped" in told
     assert "--to another container" in told
     assert within(server, "etcdctl get a --print-value-only") == "1"
+
+
+@INCOMPLETE
+@pytest.mark.slow
+@pytest.mark.parametrize("code", [0, 3])
+def test_a_slapcat_that_stops_half_way_fails_the_run(code: int, sidecar: Sidecar, app: App) -> None:
+    kind, labels = KINDS["openldap"], {"strategy": "openldap"}
+    make_images(kind.image)
+    server = app.target("more-twin", labels, of="OPENLDAP", command=())
+    is_ready(server, kind)
+    within(server, kind.fill)
+    sidecar.wait("more-twin")
+    Twin("slapcat", "OPENLDAP", labels).replace_client(server, f"{HALF_WAY} {code}")
+
+    failed(sidecar, "more-twin", sidecar.run("more-twin"), "command-failed" if code else "incomplete-dump")
