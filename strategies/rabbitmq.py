@@ -4,22 +4,26 @@ Messages are in no definitions: whoever needs them has to keep them elsewhere, a
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from pydantic import Field
 
-from strategies.base import Container, Facts, Options, Strategy
+from strategies.base import Container, Facts, Options, Strategy, shortened
 from strategies.plan import Argv, Check, Count, Dump, Exec, Plan, Restore, RestoreRequest, shell_line
 from strategies.rabbitmq_definitions import read_definitions, read_kept, whole_definitions
 from strategies.rabbitmq_swap import EXPORT, KEPT, OCCUPIED, Load, by_hand, script
 from strategies.servers import no_client, not_ready
 
 # One question, since each start of the client takes a second.
-MESSAGES = r"""
-ctl eval 'lists:sum([N || Q <- rabbit_amqqueue:list(), {messages, N} <- rabbit_amqqueue:info(Q, [messages]),
-    is_integer(N)]).'
+LEFT_OUT = r"""
+ctl eval 'io:format("~b messages~n", [lists:sum([N || Q <- rabbit_amqqueue:list(),
+        {messages, N} <- rabbit_amqqueue:info(Q, [messages]), is_integer(N)])]),
+    [io:format("~ts~n", [N]) || X <- rabbit_exchange:list(), not lists:prefix("amq.", binary_to_list(
+        element(4, proplists:get_value(name, rabbit_exchange:info(X, [name]))))),
+        [{internal, true}] =:= rabbit_exchange:info(X, [internal]),
+        N <- [element(4, proplists:get_value(name, rabbit_exchange:info(X, [name])))]], ok.'
 """
-NUMBER = re.compile(r"[0-9]{1,18}")
+NUMBER = re.compile(r"([0-9]{1,18}) messages\n")
 GONE = "unable to perform an operation on node|not running|nodedown|connection_refused|noconnection"
 NO_MESSAGES = "messages-left-out: the queues hold {} messages, which are in no definitions"
 
@@ -40,12 +44,11 @@ class Rabbitmq(Strategy[RabbitmqOptions]):
     gone = GONE
 
     def probes(self, options: RabbitmqOptions) -> Mapping[str, Argv]:
-        return {"client": ("sh", "-c", "command -v rabbitmqctl"), "messages": script(MESSAGES, options.node)}
+        return {"client": ("sh", "-c", "command -v rabbitmqctl"), "left-out": script(LEFT_OUT, options.node)}
 
     def plan(self, container: Container, facts: Facts, options: RabbitmqOptions) -> Plan:
         _demand_server(container, facts)
-        number = facts.answers["messages"].stdout.strip()
-        warnings = (NO_MESSAGES.format(int(number)),) if NUMBER.fullmatch(number) and int(number) else ()
+        warnings = tuple(_left_out(facts.answers["left-out"].stdout))
         source, line = Exec(script(EXPORT, options.node)), shell_line(by_hand(options.node))
         count = Count(source, read_definitions)
         return Plan((Dump("definitions.json", "rabbitmq", source, line, whole_definitions, count=count),), warnings)
@@ -68,9 +71,17 @@ class Rabbitmq(Strategy[RabbitmqOptions]):
         )
 
 
+def _left_out(text: str) -> Iterator[str]:
+    """What no definitions hold, as warnings; `text` is the broker's answer."""
+    if (found := NUMBER.match(text)) and int(found[1]):
+        yield NO_MESSAGES.format(int(found[1]))
+    if internal := [name for name in text.splitlines()[1:] if name != "ok"]:
+        yield f"left-out: internal exchanges, which RabbitMQ exports in no definitions: {shortened(internal)}"
+
+
 def _demand_server(container: Container, facts: Facts) -> None:
     """Raises `Unsuitable` when one of the probes found a reason against a dump."""
     if facts.shell is None or not facts.answers["client"].ok:
         raise no_client(container, "sh or rabbitmqctl")
-    if not facts.answers["messages"].ok:
+    if not facts.answers["left-out"].ok:
         raise not_ready()

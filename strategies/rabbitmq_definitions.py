@@ -4,7 +4,6 @@ An object is known by what makes it what it is; fields that other versions of th
 of that.
 """
 
-import contextlib
 import hashlib
 import json
 import re
@@ -94,11 +93,15 @@ def _listed(text: "_Text", kind: str) -> Iterator[tuple[str, bytes]]:
 
 
 def _same(value: Any) -> Any:
-    """The definition of an operator's policy is exported as pairs, or as an object, by how it came in."""
-    if isinstance(value, dict) and isinstance(pairs := value.get("definition"), list):
-        with contextlib.suppress(ValueError, TypeError):
-            return value | {"definition": dict(pairs)}
-    return value
+    """Objects within parameters are exported as lists of pairs, or as objects, by how they came in."""
+    if isinstance(value, dict) and "definition" in value:
+        return value | {"definition": _object(value["definition"])}
+    return _object(value)
+
+
+def _object(value: Any) -> Any:
+    pairs = isinstance(value, list) and value and all(isinstance(pair, list) and len(pair) == 2 for pair in value)
+    return dict(value) if pairs and all(isinstance(pair[0], str) for pair in value) else value
 
 
 class _Text:

@@ -80,13 +80,17 @@ BACK = rf"""{READ}
     [Try(fun() -> rabbit_vhost:delete(G(N, O), By) end) || O <- Made(<<"vhosts">>, [N])],
     ok.
 """
-# The broker exports the definition of an operator's policy as a list of pairs, and imports none but an object.
+# The broker exports objects within parameters as lists of pairs, and would import them as such.
 FIXED = rf"""{READ}
-    Fixed = maps:map(fun(<<"parameters">>, All) -> [case P of
-            #{{<<"value">> := #{{<<"definition">> := [[_, _] | _] = Pairs}} = Value}} ->
-                P#{{<<"value">> := Value#{{<<"definition">> := maps:from_list([{{K, X}} || [K, X] <- Pairs])}}}};
-            _ -> P end || P <- All];
-        (_, All) -> All end, Read(<<"/FILE.json">>)),
+    Are = fun(Pairs) -> is_list(Pairs) andalso Pairs =/= [] andalso
+        lists:all(fun([K, _]) -> is_binary(K); (_) -> false end, Pairs) end,
+    Object = fun(Value) -> case Are(Value) of
+        true -> maps:from_list([{{K, X}} || [K, X] <- Value]); false -> Value end end,
+    Within = fun(P = #{{<<"value">> := #{{<<"definition">> := D}} = V}}) ->
+            P#{{<<"value">> := V#{{<<"definition">> := Object(D)}}}};
+        (P) -> P#{{<<"value">> := Object(maps:get(<<"value">>, P))}} end,
+    Fixed = maps:map(fun(Kind, All) -> case lists:member(Kind, [<<"parameters">>, <<"global_parameters">>]) of
+        true -> [Within(P) || P <- All]; false -> All end end, Read(<<"/FILE.json">>)),
     file:write_file(<<WORK, "/FILE.fixed">>, rabbit_json:encode(Fixed)).
 """
 RUN = rf"""

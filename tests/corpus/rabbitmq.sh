@@ -23,7 +23,7 @@ END
 # row exchanges
 import <<'END'
 {"exchanges": [{"vhost": "/", "name": "d", "type": "direct", "durable": true, "auto_delete": false, "internal": false, "arguments": {}},
- {"vhost": "/", "name": "f", "type": "fanout", "durable": true, "auto_delete": false, "internal": true, "arguments": {}},
+ {"vhost": "/", "name": "f", "type": "fanout", "durable": true, "auto_delete": false, "internal": false, "arguments": {}},
  {"vhost": "/", "name": "t", "type": "topic", "durable": true, "auto_delete": false, "internal": false, "arguments": {"alternate-exchange": "f"}},
  {"vhost": "/", "name": "h", "type": "headers", "durable": true, "auto_delete": false, "internal": false, "arguments": {}}]}
 END

@@ -25,7 +25,9 @@ digest() {
         exchanges) ctl list_exchanges name type durable auto_delete internal arguments ;;
         bindings) ctl list_bindings source_name destination_name destination_kind routing_key arguments ;;
         policies) ctl list_policies; ctl list_operator_policies ;;
-        parameters) ctl list_parameters; ctl list_global_parameters | grep -v '^noted\|^internal' ;;
+        parameters)
+            ctl list_parameters | grep -v '^operator_policy'
+            ctl list_global_parameters | grep -v '^noted\|^internal' ;;
     esac 2>&1 | sort | sha256sum | cut -c 1-64
 }
 """

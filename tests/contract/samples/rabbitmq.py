@@ -1,7 +1,7 @@
 from strategies.base import Answer, Facts
 from tests.contract.sample import FOLDER, NOT_FOUND, Sample, Stream, target
 
-ANSWERS = {"client": Answer(0, "/usr/sbin/rabbitmqctl\n"), "messages": Answer(0, "12\n")}
+ANSWERS = {"client": Answer(0, "/usr/sbin/rabbitmqctl\n"), "left-out": Answer(0, "12 messages\nhidden\nok\n")}
 DEFINITIONS = (FOLDER / "definitions.json").read_bytes().strip()
 
 SAMPLE = Sample(

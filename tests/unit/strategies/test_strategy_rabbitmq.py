@@ -36,13 +36,16 @@ def kept(change):
 
 
 def test_messages_are_said_to_be_left_out():
-    assert plan().warnings == ("messages-left-out: the queues hold 12 messages, which are in no definitions",)
-    assert plan(messages=Answer(0, "0\n")).warnings == ()
+    assert plan().warnings == (
+        "messages-left-out: the queues hold 12 messages, which are in no definitions",
+        "left-out: internal exchanges, which RabbitMQ exports in no definitions: hidden",
+    )
+    assert plan(**{"left-out": Answer(0, "0 messages\nok\n")}).warnings == ()
 
 
 def test_a_broker_that_starts_is_waited_for():
     with pytest.raises(NotReady):
-        plan(messages=Answer(69, "", "Error: unable to perform an operation on node"))
+        plan(**{"left-out": Answer(69, "", "Error: unable to perform an operation on node")})
 
 
 def test_objects_are_counted_by_their_kind():
@@ -84,6 +87,11 @@ def test_what_is_missing_or_another_is_counted_as_missing():
     assert kept(lambda other: other["queues"].pop())["queues"] == 1
     assert kept(lambda other: other["queues"][0].update(durable=False))["queues"] == 1
     assert kept(lambda other: other["policies"].clear())["policies"] == 0
+
+
+def test_an_object_of_a_global_parameter_is_the_same_as_pairs():
+    pairs, other = b'{"global_parameters": [{"name": "a", "value": [["x", 1]]}]}', b'[{"name": "a", "value": {"x": 1}}]'
+    assert read_kept(io.BytesIO(pairs + b'{"global_parameters": ' + other + b"}")) == {"global parameters": 1}
 
 
 def test_an_operators_policy_is_the_same_as_pairs_and_as_an_object():
