@@ -35,7 +35,7 @@ NAME = "objects/base/aa/" + 64 * "a"
 DAY = timedelta(days=1)
 Opening = Callable[..., S3Destination]
 REFUSES = pytest.mark.fault(
-    45, "S3: wrong key, region, bucket, clock or right", "refused at once, with the remedy; nothing is there"
+    51, "S3: wrong key, region, bucket, clock or right", "refused at once, with the remedy; nothing is there"
 )
 PASSES = pytest.mark.fault(
     46, "S3: SlowDown, 503, a connection that hangs or is cut", "tried again; a list is never cut"
@@ -417,7 +417,7 @@ def test_own_certificates_are_believed_where_they_are_named(opening: Opening, tm
             opening(server, ca_file=str(tmp_path / "missing")).probe()
 
 
-@pytest.mark.fault(45, "S3: the certificate has expired", "refused with the remedy")
+@pytest.mark.fault(51, "S3: the certificate has expired", "refused with the remedy")
 def test_a_certificate_that_has_expired_is_told(opening: Opening, tmp_path: Path) -> None:
     context, file = certified(tmp_path, -1)
 
