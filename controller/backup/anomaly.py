@@ -236,9 +236,10 @@ def share_lost(now: int, then: int) -> str:
 
 
 def hasty(manifest: Manifest, good: Sequence[Report]) -> Sequence[str]:
-    """By the median, since a single run may have been slow."""
+    """By the median, since a single run may have been slow; a clock that went back meanwhile says nothing."""
     usual = sorted(run.seconds or 0.0 for run in good)[len(good) // 2]
     seconds = (manifest.finished - manifest.started).total_seconds()
-    if len(good) < RUNS_COMPARED_AT_LEAST or usual < SHORTEST_TELLING_SECONDS or seconds >= usual * HASTY_SHARE:
+    is_hasty = 0 <= seconds < usual * HASTY_SHARE
+    if len(good) < RUNS_COMPARED_AT_LEAST or usual < SHORTEST_TELLING_SECONDS or not is_hasty:
         return ()
     return (f"hasty: it took {seconds:.1f} s, where {usual:.0f} s are usual",)

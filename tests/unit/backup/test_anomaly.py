@@ -331,6 +331,7 @@ def test_a_run_is_suspicious_exactly_when_the_sum_a_large_table_or_every_row_is_
     [
         ((60, 60, 60), 5, True),
         ((60, 60, 60), 6, False),
+        ((60, 60, 60), -3570, False),
         ((60, 60), 1, False),
         ((9, 9, 9), 0.1, False),
         ((900, 60, 1), 5, True),
