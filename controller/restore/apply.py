@@ -229,7 +229,8 @@ class Applying:
         for name, count in counts_of.items():
             artifact = self.sources[name].artifact
             if not artifact.counts:
-                self.warnings.append(f"not-compared: nothing was counted when {artifact.name} was made")
+                told = f"not-compared: nothing was counted when {artifact.name} was made"
+                self.warnings += [told] if told not in self.warnings else []
                 continue
             with self._watched() as session:
                 found = session.count(count)

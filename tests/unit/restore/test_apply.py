@@ -417,6 +417,13 @@ def test_what_the_swap_has_not_brought_is_named_and_the_swap_undone(tmp_path: Pa
     assert one.undone
 
 
+def test_what_nobody_has_counted_is_told_once(tmp_path: Path) -> None:
+    restore = Restore("x", steps=STEPS, counts={"shop.sql": ROWS}, swap=MOVED, swapped={"shop.sql": VIEWS})
+    one = applying(PlayedEngine(), restore, stored(tmp_path))
+    one.run()
+    assert one.warnings == ["not-compared: nothing was counted when shop.sql.zst was made"]
+
+
 @pytest.mark.parametrize("fails", [False, True])
 def test_what_is_belated_is_loaded_once_all_is_in_place_and_undoes_nothing(tmp_path: Path, fails: bool) -> None:
     engine = PlayedEngine(*["late"] * fails)
