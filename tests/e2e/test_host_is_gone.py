@@ -15,6 +15,7 @@ from tests.kit.stage import REPOSITORY, SIDECAR_IMAGE, copy_repository, docker, 
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(500)]
 README = (REPOSITORY / "README.md").read_text()
+COPIES = (REPOSITORY / "docs/copies.md").read_text()
 CHAPTER = "### The host is gone\n"
 SHARE = "/copies/nas"
 FILES = {
@@ -45,13 +46,19 @@ def chapter() -> str:
 
 
 def app(kind: str) -> dict[str, object]:
-    """The quick start's file; the sidecar comes by a second one here, since a share is mounted into it."""
-    text = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)[0]
-    words = yaml.safe_load(text)
-    del words["include"]
+    """The quick start's file, with the line by which the page on copies mounts a share."""
+    words = yaml.safe_load(re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)[0])
+    (line,) = re.findall(r"`(include: .*?sidecar-copies\.yml.*?)`", COPIES)
+    words |= yaml.safe_load(line)
     if kind == "files":
         words["services"]["db"] = FILES
     return dict(words)
+
+
+def mounted(share: Path) -> str:
+    """That page's file for it."""
+    (block,) = (block for block in re.findall(r"```yaml\n(.*?)```", COPIES, re.DOTALL) if "volumes:" in block)
+    return str(block.replace("/mnt/nas", str(share)))
 
 
 @dataclass
@@ -81,13 +88,11 @@ def written(folder: Path, share: Path, kind: str, project: str, recipients: list
     folder.mkdir()
     copy_repository(folder / "sidecar")
     (folder / "docker-compose.yml").write_text(yaml.safe_dump(app(kind)))
-    mounted = {"services": {"sidecar": {"volumes": [f"{share}:{SHARE}"]}}}
-    (folder / "nas.yml").write_text(yaml.safe_dump(mounted))
+    (folder / "sidecar-copies.yml").write_text(mounted(share))
     copies = {"recipients": recipients, "destinations": {"nas": {"path": SHARE, "same-disk": True}}}
     (folder / "sidecar/config/config.yaml").write_text(yaml.safe_dump({"copies": copies}))
     lines = {
         "COMPOSE_PROJECT_NAME": project,
-        "COMPOSE_FILE": "docker-compose.yml:sidecar/docker-compose.yml:nas.yml",
         "SIDECAR_IMAGE": SIDECAR_IMAGE,
         "BUSYBOX_IMAGE": image("BUSYBOX"),
         "POSTGRES_PASSWORD": "for a minute",
