@@ -333,7 +333,7 @@ def s3_server(
     if tls:
         http.socket = tls.wrap_socket(http.socket, server_side=True)
     server.port = http.server_port
-    thread = threading.Thread(target=http.serve_forever, args=(0.05,), daemon=True)
+    thread = threading.Thread(target=http.serve_forever, args=(0.005,), daemon=True)
     thread.start()
     try:
         yield server

@@ -292,7 +292,7 @@ def test_a_server_that_stays_slow_is_down(server: S3Server, opening: Opening) ->
 
 
 @PASSES
-@pytest.mark.parametrize("how", ["asleep", "halfway", "cut"])
+@pytest.mark.parametrize("how", ["asleep", pytest.param("halfway", marks=pytest.mark.slow), "cut"])
 def test_a_server_that_goes_to_sleep_is_down_and_no_list_is_cut(
     server: S3Server, opening: Opening, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
@@ -312,6 +312,7 @@ def test_a_server_that_goes_to_sleep_is_down_and_no_list_is_cut(
 
 
 @PASSES
+@pytest.mark.slow
 def test_an_object_that_comes_drop_by_drop_is_given_up(
     server: S3Server, opening: Opening, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -60,6 +60,7 @@ def test_what_a_lock_keeps_is_told_and_copied_no_second_time(world: Moving, buck
     assert len([name for name in bucket.objects if name.endswith("/run.json")]) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.fault(46, "S3: SlowDown for longer", "runs go on; copied when it is back")
 def test_a_bucket_that_stays_slow_is_tried_again(world: Moving, bucket: S3Server, tmp_path: Path) -> None:
     configured(world, bucket)
