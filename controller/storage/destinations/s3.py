@@ -156,20 +156,18 @@ class S3Destination:
 
     def _demand_clock(self) -> datetime:
         """What the server's says; raises `DestinationRefused` where a lock could not be reckoned with."""
-        if self._pool.server_now is None:
+        if self._is_apart(self._pool.server_now):  # Or the host has slept since.
             with self._at(NOTHING):
                 list(self._client.list_objects(self._bucket, prefix=self._prefix + NOTHING, recursive=True))
         there, here = self._pool.server_now, datetime.now(UTC)
-        if not self.lock:
-            return there or here
-        if there is None:
-            raise DestinationRefused(f"{self._where} does not tell its time, by which a lock ends")
-        if abs(there - here) > MOST_APART:
-            message = (
-                f"the clock of {self._where} says {there:%Y-%m-%d %H:%M:%S} UTC, this one {here:%Y-%m-%d %H:%M:%S}"
-            )
+        if self.lock and self._is_apart(there):
+            said = f"{there:%Y-%m-%d %H:%M:%S}" if there else "nothing"
+            message = f"the clock of {self._where} says {said}, this one {here:%Y-%m-%d %H:%M:%S} UTC"
             raise DestinationRefused(message, hint="Set the one that is wrong: by it the lock of copies would be, too.")
-        return there
+        return there or here
+
+    def _is_apart(self, there: datetime | None) -> bool:
+        return there is None or abs(there - datetime.now(UTC)) > MOST_APART
 
     def _at(self, name: str) -> AbstractContextManager[None]:
         return translated(f"{self._where}/{self._prefix}{name}".rstrip("/"), self._pool)

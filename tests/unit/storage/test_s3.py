@@ -1,6 +1,7 @@
 """What S3 servers and their keepers do to a destination, and what is told of it."""
 
 import ssl
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
@@ -466,6 +467,19 @@ def test_a_lock_ends_by_the_clock_of_the_server(locking: S3Server, opening: Open
     locking.ahead = timedelta(minutes=4)
 
     until = opening(locking, lock_seconds=86400).put(NAME, b"x")
+
+    assert until
+    assert abs(until - (locking.now + DAY + SPARE)) < timedelta(minutes=1)
+
+
+@pytest.mark.parametrize("told", [None, timedelta(hours=-8), timedelta(hours=8)], ids=["never", "slept", "ahead"])
+def test_a_clock_that_was_heard_long_ago_is_asked_again(
+    locking: S3Server, opening: Opening, told: timedelta | None
+) -> None:
+    place = opening(locking, lock_seconds=86400)
+    place._pool._date = None if told is None else (datetime.now(UTC) + told, time.monotonic())
+
+    until = place.put(NAME, b"x")
 
     assert until
     assert abs(until - (locking.now + DAY + SPARE)) < timedelta(minutes=1)
