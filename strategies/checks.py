@@ -57,14 +57,17 @@ def lines(stream: BinaryIO) -> Iterator[bytes]:
     yield rest
 
 
-def read_counts(stream: BinaryIO) -> Mapping[str, int]:
+def read_counts(stream: BinaryIO, *, besides: bytes = b"") -> Mapping[str, int]:
     """The numbers that a question printed, a line for each thing: `<number><TAB><what>`.
 
-    What is printed twice is added up. Raises `Incomplete` for anything else, and for more than can be kept.
+    What is printed twice is added up. Lines that begin with `besides` are passed over, where it is not empty. Raises
+    `Incomplete` for anything else, and for more than can be kept.
     """
     counts: dict[str, int] = {}
     left = MOST_COUNT_BYTES
     for line in filter(None, lines(stream)):
+        if besides and line.startswith(besides):
+            continue
         number, tab, name = line.partition(b"\t")
         if not (tab and NUMBER.fullmatch(number.decode(errors="replace"))):
             said = line[:80].decode(errors="backslashreplace")

@@ -81,6 +81,9 @@ class Count:
     counted has changed meanwhile, and one count is enough."""
     covers: Callable[[str], bool] = lambda what: True
     """What of all that was counted at the dump this count answers for; the rest is compared by another one."""
+    tells: str = ""
+    """How those lines of the answer begin that are no numbers, which `read` passes over: they are the answer to
+    `Dump.left_out`, which is asked only where nothing is counted, since each question costs a connection."""
     remade: Callable[[str, int, Mapping[str, int]], str] = lambda what, counted, restored: ""
     """Why what was counted has another number after a restore, of all that was counted then, and nothing is lost: the
     server makes it anew. Such a difference is a warning; empty for what has to come back as it was."""

@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Mapping
+from functools import partial
 
 from strategies.checks import DEFINITION, read_counts
 from strategies.plan import Argv, Count, Exec
@@ -82,8 +83,9 @@ union all select count(*)::text, 'extensions' from pg_catalog.pg_extension
 union all select count(*)::text, 'large objects' from pg_catalog.pg_largeobject_metadata)
 select n, translate(what, E'\\n\\t', '  ') from number"""  # noqa: S608  # All of it is ours.
 
+TELLS = "left-out: "
 LEFT_OUT = f"""with {OWN_OBJECTS}
-select translate(format('left-out: the index %s of %s is invalid, so that no dump holds it: REINDEX or drop it', at,
+select translate(format('{TELLS}the index %s of %s is invalid, so that no dump holds it: REINDEX or drop it', at,
     current_database()), E'\\n\\t', '  ') from relation where oid in ({UNWRITTEN})"""  # noqa: S608  # All of it is ours.
 
 AS_THE_SERVER_WRITES = tuple(f"{DEFINITION}{kind} " for kind in ("table", "view", "materialized view"))
@@ -108,8 +110,11 @@ COUNT_TIMEOUT = "50s"
 
 
 def count_database(name: str, options: PostgresOptions) -> Count:
+    """On one connection with what is left out."""
     limits = (f"set statement_timeout = '{COUNT_TIMEOUT}'", "set search_path = ''")
-    return Count(Exec(psql(options, name, *limits, COUNTS)), read_counts, still=_snapshot(options), remade=made_anew)
+    source = Exec(psql(options, name, *limits, LEFT_OUT, COUNTS))
+    read = partial(read_counts, besides=TELLS.encode())
+    return Count(source, read, still=_snapshot(options), tells=TELLS, remade=made_anew)
 
 
 def made_anew(what: str, counted: int, restored: Mapping[str, int]) -> str:

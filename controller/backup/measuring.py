@@ -45,10 +45,12 @@ class Measuring:
     def before(self) -> None:
         """Ask what is asked before the first of the dumps."""
         sizes = [dump.disk for dump in self._dumps if isinstance(dump.disk, tuple)]
-        left_out = [dump.left_out for dump in self._dumps if dump.left_out]
+        left_out = self._left_out()
         questions = [*self._stills(self._counts), *sizes, *self._schemas.values(), *left_out]
         self._before, self._numbers = self._measured(questions, self._counts)
         self._warnings += [line for argv in left_out for line in said(self._before.get(argv)).splitlines()]
+        for count in self._counts.values():
+            self._warnings += self._told(count)
 
     def schema(self, dump: Dump) -> str:
         """What changes with the structure of the data; empty where nobody knows."""
@@ -72,6 +74,17 @@ class Measuring:
             for name, before in self._numbers.items()
         }
         return {dump.name: numbers.get(dump.name, Counted({}, answered=False)) for dump in self._dumps}
+
+    def _left_out(self) -> list[Argv]:
+        """The questions for what is left out that no count answers."""
+        answered = {name for name, count in self._counts.items() if count.tells}
+        return [dump.left_out for dump in self._dumps if dump.left_out and dump.name not in answered]
+
+    def _told(self, count: Count) -> list[str]:
+        """What is left out, as a count tells it, also where it did not come to its numbers."""
+        answer = self._before.get(count.source.argv) if isinstance(count.source, Exec) else None
+        lines = answer.stdout.splitlines() if answer and count.tells else ()
+        return [line for line in lines if line.startswith(count.tells)]
 
     def _stills(self, counts: Mapping[str, Count]) -> list[Argv]:
         return [count.still for count in counts.values() if count.still]

@@ -41,17 +41,26 @@ def server(sidecar: Sidecar) -> Iterator[str]:
     sidecar.forgets([made])
 
 
+def sessions(server: str) -> int:
+    """How many connections to the small databases have been made and are over."""
+    asked = "select sum(sessions) from pg_stat_database where datname like 'small-%'"
+    return int(within(server, f'psql -qAtU postgres -c "{asked}"'))
+
+
 def small(report: Json) -> dict[str, Json]:
     """The artifacts of the small databases, by their names."""
     return {one["subject"]: one for one in report["artifacts"] if one["subject"] in NAMES}
 
 
 def test_they_share_their_questions_and_their_checks(sidecar: Sidecar, server: str) -> None:
+    before = sessions(server)
     with acts(server) as done:
         report = sidecar.backup("many")
 
     dumps = len(report["artifacts"])
     assert dumps == len(NAMES) + 2
+    eventually(lambda: sessions(server) >= before + 2 * len(NAMES), what="the server has counted its sessions")
+    assert sessions(server) == before + 2 * len(NAMES), "each has one connection of the dump, and one of all questions"
     assert sum(one.startswith("exec_create:") for one in done) <= dumps + FEW
     assert (report["proof"], report["warnings"]) == ("full", [])
     for number, name in enumerate(NAMES):

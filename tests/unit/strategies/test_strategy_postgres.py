@@ -80,6 +80,15 @@ def test_a_database_that_nobody_may_connect_to_is_left_out_and_told():
     assert not plan(closed=["old"], options={"databases": "shop"}).warnings
 
 
+def test_what_a_count_tells_beside_its_numbers_is_no_number():
+    count = plan().dumps[1].count
+    assert count.read(io.BytesIO(b"left-out: the index a of b is invalid\n7\trows of public.a\n")) == {
+        "rows of public.a": 7
+    }
+    with pytest.raises(Incomplete, match="right-out"):
+        count.read(io.BytesIO(b"right-out: x\n7\trows of public.a\n"))
+
+
 def test_a_database_that_is_not_there_is_refused_by_name():
     error = refused(options={"databases": "shop,shpo"})
     assert (error.code, error.message) == ("unknown-database", "there is no database shpo")
