@@ -15,6 +15,7 @@ from controller.engine.context import ExecContext
 from controller.engine.models import ExecResult
 from controller.engine.stream import ExecStream
 from controller.targets.discovery import named
+from controller.targets.remedies import always
 from controller.targets.runnable import RunnableTarget
 from controller.targets.session import Session, reason, tool
 from controller.targets.survey import Survey
@@ -87,7 +88,7 @@ class TargetRun:
     def _commands(self, when: str, session: Session, extra: Mapping[str, str] | None = None) -> None:
         environment = {**self._environment(when), **(extra or {})}
         own = replace(session, context=replace(session.context, environment=environment, lasting=True))
-        own = replace(own, remedy=f"Mend commands.{when} of the target, or what it calls.")
+        own = replace(own, remedy=always(f"Mend commands.{when} of the target, or what it calls."))
         for command in getattr(self.target.settings.commands, when):
             own.run(script([command], own.context.shell), called=when)
 

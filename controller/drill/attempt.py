@@ -38,6 +38,7 @@ from controller.storage.leases import Leases
 from controller.storage.source import sources_of
 from controller.storage.store import Store
 from controller.targets.helper_containers import Helpers
+from controller.targets.remedies import always
 from controller.targets.runnable import RunnableTarget
 from controller.targets.session import Session
 from controller.targets.survey import Surveyor, restoring, suitable
@@ -243,7 +244,7 @@ class DrillAttempt:
         probed = self.parts.surveyor.probe(target, container)
         run, deadline = self.drill.id, self.deadline
         session = restoring(self.parts.engine, target, probed, self.parts.secrets(), run=run, deadline=deadline)
-        session = replace(session.heard_by(self.activity.reading), remedy=DRILLING)
+        session = replace(session.heard_by(self.activity.reading), remedy=always(DRILLING))
         self.redact = session.redact
         sources = sources_of(manifest, self.parts.store.folder(manifest.target, manifest.run))
         stored = tuple(source.stored for source in sources.values())

@@ -18,6 +18,7 @@ from controller.engine.context import ExecContext
 from controller.engine.models import ExecResult
 from controller.engine.stream import ExecStream
 from controller.storage.codecs import PlainReader
+from controller.targets.remedies import Remedy, unknown
 from strategies.base import ERROR, Answer
 from strategies.plan import RESTART, Archive, Argv, Count, Exec, Incomplete
 from strategies.tar import FOLDER, members
@@ -38,8 +39,8 @@ class Session:
     engine: Engine
     context: ExecContext
     redact: Redact
-    remedy: str = ""
-    """The next step where a command fails; the error's own without."""
+    remedy: Remedy = unknown
+    """Gives the next step where a command fails; the error's own where it is empty."""
 
     def heard_by(self, reading: Callable[[Cancellable], None]) -> "Session":
         """The same, for who wants to cancel what is read or written."""
@@ -126,8 +127,9 @@ class Session:
         """Raises `CommandFailed` unless the exit code is 0."""
         if result.code != 0:
             stderr = self.redact(result.stderr).strip()
-            message = f"{called} failed with exit code {result.code}: {reason(stderr)}"
-            raise CommandFailed(message, hint=self.remedy, exit_code=result.code, stderr=stderr)
+            why = reason(stderr)
+            message, hint = f"{called} failed with exit code {result.code}: {why}", self.remedy(result.code, why)
+            raise CommandFailed(message, hint=hint, exit_code=result.code, stderr=stderr)
 
 
 def reason(stderr: str) -> str:

@@ -15,6 +15,7 @@ from controller.core.redaction import Redact
 from controller.engine.client import Engine
 from controller.engine.context import ExecContext
 from controller.engine.models import Inspected
+from controller.targets import remedies
 from controller.targets.command_line import words
 from controller.targets.helper_containers import Helpers
 from controller.targets.origin import SWARM_TASK
@@ -130,9 +131,6 @@ class Surveyor:
             yield replace(context, shell=self._engine.find_shell(context))
 
 
-RESTORING = "Mend what it complains of and restore again, or take another run with --run."
-
-
 def restoring(
     engine: Engine, target: RunnableTarget, probed: Probed, secrets: Secrets, *, run: str, deadline: float
 ) -> Session:
@@ -140,7 +138,7 @@ def restoring(
     environment = {**target.secrets_for("restore", secrets), **probed.context.environment}
     stall = target.settings.stall_timeout.total_seconds()
     context = replace(probed.context, run=run, deadline=deadline, environment=environment, stall=stall)
-    return Session(engine, context, secrets.with_also(probed.sensitive).redact, RESTORING)
+    return Session(engine, context, secrets.with_also(probed.sensitive).redact, remedies.restoring)
 
 
 @contextmanager

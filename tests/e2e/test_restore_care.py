@@ -186,6 +186,34 @@ def test_what_cannot_be_stopped_is_refused_before_anything(
     assert running(app) == ALL
 
 
+# A `tar` that the kernel kills as soon as it should unpack, as where memory lacks.
+KILLED = """
+tar=$(command -v tar) && mv "$tar" "$tar.real" && cat >"$tar" && chmod 755 "$tar"
+"""
+TAR = """#!/bin/sh
+case " $* " in *" --extract "*) kill -KILL $$ ;; esac
+exec "$0.real" "$@"
+"""
+
+
+def test_a_restore_that_fails_names_the_next_step_of_its_kind(stand: Stand) -> None:
+    sidecar, app = stand
+    labels = {"strategy": "filesystem", "filesystem.paths": "/srv", "user": "1000"}
+    container = app.target("helpless", labels, "--tmpfs=/locked:ro,size=1g", of="DEBIAN")
+    within(container, "echo one >/srv/file; mkdir -m 755 /mine")
+    sidecar.backup("helpless")
+
+    def said(folder: str) -> str:
+        done = sidecar.cli("restore", sidecar.key("helpless"), "--into", folder)
+        assert done.returncode == 1
+        return done.stdout + done.stderr
+
+    assert re.search("Permission denied.*or restore as one that may", said("/mine/back"), re.DOTALL)
+    assert re.search("Read-only file system.*Mount it without `:ro`", said("/locked/back"), re.DOTALL)
+    docker("exec", "-i", container, "sh", "-c", KILLED, input=TAR.encode())
+    assert re.search("exit code 137.*Raise the container's memory limit", said("/var/tmp/back"), re.DOTALL)
+
+
 FORGE = r"""
 import hashlib, json, pathlib
 (folder,) = pathlib.Path("/var/lib/sidecar/artifacts").glob("*/forged/*")

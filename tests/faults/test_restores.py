@@ -361,7 +361,7 @@ def test_a_full_disk_in_the_target_ends_the_restore_and_the_space_is_given_back(
 
     assert (report["state"], report["failure"]["code"], report["undone"]) == ("failed", "command-failed", True)
     assert re.search("No space left on device|Wrote only [0-9]+ of", report["failure"]["message"]), "GNU tar's words"
-    assert report["failure"]["hint"]
+    assert "`df -h` in it shows where" in report["failure"]["hint"]
     assert report["warnings"][0].startswith("room-unknown: ")
     within(container, "mv /usr/bin/no-df /usr/bin/df")
     assert within(container, "ls -A /small; df --output=used /small | tail -1").split() == ["0"]
