@@ -31,7 +31,6 @@ from strategies.rabbitmq import Rabbitmq
 from tests.e2e.engine_fixtures import container
 from tests.e2e.planting import planted
 from tests.e2e.test_failing_twins import HALF_WAY, INCOMPLETE, failed
-from tests.e2e.test_failing_twins import Kind as Twin
 from tests.e2e.test_restore import refused, succeeded
 from tests.e2e.test_strategies import artifact
 from tests.kit.few import few
@@ -301,6 +300,8 @@ def test_a_slapcat_that_stops_half_way_fails_the_run(code: int, sidecar: Sidecar
     is_ready(server, kind)
     within(server, kind.fill)
     sidecar.wait("more-twin")
-    Twin("slapcat", "OPENLDAP", labels).replace_client(server, f"{HALF_WAY} {code}")
+    twin = f'#!/bin/sh\nREAL=/usr/sbin/slapcat\ncase "$*" in *-wrap*) exec "$REAL" "$@" ;; esac\n{HALF_WAY} {code}\n'
+    put = "cat >/usr/local/sbin/slapcat && chmod 755 /usr/local/sbin/slapcat"
+    docker("exec", "--user", "0", "--interactive", server, "sh", "-c", put, input=twin.encode())
 
     failed(sidecar, "more-twin", sidecar.run("more-twin"), "command-failed" if code else "incomplete-dump")
