@@ -53,8 +53,9 @@ def test_the_first_good_run_is_rehearsed_without_a_word_and_the_next_only_after_
     container = app.target("early", SQLITE, "--volume", "/data", of="SQLITE")
     within(container, "sqlite3 /data/a.db 'CREATE TABLE item (x); INSERT INTO item VALUES (1)'")
     app.target("left", {**SQLITE, "drill.auto": "false"}, "--volumes-from", container, of="SQLITE")
-    first, left = sidecar.backup("early"), sidecar.backup("left")
+    sidecar.wait("early")
     assert rehearsed(sidecar, "early").rstrip().endswith("never")
+    first, left = sidecar.backup("early"), sidecar.backup("left")
 
     (drill,) = eventually(lambda: drills(sidecar, "early"), what="a drill begins")
     eventually(lambda: drills(sidecar, "early")[0]["state"] == "passed", seconds=60, what="it passes")
