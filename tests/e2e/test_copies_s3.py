@@ -83,7 +83,8 @@ def test_copies_that_the_hosts_own_key_destroyed_come_back_as_of_before(stand: S
             seen = commanded(sidecar, "copies", "show", "cloud", "--as-of", moment)
             (adopted,) = commanded(sidecar, "adopt", "cloud", "--identity", "-", "--as-of", moment, kit=stand.kit)
             sidecar.wait("files")
-            commanded(sidecar, "restore", key, "--in-place", "--replace")
+            then = ("--from", "cloud", "--identity", "-", "--as-of", moment)
+            commanded(sidecar, "restore", key, *then, "--in-place", "--replace", kit=stand.kit)
             after = within(container, SUM)
 
     assert (target["key"], target["state"], target["run"]) == (key, "fresh", run)
