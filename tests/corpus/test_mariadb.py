@@ -120,7 +120,6 @@ def older(stand: tuple[Sidecar, App]) -> Source:
 def test_every_row_of_an_older_server_comes_back_in_a_newer_one(stand: tuple[Sidecar, App], older: Source) -> None:
     sidecar, app = stand
     server = ALL.start(app, "newer")
-    sidecar.wait("newer")
     done = ended(sidecar, "restore", sidecar.key("older"), "--run", older[1]["id"], "--to", "newer")
     assert rows_only(OLDER.state(server)) == rows_only(older[2])
     assert untold(OLDER.rows, older[1]["warnings"], done["warnings"], FRESH) == []
