@@ -19,6 +19,9 @@ NEUTRAL: Mapping[str, Mapping[str, str]] = {
     ),
     # tar(1), "ENVIRONMENT"; ls(1) for the names in its messages.
     "tar": {"TAR_OPTIONS": "", "TAPE": "", "QUOTING_STYLE": ""},
+    # mysql.cc and mysqldump.cc of MariaDB 11.8: the two do not read the same of them, so that what is counted would be
+    # another server's than what is dumped. `localhost` is the socket.
+    "mysql": dict.fromkeys(("MYSQL_HOST", "MARIADB_HOST"), "localhost"),
     # PostgreSQL, libpq, "Environment Variables". What a session begins with is sent as it stands, empty as well,
     # unless it is `default` (fe-protocol3.c, build_startup_packet).
     "libpq": {
