@@ -74,7 +74,7 @@ start() {{
     set -- --bind 127.0.0.1 --port {PORT} --databases "${{dbs:-16}}" --dir "$work" --dbfilename "$1"
     for module in $(first MODULE LIST | sed -n '/^path$/{{n;/^\//p;}}'); do set -- "$@" --loadmodule "$module"; done
     set -- "$@" --save '' --appendonly no --repl-diskless-sync yes --repl-diskless-sync-delay 0
-    "$server" "$@" </dev/null >log 2>&1 &
+    LC_ALL=C "$server" "$@" </dev/null >log 2>&1 &  # It ends where there is no such locale (server.c, main).
     echo $! >pid
     await answers 'the second server did not load the file'
 }}

@@ -217,7 +217,8 @@ TOOLS = {
         fill=f"{MARIADB_CLIENT} 'create database shop; use shop; create table t (n int, s varchar(20)); insert into t"
         f' select seq, "ñandú" from seq_1_to_500; create trigger tr before insert on t for each row set new.n = 1\'',
         drop=f"{MARIADB_CLIENT} 'drop table shop.t'",
-        seen=f"{MARIADB_CLIENT} 'select count(*), sum(n), max(s) from shop.t; show triggers in shop'",
+        seen=f"{MARIADB_CLIENT} 'select count(*), sum(n), max(s) from shop.t; select trigger_name, action_statement"
+        " from information_schema.triggers'",
         counts={"rows of t": 500},
         files="mkdir /tmp/conf; echo echo Welcome >/tmp/start; for file in /tmp/conf/my.cnf /root/.my.cnf /etc/my.cnf"
         f" /etc/mysql/conf.d/bent.cnf /tmp/conf/login /root/.mylogin.cnf; do printf '{OPTION_FILE}' >$file; done",
