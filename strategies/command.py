@@ -48,7 +48,7 @@ class CommandStrategy(Strategy[CommandOptions]):
             raise Unsuitable("commands.restore is not set", hint, "no-restore")
         argv = script(options.restore, facts.shell)
         steps = tuple(Feed(stored.name, argv, leaves=LEAVES) for stored in request.artifacts)
-        return Restore("wherever commands.restore puts it", steps=steps, warnings=(NOT_COMPARED,))
+        return Restore("wherever commands.restore puts it", unseen=True, steps=steps, warnings=(NOT_COMPARED,))
 
 
 def _by_hand(argv: Argv) -> str:

@@ -241,6 +241,8 @@ class Restore:
     occupied: tuple[Exec | Archive, ...] = ()
     """Questions whose answer is a line for each thing that is in the way; of an archive, whether the path is there.
     Whatever they name stops a restore that may not replace."""
+    unseen: bool = False
+    """Nobody can tell whether anything is in the way: what is there is backed up before a restore that may replace."""
     steps: tuple[Step, ...] = ()
     counts: Mapping[str, Count] = field(default_factory=dict)
     """By artifact: asked after the steps and compared with what was counted at the dump. `Count.source` is of the

@@ -32,6 +32,7 @@ from strategies.plan import RESTART, Restore, RestoreRequest, Run
 
 PRESENT_SECONDS = 60.0
 """For counting what is there, for somebody who only looks."""
+UNSEEN = "unseen: nobody can tell what is there and will be replaced; with --replace it is backed up before"
 UNSAVED = "no-safety-backup: what is there is replaced, and no backup is made of it before"
 DEADLINE_SECONDS = 24 * 3600.0
 """After which a restore is given up; one that goes on is seen, and can be cancelled, all the time."""
@@ -90,6 +91,12 @@ class PreparedRestore:
     """What is stopped for the while, in this order."""
     drill: Drill | None = None
     """The last one that the run's target has passed."""
+
+    @property
+    def is_saved(self) -> bool:
+        """Whether what is there is backed up before."""
+        replaces = bool(self.in_the_way) or (self.restore.unseen and self.order.replace)
+        return replaces and not self.order.without_safety_backup
 
     @property
     def size(self) -> int:
@@ -184,7 +191,9 @@ class RestorePlanner:
         self._demand_restartable(restore, destination)
         room = look(session, restore, manifest.artifacts, drops=order.drop_first)
         known = room.warnings if room else ()
-        told = (*self._passed_over(order, manifest.run), *((UNSAVED,) if request.unsaved else ()))
+        unsaved = request.unsaved or (restore.unseen and order.replace and order.without_safety_backup)
+        told = (*self._passed_over(order, manifest.run), *((UNSAVED,) if unsaved else ()))
+        told += (UNSEEN,) if restore.unseen and not order.replace else ()
         warnings = (*told, *restore.warnings, *_notices(restore, session), *known)
         restore = replace(restore, warnings=warnings)
         elsewhere = "--to or --into" if strategy.into_folders else "--to"

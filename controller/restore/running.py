@@ -88,7 +88,7 @@ class RunningRestore(Activity[Restoration]):
         try:
             applying.verify()
             with self._alone():
-                if prepared.in_the_way and not prepared.order.without_safety_backup:
+                if prepared.is_saved:
                     self._save()
                 applying.run()
         except SidecarError as error:

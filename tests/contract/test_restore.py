@@ -54,6 +54,12 @@ def test_all_that_a_restore_runs_is_argv(strategy):
 
 
 @every
+def test_what_is_in_the_way_is_asked_or_said_to_be_unknown(strategy):
+    restore = restore_of(strategy)
+    assert bool(restore.occupied) is not restore.unseen
+
+
+@every
 def test_the_same_facts_make_the_same_restore(strategy):
     assert restore_of(strategy) == restore_of(strategy)
 

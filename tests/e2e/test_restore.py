@@ -224,6 +224,19 @@ def test_mirrored_there_is_exactly_what_was_in_the_run_but_for_what_is_excluded(
     assert within(container, "cd /data; cat a/one a/new b/other") == "x\nx\nx"
 
 
+def test_the_night_after_a_restore_is_not_compared_with_what_was_wrong(sidecar: Sidecar, app: App) -> None:
+    container = app.target("spam", FILES, "--volume", "/data", of="DEBIAN")
+    within(container, "echo one >/data/one")
+    run = sidecar.backup("spam")["id"]
+    within(container, "head -c 1000000 /dev/urandom >/data/flood")
+
+    report = succeeded(sidecar, "spam", "--run", run, "--mirror")
+
+    assert sidecar.report(report["safety"])["size"] > 1_000_000
+    assert within(container, "ls /data") == "one"
+    assert sidecar.backup("spam")["suspicious"] == []
+
+
 DAMAGES = {
     "one flipped byte": "printf X | dd of={} bs=1 seek=100 conv=notrunc",
     "cut at half": "truncate -s $(($(stat -c %s {}) / 2)) {}",
@@ -533,7 +546,14 @@ def test_a_command_of_ones_own_takes_its_backup_back(sidecar: Sidecar, app: App)
     report = succeeded(sidecar, "taker")
 
     assert within(container, "cmp /tmp/data '/tmp/back again' && echo same") == "same"
-    assert any(warning.startswith("not-compared") for warning in report["warnings"])
+    assert [warning.partition(":")[0] for warning in report["warnings"]] == ["unseen", "not-compared"]
+    assert report["safety"] == ""
+
+    within(container, "echo of now >/tmp/data")
+    replaced = succeeded(sidecar, "taker", "--replace")
+    assert not any(warning.startswith("unseen") for warning in replaced["warnings"])
+    succeeded(sidecar, "taker", "--replace", "--without-safety-backup", "--run", replaced["safety"])
+    assert within(container, "cat '/tmp/back again'") == "of now"
 
 
 def test_a_command_without_its_way_back_says_how_to_go_by_hand(sidecar: Sidecar, app: App) -> None:
