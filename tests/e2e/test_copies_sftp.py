@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.copies_stand import FILES, SUM, Stand, commanded
-from tests.kit.stage import LABEL, SIDECAR_IMAGE, Json, docker, eventually, execute, within
+from tests.kit.stage import LABEL, SIDECAR_IMAGE, Json, docker, eventually, execute, image, within
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(300)]
 ASYNCSSH = """
@@ -23,6 +23,14 @@ async def serve():
     await asyncio.Event().wait()
 
 asyncio.run(serve())
+"""
+OPENSSH = """
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -qq && apt-get install -qq --yes --no-install-recommends openssh-server >/dev/null 2>&1
+useradd --create-home --password '*' keeper
+mkdir -p /run/sshd /home/keeper/place && chown keeper /home/keeper/place
+exec /usr/sbin/sshd -D -e -p 2222 -h /keys/host -o AuthorizedKeysFile=/keys/authorized -o StrictModes=no \
+    -o Subsystem='sftp internal-sftp' -o ForceCommand='internal-sftp -d /home/keeper'
 """
 
 
@@ -51,7 +59,7 @@ def keygen(path: Path) -> None:
 
 
 @contextmanager
-def box(folder: Path) -> Iterator[Box]:
+def box(kind: str, folder: Path) -> Iterator[Box]:
     """Listens on the machine's usual network too, until its end."""
     name = f"box-{secrets.token_hex(3)}"
     folder.mkdir()
@@ -60,9 +68,12 @@ def box(folder: Path) -> Iterator[Box]:
     (folder / "host").chmod(0o600)
     (folder / "authorized").write_text("")
     common = ("run", "--detach", "--name", name, "--label", f"{LABEL}={name}", "--volume", f"{folder}:/keys:ro")
-    entry = ("--entrypoint", "sh", SIDECAR_IMAGE)
-    python = 'mkdir -p /home/keeper/place; exec /opt/backup-sidecar/bin/python -c "$0"'
-    docker(*common, *entry, "-c", python, ASYNCSSH)
+    if kind == "asyncssh":
+        entry = ("--entrypoint", "sh", SIDECAR_IMAGE)
+        python = 'mkdir -p /home/keeper/place; exec /opt/backup-sidecar/bin/python -c "$0"'
+        docker(*common, *entry, "-c", python, ASYNCSSH)
+    else:
+        docker(*common, image("DEBIAN"), "sh", "-c", OPENSSH)
     try:
         yield Box(name, folder)
     finally:
@@ -70,8 +81,9 @@ def box(folder: Path) -> Iterator[Box]:
 
 
 @pytest.mark.fault(43, "the key of a destination is changed", "`destination-refused` at once; copied with the new one")
-def test_a_host_comes_back_by_sftp_and_a_key_that_is_changed_is_told(stand: Stand, tmp_path: Path) -> None:
-    with box(tmp_path / "box") as place:
+@pytest.mark.parametrize("kind", ["asyncssh", "openssh"])
+def test_a_host_comes_back_by_sftp_and_a_key_that_is_changed_is_told(kind: str, stand: Stand, tmp_path: Path) -> None:
+    with box(kind, tmp_path / "box") as place:
         key = place.new_key("one")
 
         def words(words: Json) -> None:
