@@ -8,6 +8,7 @@ from tests.kit.stage import eventually, within
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 
+@pytest.mark.slow
 def test_a_host_that_is_gone_comes_back_from_its_copies(stand: Stand) -> None:
     with stand.host() as (sidecar, _, container):
         within(container, FILES)

@@ -11,7 +11,6 @@ import yaml
 
 from tests.e2e.test_drill import throwaways
 from tests.kit import stage
-from tests.kit.few import few
 from tests.kit.stage import App, Json, Sidecar, docker, eventually, execute, within
 
 pytestmark = pytest.mark.e2e
@@ -115,7 +114,8 @@ CHANGES = (
 )
 
 
-@pytest.mark.parametrize("kind", few(SERVERS, "postgres"))
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", SERVERS)
 def test_whatever_changes_a_table_or_a_view_belongs_to_the_structure_and_rows_do_not(
     night: tuple[Sidecar, App], kind: str
 ) -> None:
