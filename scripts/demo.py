@@ -127,7 +127,7 @@ def up(broken: str) -> int:
         return 1
     console.print(
         Text(
-            f"Every target is backed up, proved, restored, compared and drilled; a lost host came back {end}.",
+            f"Every target is backed up, proved, restored, compared and drilled, and a lost host came back ({end}).",
             style="bold green",
         )
     )
