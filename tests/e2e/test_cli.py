@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.kit import stage
-from tests.kit.stage import LABEL, SIDECAR_IMAGE, STORE, App, Sidecar, docker, eventually, said
+from tests.kit.stage import LABEL, SIDECAR_IMAGE, STORE, WORK, App, Sidecar, docker, eventually, said
 
 pytestmark = pytest.mark.e2e
 RIGHTS = ("--cap-drop=ALL", *(f"--cap-add={right}" for right in ("CHOWN", "DAC_OVERRIDE", "SETGID", "SETUID")))
@@ -208,7 +208,7 @@ def test_a_lost_catalog_is_made_anew_while_the_sidecar_is_stopped_of_a_store_tha
 
         docker("stop", own.container)
         alone = ("run", "--rm", "--volumes-from", own.container)
-        copied = f"cd {STORE}; chown -R 0:0 {name} .lock; find {name} | xargs chmod 0600; rm ../work/catalog.sqlite"
+        copied = f"cd {STORE}; chown -R 0:0 {name} .lock; find {name} | xargs chmod 0600; rm {WORK}/catalog.sqlite"
         docker(*alone, "--entrypoint", "sh", sidecar_image, "-c", copied)
         shut = said("docker", *alone, "--user", "10001:10001", sidecar_image, "catalog", "rebuild")
         told = docker(*alone, *RIGHTS, sidecar_image, "catalog", "rebuild")

@@ -3,14 +3,14 @@
 import pytest
 
 from tests.e2e.copies_stand import PLACE, Stand, commanded, told
-from tests.kit.stage import Json, Sidecar, docker, eventually, within
+from tests.kit.stage import WORK, Json, Sidecar, docker, eventually, within
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 ONE = {"keep-within": "0s", "keep-last": 1}
-WORK = "/var/lib/sidecar/work/copies"
+COPIES = f"{WORK}/copies"
 AGES_AGO = f"""
 import contextlib, sqlite3
-with contextlib.closing(sqlite3.connect("{WORK}/nas.sqlite")) as ledger, ledger:
+with contextlib.closing(sqlite3.connect("{COPIES}/nas.sqlite")) as ledger, ledger:
     print(ledger.execute("UPDATE tombs SET since = '2026-01-01T00:00:00.000Z'").rowcount)
 """
 """What was decided was decided long ago; prints for how many copies."""
@@ -29,8 +29,8 @@ def entombed(sidecar: Sidecar, script: str) -> str:
 
 def once_a_day(sidecar: Sidecar) -> None:
     """Let the day be over, once its work is written down: what is done once in it is due."""
-    eventually(lambda: "nas-pruned.json" in within(sidecar.container, f"ls {WORK}"), seconds=60, what="it was done")
-    within(sidecar.container, f"rm -f {WORK}/nas-pruned.json")
+    eventually(lambda: "nas-pruned.json" in within(sidecar.container, f"ls {COPIES}"), seconds=60, what="it was done")
+    within(sidecar.container, f"rm -f {COPIES}/nas-pruned.json")
     docker("restart", sidecar.container)
     sidecar.is_back()
 

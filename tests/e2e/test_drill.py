@@ -11,7 +11,7 @@ import yaml
 
 from tests.kit import stage
 from tests.kit.few import few
-from tests.kit.stage import STORE, App, Json, Sidecar, acts, docker, eventually, execute, image, said, within
+from tests.kit.stage import STORE, WORK, App, Json, Sidecar, acts, docker, eventually, execute, image, said, within
 
 pytestmark = pytest.mark.e2e
 
@@ -494,7 +494,7 @@ def test_without_the_operators_leave_nothing_is_created(sidecar: Sidecar, app: A
     assert "policy.create-containers" in done.stderr
     assert (answer.status_code, answer.json()["type"]) == (403, "containers-forbidden")
     assert [problem["code"] for problem in sidecar.target("forbidden")["problems"]] == ["containers-forbidden"]
-    owner = within(sidecar.container, "cat /var/lib/sidecar/work/identity")
+    owner = within(sidecar.container, f"cat {WORK}/identity")
     assert len(owner) == 26
     assert docker("ps", "--all", "--quiet", "--filter", f"label=backup-sidecar.owner={owner}") == ""
 

@@ -13,7 +13,7 @@ import yaml
 from tests.e2e.test_failing_twins import INCOMPLETE, failed
 from tests.e2e.test_strategies import artifact
 from tests.kit import stage
-from tests.kit.stage import App, Json, Sidecar, docker, eventually, execute, image, within
+from tests.kit.stage import WORK, App, Json, Sidecar, docker, eventually, execute, image, within
 
 pytestmark = pytest.mark.e2e
 
@@ -43,7 +43,7 @@ def allowed(running: Sidecar) -> Iterator[Allowed]:
 
 def helpers(sidecar: Sidecar) -> list[str]:
     """Those of this sidecar's project alone, since others are tested beside it."""
-    owner = within(sidecar.container, "cat /var/lib/sidecar/work/identity")
+    owner = within(sidecar.container, f"cat {WORK}/identity")
     mine = ("--filter", "label=backup-sidecar.helper", "--filter", f"label=backup-sidecar.owner={owner}")
     return docker("ps", "--all", "--quiet", "--no-trunc", *mine).split()
 

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from tests.kit import stage
-from tests.kit.stage import App, Sidecar, docker, eventually, within
+from tests.kit.stage import WORK, App, Sidecar, docker, eventually, within
 
 pytestmark = pytest.mark.e2e
-JOURNAL = "/var/lib/sidecar/work/schedule.json"
+JOURNAL = f"{WORK}/schedule.json"
 HOUR = (datetime.now(UTC).hour + 12) % 24
 """Far from now, so that no night comes while the test looks."""
 NIGHTLY = {"commands.backup": "date", "schedule": f"0 {HOUR} * * *", "timezone": "UTC"}

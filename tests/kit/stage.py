@@ -5,7 +5,6 @@ import io
 import itertools
 import json
 import os
-import posixpath
 import secrets
 import shutil
 import subprocess
@@ -42,7 +41,9 @@ FALLBACKS = {"DEBIAN": "debian:trixie-slim", "PYTHON": "python:3.13-slim", "POST
     "RABBITMQ": "backup-sidecar-local/rabbitmq:4",
 }
 SLEEP = ("sleep", "infinity")
-STORE = "/var/lib/sidecar/artifacts"
+HOME = "/var/lib/sidecar"
+"""Of the sidecar, in its container."""
+STORE, WORK = f"{HOME}/artifacts", f"{HOME}/work"
 
 Answer = TypeVar("Answer")
 Json = dict[str, Any]
@@ -249,7 +250,7 @@ class Sidecar:
         """Its log, its work folder with the catalog, and what it tells of each run; nothing where it is gone."""
         done = execute("docker", "logs", self.container)
         yield "the log", done.stdout + done.stderr
-        work = execute("docker", "cp", "-q", f"{self.container}:{posixpath.dirname(STORE)}/work", "-")
+        work = execute("docker", "cp", "-q", f"{self.container}:{WORK}", "-")
         if work.returncode == 0:
             with tarfile.open(fileobj=io.BytesIO(work.stdout)) as tar:
                 for member in filter(tarfile.TarInfo.isfile, tar):
