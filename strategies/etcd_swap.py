@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from strategies.etcd_client import OWN, Place, count, script
-from strategies.plan import RESTART, Argv, Count, Feed, RestoreRequest, Run, Step
+from strategies.plan import Argv, Count, Feed, RestoreRequest, Step
+from strategies.servers import restarted
 
 PORT, PEER_PORT = 42379, 42380
 """Of the second server."""
@@ -107,11 +108,7 @@ class Swap:
         return {stored.name: count(Place(OWN.format(PORT), self.place.data)) for stored in self.request.artifacts}
 
     def swap(self) -> Iterator[Step]:
-        """What is undone last is named first: the server starts with what is back then."""
-        yield Run(self._run(LOOK), undo=RESTART)
-        yield Run(self._run(SWAP), undo=self._run(BACK))
-        yield Run(RESTART, undo=("true",))
-        yield Run(self._run(AWAIT), undo=("true",))
+        return restarted(*map(self._run, (LOOK, SWAP, BACK, AWAIT)))
 
     def finish(self) -> tuple[Argv, ...]:
         return (self._run(FINISH),)

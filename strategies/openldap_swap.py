@@ -9,7 +9,8 @@ has opened the new ones the old files come back, and it is started with them.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from strategies.plan import RESTART, Argv, Feed, RestoreRequest, Run, Step
+from strategies.plan import Argv, Feed, RestoreRequest, Step
+from strategies.servers import restarted
 
 CONFIG = "cn=config"
 READY_SECONDS = 120
@@ -163,11 +164,7 @@ class Swap:
             yield stored.name, self._run(text, stored.subject)
 
     def swap(self) -> Iterator[Step]:
-        """What is undone last is named first: the server starts with what is back then."""
-        yield Run(self._run(LOOK), undo=RESTART)
-        yield Run(self._run(SWAP), undo=self._run(BACK))
-        yield Run(RESTART, undo=("true",))
-        yield Run(self._run(AWAIT), undo=("true",))
+        return restarted(*map(self._run, (LOOK, SWAP, BACK, AWAIT)))
 
     def finish(self) -> tuple[Argv, ...]:
         return (self._run(FINISH),)

@@ -1,14 +1,14 @@
 """What the strategies of database servers share: which databases are meant, and why there can be no dump of them."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from io import BytesIO
 from urllib.parse import unquote
 
 from strategies.base import Container, Facts, NotReady, Unsuitable, demand_few, shortened
 from strategies.checks import read_counts
-from strategies.plan import Incomplete, RestoreRequest
+from strategies.plan import RESTART, Argv, Incomplete, RestoreRequest, Run, Step
 
 
 def choose(named: Sequence[str], there: Sequence[str]) -> tuple[str, ...]:
@@ -28,6 +28,14 @@ def databases_in(request: RestoreRequest, kind: str, suffix: str) -> dict[str, s
         for stored in request.artifacts
         if stored.format == kind
     }
+
+
+def restarted(look: Argv, swap: Argv, back: Argv, wait: Argv) -> Iterator[Step]:
+    """Exchange what a server reads only at its start; undone last is what is named first: it starts with old data."""
+    yield Run(look, undo=RESTART)
+    yield Run(swap, undo=back)
+    yield Run(RESTART, undo=("true",))
+    yield Run(wait, undo=("true",))
 
 
 def sizes_in(facts: Facts) -> Mapping[str, int]:
