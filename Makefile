@@ -3,10 +3,13 @@ SHELL := bash
 PYTHON := .venv/bin/python
 # The tests wait more than they work; an idle worker takes from the one that has most left.
 PYTEST = $(PYTHON) -m pytest --dist worksteal --numprocesses
+BESIDE = --jobs --output-sync --no-print-directory
 # The base images that setup found or made.
 IMAGES := set -a; . .build/images.env;
 RUN = $(IMAGES) $(PYTHON)
 export BREAK
+# Each worker, and each program that a test starts, would compile everything anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help
 help: ## Show this list
@@ -25,11 +28,13 @@ demo-down: ## Remove everything that the demo made
 	@$(RUN) scripts/demo.py --down
 
 .PHONY: test
-test: setup check e2e ## Everything that CI runs
+test: setup ## Everything that CI runs
+	@$(MAKE) $(BESIDE) lint types unit
+	@$(MAKE) --no-print-directory e2e
 
 .PHONY: check
-check: ## Style, types and unit tests, side by side
-	@$(MAKE) --jobs --output-sync --no-print-directory lint types unit
+check: ## Style, types and the unit tests that are quick, side by side, in a minute
+	@$(MAKE) $(BESIDE) lint types unit QUICK=1
 
 .PHONY: matrix
 matrix: ## Unit tests on the oldest and the newest Python that is supported
@@ -47,11 +52,11 @@ types: ## mypy, strict
 
 .PHONY: unit
 unit: ## Tests without an engine
-	@$(PYTEST) 3 -m 'not (e2e or slow or fuzz)' $(ARGS)
+	@$(PYTEST) 3 $(addprefix --ignore=tests/,corpus e2e fuzz) -m 'not (e2e or slow or fuzz$(if $(QUICK), or thorough))' $(ARGS)
 
 .PHONY: e2e
 e2e: ## Tests on the real engine, and a little of fuzz
-	@$(IMAGES) $(PYTEST) 4 -m '(e2e or fuzz) and not slow' $(ARGS)
+	@$(IMAGES) $(PYTEST) 4 $(addprefix --ignore=tests/,contract simulation unit) -m '(e2e or fuzz) and not slow' $(ARGS)
 
 .PHONY: corpus
 corpus: setup ## Every kind of object of each engine, by each way back
@@ -60,7 +65,7 @@ corpus: setup ## Every kind of object of each engine, by each way back
 .PHONY: faults
 faults: setup ## Break engine, network and disk on purpose, and write docs/faults.md
 	@$(PYTEST) 2 -m hypothesis --hypothesis-profile long
-	@$(RUN) -m pytest -m 'faults or slow' --fault-table docs/faults.md $(ARGS)
+	@$(IMAGES) $(PYTEST) 2 -m 'faults or slow' --fault-table docs/faults.md $(ARGS)
 
 .PHONY: fuzz
 fuzz: ## Try what parses with inputs that nobody would write (SECONDS=60 for each)

@@ -4,7 +4,7 @@ import difflib
 import json
 import re
 import unicodedata
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
 _DIRECTION_MARKS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff")
 MULTI_LINE = "\n\t"
@@ -64,3 +64,8 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 def is_variable_name(text: str) -> bool:
     """Whether text can name an environment variable in every shell."""
     return _NAME.fullmatch(text) is not None
+
+
+def shortened(names: Sequence[str]) -> str:
+    """For a message: the first ten, and how many more."""
+    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")

@@ -184,8 +184,3 @@ def demand_few(names: Sequence[str], option: str) -> None:
     if len(names) > MOST_DUMPS:
         message = f"there are {len(names)} to back up, one target takes up to {MOST_DUMPS}"
         raise Unsuitable(message, f"Name them by backup.{option}, in several targets.", "too-many")
-
-
-def shortened(names: Sequence[str]) -> str:
-    """For a message: the first ten, and how many more."""
-    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")

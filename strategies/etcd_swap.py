@@ -53,7 +53,9 @@ own=$(member) && [ -n "$own" ] && mkdir "$work" && cat >"$work/snapshot.db" || e
 folder new
 folder compared
 url={OWN.format(PORT)}
-env -i PATH="$PATH" HOME="$work" etcd --data-dir "$work/compared" --name "${{own% *}}" \
+# It notes its own process: whoever undoes this has to find it.
+env -i PATH="$PATH" HOME="$work" sh -c 'echo $$ >"$HOME/pid" && exec "$@"' sh \
+    etcd --data-dir "$work/compared" --name "${{own% *}}" \
     --listen-client-urls "$url" --advertise-client-urls "$url" --listen-peer-urls http://127.0.0.1:{PEER_PORT} \
     </dev/null >"$work/log" 2>&1 &
 echo $! >"$work/pid"

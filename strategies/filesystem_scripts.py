@@ -188,15 +188,16 @@ for place; do
         [ ! -d "$stage/will" ] || like "$stage/will" "$folder" ||
             echo "not-set: $folder keeps its owner, mode and time, which only its owner may change"
     elif ! is_in "$path" "$mounts"; then
-        { ! there "$path" || mv "$path" "$stage/old/"; } && : >"$stage/in" && mv "$stage/new/$only" "$path" || exit
+        { ! there "$path" || mv "$path" "$stage/old/"; } && : >"$stage/in" || exit
+        to=$folder && placed "$stage/new/$only" || exit
     elif ! cmp -s "$stage/new/$only" "$path"; then
         cp -p "$path" "$stage/old/" && : >"$stage/in" && cp -p "$stage/new/$only" "$path" || exit
     fi
     tell_rescued
 done
 """
-# What was set aside by halves, since it could not be renamed, is whole together with what is still there. What somebody
-# wrote to the new entries, or in the place of old ones, is set aside.
+# What was set aside by halves, since it could not be renamed, is whole together with what is still there; nothing was
+# if there is `$stage/whole`. What somebody wrote to the new entries, or in the place of old ones, is set aside.
 BACK = r"""
 is_written() { find "$1" ! -type d -newer "$stage/since" 2>/dev/null | grep -q .; }
 gone() { if mkdir -p "$stage/gone$$" 2>/dev/null; then mv -f "$@" "$stage/gone$$/"; else rm -rf "$@"; fi; }
@@ -205,16 +206,21 @@ rescue_gone() {
         ! is_written "$new" || rescued "$new" || return
     done
 }
-is_there() { there "$to/${1##*/}"; }
+are_folders() { is_folder "$1" && is_folder "$2"; }
+remains() { are_folders "$1" "$2" || is_in "$2" "$mounts"; }
+is_rest() {
+    set -- "$1" "$to/${1##*/}"
+    there "$2" && { remains "$1" "$2" || { [ ! -e "$stage/whole" ] && ! is_written "$2"; }; }
+}
 back() {
+    to=${2%/}
     for entry in "$1"/* "$1"/.[!.]* "$1"/..?*; do
-        { is_folder "$entry" && is_folder "$2/${entry##*/}"; } || ! there "$entry" ||
-            ! is_written "$2/${entry##*/}" || rescued "$2/${entry##*/}" || return
+        at=$to/${entry##*/}
+        ! there "$entry" || remains "$entry" "$at" || ! is_written "$at" || rescued "$at" || return
     done
-    to=$2
-    each "$1" placed is_there || return
+    each "$1" placed is_rest || return
     for entry in "$1"/* "$1"/.[!.]* "$1"/..?*; do
-        if is_folder "$entry" && is_folder "$2/${entry##*/}"; then back "$entry" "$2/${entry##*/}" || return; fi
+        if are_folders "$entry" "$2/${entry##*/}"; then back "$entry" "$2/${entry##*/}" || return; fi
     done
 }
 for place; do
@@ -229,7 +235,7 @@ for place; do
     else
         ! there "$path" || gone "$path" || exit
     fi
-    [ ! -e "$stage/in" ] || rescue_gone || exit
+    [ ! -e "$stage/in" ] || { rescue_gone && : >"$stage/whole"; } || exit
     rm -f "$stage/in"
     [ ! -d "$stage/old" ] || back "$stage/old" "$folder" || exit
     [ ! -d "$stage/was" ] || like "$stage/was" "$folder"

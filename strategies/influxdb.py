@@ -13,7 +13,8 @@ from typing import BinaryIO
 from pydantic import Field
 
 from config.fields import CommaList
-from strategies.base import Answer, Container, Facts, Options, Strategy, shortened, unreadable
+from config.wording import shortened
+from strategies.base import Answer, Container, Facts, Options, Strategy, unreadable
 from strategies.checks import read_counts, safe_tar
 from strategies.influxdb_swap import ASK, PLACE, Swap, by_hand, script
 from strategies.plan import (
@@ -56,6 +57,13 @@ for base; do
 done
 """
 MANIFEST_BYTES, MOST_FILES = 8 << 20, 100_000
+TAR_NAME = 100
+TOMBSTONE = re.compile(rb"([^\0/]{1,80})/[^\0]{1,80}/[0-9]{1,18}/[0-9]{9,12}-[0-9]{9,12}\.tombstone\0")
+"""Beside a file of data, which of it is deleted: its name in a shard's own tar."""
+DELETED = (
+    "deleted-comes-back: what was deleted from {} lies in its files until the server compacts them, and is restored"
+    " with them"
+)
 GZIP_WINDOW = 31
 """That of zlib for what gzip has written."""
 GONE = "connection refused|Failed to connect|EOF|timeout"
@@ -122,6 +130,7 @@ def whole_backup(stream: BinaryIO, witnesses: Mapping[str, str]) -> tuple[str, .
     """Demand a whole tar with each file that the backup's manifest names, in its size."""
     there: dict[str, int] = {}
     wanted: dict[str, int] = {}
+    deleted: set[str] = set()
     manifests = 0
     for member, pieces in contents(stream):
         name = member.name.decode(errors="backslashreplace").rpartition("/")[2]
@@ -129,11 +138,11 @@ def whole_backup(stream: BinaryIO, witnesses: Mapping[str, str]) -> tuple[str, .
             wanted |= _listed(b"".join(_bounded(pieces)))
             manifests += 1
         elif member.is_file and len(there) < MOST_FILES:
-            there[name] = _unpacked(pieces) if name.endswith(".gz") else 0
+            there[name] = _unpacked(pieces, deleted) if name.endswith(".gz") else 0
     lacking = [name for name, size in wanted.items() if there.get(name) != size]
     if not manifests or lacking:
         raise Incomplete(f"the backup has no manifest, or lacks what that names: {shortened(lacking)[:1000]}")
-    return ()
+    return tuple(DELETED.format(base) for base in sorted(deleted))
 
 
 def _bounded(pieces: Iterable[bytes]) -> Iterator[bytes]:
@@ -146,16 +155,21 @@ def _bounded(pieces: Iterable[bytes]) -> Iterator[bytes]:
         yield piece
 
 
-def _unpacked(pieces: Iterable[bytes]) -> int:
-    """How many bytes are compressed in it, whole and with their checksum; -1 for what is not."""
-    unpacking, size = zlib.decompressobj(GZIP_WINDOW), 0
+def _unpacked(pieces: Iterable[bytes], deleted: set[str]) -> int:
+    """How many bytes are compressed in it, whole and with their checksum; -1 for what is not. Notes the databases of
+    which it holds deletions.
+    """
+    unpacking, size, end = zlib.decompressobj(GZIP_WINDOW), 0, b""
     for piece in pieces:
-        try:
-            size += len(unpacking.decompress(piece, CHUNK))
-            while unpacking.unconsumed_tail:
-                size += len(unpacking.decompress(unpacking.unconsumed_tail, CHUNK))
-        except zlib.error:
-            return -1
+        packed = piece
+        while packed:
+            try:
+                text = unpacking.decompress(packed, CHUNK)
+            except zlib.error:
+                return -1
+            size += len(text)
+            deleted.update(found[1].decode(errors="replace") for found in TOMBSTONE.finditer(end + text))
+            packed, end = unpacking.unconsumed_tail, text[-TAR_NAME:]
     return size if unpacking.eof else -1
 
 

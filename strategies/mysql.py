@@ -9,7 +9,8 @@ from dataclasses import replace
 from typing import Any
 
 from config.fields import CommaList
-from strategies.base import Answer, Container, Facts, Options, Strategy, Unsuitable, shortened, unreadable
+from config.wording import shortened
+from strategies.base import Answer, Container, Facts, Options, Strategy, Unsuitable, unreadable
 from strategies.mysql_client import (
     ACCOUNT,
     ACCOUNT_ANSWER,
@@ -26,7 +27,7 @@ from strategies.mysql_client import (
 from strategies.mysql_counts import (
     COUNT_USERS,
     HERE,
-    UNREADABLE,
+    READABLE,
     USERS,
     count_accounts,
     count_database,
@@ -39,6 +40,7 @@ from strategies.mysql_counts import (
     size_of,
     sizes,
 )
+from strategies.mysql_definitions import OUTWARD
 from strategies.mysql_dump import rows, whole_dump, whole_users
 from strategies.mysql_order import CODE, VIEWS, Later, Tables
 from strategies.mysql_statements import Grants, accounts
@@ -74,7 +76,9 @@ group by schema_name, cast(schema_name as binary)"""
 
 OBJECTS = f"""
 select case table_type when 'VIEW' then 'VIEW' when 'SEQUENCE' then 'SEQUENCE' else 'TABLE' end, table_name, engine
-    from information_schema.tables where {HERE} and not ({UNREADABLE})
+    from information_schema.tables where {HERE} and {READABLE}
+union all
+select 'TABLE', table_name, engine from information_schema.tables where {HERE} and {OUTWARD}
 union all
 select routine_type, routine_name, '' from information_schema.routines where routine_schema = cast(database() as binary)
 union all

@@ -7,12 +7,14 @@ from strategies.mysql_client import QUERIES, hexadecimal, query
 from strategies.mysql_definitions import (
     CODE,
     MADE_BY_SERVER,
+    OUTWARD,
     TABLES,
     grants,
     is_account,
     is_code,
     is_granted,
     is_loaded,
+    near,
     stale_grants,
 )
 from strategies.plan import Argv, Count, Exec
@@ -23,9 +25,13 @@ UNREADABLE = """table_rows is null and (table_type = 'VIEW' and table_comment <>
 """Of `information_schema.tables`: a view of what is no longer there, and a table that only unites others, one of which
 is not. They hold no data; the client would dump nothing at all for their sake."""
 
-OUTWARD = "ifnull(engine, '') in ('CONNECT', 'SPIDER', 'FEDERATED', 'SPHINX')"
-"""Of `information_schema.tables`: one whose rows are kept elsewhere, so that the client writes none of them, and which
-may not even be there to be counted."""
+
+def readable(schema: str = "database()") -> str:
+    """Of `information_schema.tables`: all others but those whose rows are kept elsewhere."""
+    return f"{near(schema)} and not ({UNREADABLE})"
+
+
+READABLE = readable()
 
 UNMOVED = "ifnull(engine, '') in ('Mroonga', 'OQGRAPH')"
 """One that the server renames into no other database, or whose database it cannot drop."""
@@ -41,7 +47,7 @@ select concat('select count(*), ', quote(concat('rows of ', table_name)), ' from
     if(kind = 'SYSTEM VERSIONED' and {HISTORY}, concat('select count(*), ', quote(concat('history of ', table_name)),
     ' from ', name, ' for system_time all;'), '')) from (select table_name, table_type as kind,
     concat('`', replace(table_name, '`', '``'), '`') as name from information_schema.tables
-    where {HERE} and table_type in ('BASE TABLE', 'SYSTEM VERSIONED') and not ({UNREADABLE} or {OUTWARD})) as these
+    where {HERE} and table_type in ('BASE TABLE', 'SYSTEM VERSIONED') and {READABLE}) as these
     union all
 select concat('select abs(next_not_cached_value % 1000000000000000000), ', quote(concat('value of sequence ',
     table_name)), ' from `', replace(table_name, '`', '``'), '`;') from information_schema.tables
@@ -55,7 +61,7 @@ LOADED = f"{ROWS} union all {TABLES}"
 
 COUNTS = f"""{LOADED} union all {CODE}
 union all select 'select count(*), ''views'' from information_schema.tables where {HERE} and table_type = ''VIEW''
-    and not ({UNREADABLE.replace("'", "''")});'
+    and {READABLE.replace("'", "''")};'
 union all select concat('select count(*), ', quote(what), ' from information_schema.', what, ' where ', place,
     ' = cast(database() as binary);') from (
     select 'routines' as what, 'routine_schema' as place
@@ -104,7 +110,7 @@ def _folder(name: str) -> str:
 LEFT_OUT = f"""
 select concat(if(table_type = 'VIEW', 'left-out: the view ', 'left-out: the table '), table_name, ' of ', table_schema,
     ' can no longer be read, so that no dump holds it; drop it, or make what it misses: ', table_comment)
-    from information_schema.tables where {HERE} and {UNREADABLE} union all
+    from information_schema.tables where {HERE} and {near()} and {UNREADABLE} union all
 select concat('left-out: the rows of ', table_schema, '.', table_name, ' are kept elsewhere, as ', engine,
     ' does, and are in no dump') from information_schema.tables where {HERE} and {OUTWARD} union all
 select concat('by-hand-only: ', table_schema, '.', table_name, ' cannot be moved to another database, since ', engine,
@@ -165,7 +171,9 @@ def left_out(name: str, *, history: bool) -> Argv:
 
 def ignoring(schema: str) -> str:
     """A question for the dump's options that leave out what cannot be read, as words of the shell."""
-    return _words("concat('--ignore-table=', table_schema, '.', table_name)", schema, UNREADABLE)
+    return _words(
+        "concat('--ignore-table=', table_schema, '.', table_name)", schema, f"{near(schema)} and {UNREADABLE}"
+    )
 
 
 def dump_options(*, history: bool) -> str:
@@ -176,7 +184,7 @@ def dump_options(*, history: bool) -> str:
 
 def readable_views(schema: str) -> str:
     """A question for the names of all other views, as words of the shell."""
-    return _words("table_name", schema, f"table_type = 'VIEW' and not ({UNREADABLE})")
+    return _words("table_name", schema, f"table_type = 'VIEW' and {readable(schema)}")
 
 
 def _words(what: str, schema: str, condition: str) -> str:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import BinaryIO
 
-from strategies.base import shortened
+from config.wording import shortened
 from strategies.checks import NUMBER
 from strategies.plan import CHUNK, Incomplete
 

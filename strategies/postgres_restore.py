@@ -81,8 +81,8 @@ class Remade:
         return made_anew(what, counted, restored)
 
 
-def restore(options: PostgresOptions, request: RestoreRequest) -> Restore:
-    """The whole of it, in order."""
+def restore(options: PostgresOptions, request: RestoreRequest, *, silences: bool = False) -> Restore:
+    """The whole of it, in order; `silences`: the account may do without event triggers."""
     restored = request.restore or request.run
     databases = databases_in(request, "pg_custom", ".pgdump")
     moves = [
@@ -91,7 +91,8 @@ def restore(options: PostgresOptions, request: RestoreRequest) -> Restore:
     ]
     others = [stored.name for stored in request.artifacts if stored.name not in databases]
     elsewhere, belated = Elsewhere(), Belated()
-    loads = [_load(move, options, elsewhere, belated, request.search_path) for move in moves]
+    about = (options, elsewhere, belated, request.search_path, silences)
+    loads = [Load(move.artifact, move.loaded, _drop(move.loaded, options), *about) for move in moves]
     marker = f"made by restore {restored}"
     names = [move.name for move in moves]
     return Restore(
@@ -134,10 +135,6 @@ def _roles(artifacts: list[str], marker: str, options: PostgresOptions, elsewher
 
 def _dropped(name: str, options: PostgresOptions) -> Step:
     return Run(_drop(name, options), leaves=f"the database {name} was dropped")
-
-
-def _load(move: _Move, options: PostgresOptions, elsewhere: Elsewhere, belated: Belated, search_path: str) -> Load:
-    return Load(move.artifact, move.loaded, _drop(move.loaded, options), options, elsewhere, belated, search_path)
 
 
 def _swap(

@@ -8,15 +8,16 @@ from collections.abc import Iterator, Mapping
 
 from pydantic import Field
 
-from strategies.base import Container, Facts, Options, Strategy, shortened
+from config.wording import shortened
+from strategies.base import Container, Facts, Options, Strategy, Unsuitable
 from strategies.plan import Argv, Check, Count, Dump, Exec, Plan, Restore, RestoreRequest, shell_line
 from strategies.rabbitmq_definitions import read_definitions, read_kept, whole_definitions
-from strategies.rabbitmq_swap import EXPORT, KEPT, OCCUPIED, Load, by_hand, script
+from strategies.rabbitmq_swap import EXPORT, KEPT, OCCUPIED, Load, Remade, by_hand, script
 from strategies.servers import no_client, not_ready
 
 # One question, since each start of the client takes a second.
 LEFT_OUT = r"""
-ctl eval 'io:format("~b messages~n", [lists:sum([N || Q <- rabbit_amqqueue:list(),
+evaluate 'io:format("~b messages~n", [lists:sum([N || Q <- rabbit_amqqueue:list(),
         {messages, N} <- rabbit_amqqueue:info(Q, [messages]), is_integer(N)])]),
     [io:format("~ts~n", [N]) || X <- rabbit_exchange:list(), not lists:prefix("amq.", binary_to_list(
         element(4, proplists:get_value(name, rabbit_exchange:info(X, [name]))))),
@@ -25,6 +26,8 @@ ctl eval 'io:format("~b messages~n", [lists:sum([N || Q <- rabbit_amqqueue:list(
 """
 NUMBER = re.compile(r"([0-9]{1,18}) messages\n")
 GONE = "unable to perform an operation on node|not running|nodedown|connection_refused|noconnection"
+NOT_ALLOWED = "Only root or|[Cc]ookie"
+"""What Debian's wrapper prints for anybody else, and what the client itself does."""
 NO_MESSAGES = "messages-left-out: the queues hold {} messages, which are in no definitions"
 
 
@@ -65,7 +68,7 @@ class Rabbitmq(Strategy[RabbitmqOptions]):
             "they stay connected, and no message is lost",
             occupied=(Exec(script(OCCUPIED, options.node)),),
             steps=tuple(load.steps()),
-            counts=dict.fromkeys(names, Count(Exec(load.script(KEPT)), read_kept)),
+            counts=dict.fromkeys(names, Count(Exec(load.script(KEPT)), read_kept, remade=Remade(load.mirrored))),
             present=dict.fromkeys(names, Count(Exec(script(EXPORT, options.node)), read_definitions)),
             finish=load.finish(),
         )
@@ -83,5 +86,9 @@ def _demand_server(container: Container, facts: Facts) -> None:
     """Raises `Unsuitable` when one of the probes found a reason against a dump."""
     if facts.shell is None or not facts.answers["client"].ok:
         raise no_client(container, "sh or rabbitmqctl")
-    if not facts.answers["left-out"].ok:
+    answer = facts.answers["left-out"]
+    if not answer.ok and re.search(NOT_ALLOWED, answer.stdout + answer.stderr):
+        hint = "Leave backup.user out, or name root or the server's own user by it."
+        raise Unsuitable("rabbitmqctl lets only root and the server's own user in", hint, "refused")
+    if not answer.ok:
         raise not_ready()

@@ -86,14 +86,18 @@ def _listed(text: "_Text", kind: str) -> Iterator[tuple[str, bytes]]:
         found = text.value()
         if not isinstance(found, dict):
             raise Incomplete(f"one of its {kind} is no object")
-        told = json.dumps([kind, [_same(found.get(field)) for field in KINDS[kind]]], sort_keys=True)
+        told = json.dumps([kind, [_same(found.get(field), field) for field in KINDS[kind]]], sort_keys=True)
         yield kind, hashlib.blake2b(told.encode(errors="replace"), digest_size=16).digest()
         if text.next(",]") == "]":
             return
 
 
-def _same(value: Any) -> Any:
-    """Objects within parameters are exported as lists of pairs, or as objects, by how they came in."""
+def _same(value: Any, field: str) -> Any:
+    """Objects within parameters are exported as lists of pairs, or as objects, by how they came in; a newer broker
+    adds the type of queues that are of the usual one.
+    """
+    if isinstance(value, dict) and field == "arguments" and value.get("x-queue-type") == "classic":
+        return {name: argument for name, argument in value.items() if name != "x-queue-type"}
     if isinstance(value, dict) and "definition" in value:
         return value | {"definition": _object(value["definition"])}
     return _object(value)

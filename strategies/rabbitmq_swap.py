@@ -5,21 +5,26 @@ another queue of that name would lose its messages. What was there is exported b
 the import has made goes, and the rest is what it was.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 from strategies.plan import Argv, Feed, RestoreRequest, Step
 
 # `$1` is the node; empty for the client's own choice. In another locale it would print names as no JSON has them.
+# A broker that is only starting is asked nothing of its own: RabbitMQ 3.10 then waits for ever for a lock that the
+# question holds, and never starts. The client itself looks before it exports.
 CLIENT = """
 node=$1
 shift
-ctl() { LC_ALL=C.UTF-8 rabbitmqctl ${node:+-n "$node"} -q "$@"; }
+ctl() { LC_ALL=C.UTF-8 rabbitmqctl ${node:+-n "$node"} -q "$@" </dev/null; }
+evaluate() { ctl eval "true = lists:keymember(rabbit, 1, application:which_applications()), $1"; }
 """
 EXPORT = "ctl export_definitions - --format json"
 # A fresh broker has a virtual host and a user, and exchanges that are in no definitions.
 OCCUPIED = r"""
-ctl eval 'lists:foreach(fun({What, N}) -> N > 0 andalso io:format("~b ~s~n", [N, What]) end, [
+evaluate 'lists:foreach(fun({What, N}) -> N > 0 andalso io:format("~b ~s~n", [N, What]) end, [
     {"queues", length(rabbit_amqqueue:list())},
     {"virtual hosts", length(rabbit_vhost:list_names()) - 1},
     {"users", length(rabbit_auth_backend_internal:list_users()) - 1}]).' | grep -vx ok || :
@@ -37,33 +42,70 @@ node() {
 }
 readable() { chown -R "$(node)" "$work"; }
 """
-# What the broker runs: `New` and `Old` are what is restored and what was there, each kind as its objects.
+# What the broker runs: `New` and `Old` are what is restored and what was there, each kind as its objects. Each start of
+# the client takes a second, so all of it is one question. Objects within parameters are exported as lists of pairs,
+# which the broker would import as such.
 READ = r"""
-    Read = fun(File) -> {ok, Text} = file:read_file(<<WORK, File/binary>>), rabbit_json:decode(Text) end,
+    At = fun(Name) -> <<WORK, Name/binary>> end,
+    Read = fun(Name) -> {ok, Text} = file:read_file(At(Name)), rabbit_json:decode(Text) end,
     Of = fun(Kind, All) -> maps:get(Kind, All, []) end,
     G = fun(Field, Object) -> maps:get(Field, Object) end,
+    Are = fun(Pairs) -> is_list(Pairs) andalso Pairs =/= [] andalso
+        lists:all(fun([K, _]) -> is_binary(K); (_) -> false end, Pairs) end,
+    Object = fun(Value) -> case Are(Value) of
+        true -> maps:from_list([{K, X} || [K, X] <- Value]); false -> Value end end,
+    Within = fun(P = #{<<"value">> := #{<<"definition">> := D} = V}) ->
+            P#{<<"value">> := V#{<<"definition">> := Object(D)}};
+        (P) -> P#{<<"value">> := Object(maps:get(<<"value">>, P))} end,
+    New = maps:map(fun(Kind, All) -> case lists:member(Kind, [<<"parameters">>, <<"global_parameters">>]) of
+        true -> [Within(P) || P <- All]; false -> All end end, Read(<<"/new.json">>)),
+    Imported = fun(All) -> case rabbit_definitions:import_raw(rabbit_json:encode(All)) of
+        ok -> ok; {error, Why} -> io:format("refused: ~ts~n", [Why]), {error, refused} end end,
+"""
+# A newer broker takes no policy of mirrored queues: the rest of such a policy is imported, and what is not is told.
+IMPORT = r"""
+    Mirrors = fun(D) when is_map(D) -> [K || K <- maps:keys(D), string:prefix(K, <<"ha-">>) =/= nomatch];
+        (_) -> [] end,
+    Tell = fun(Kind, P, Keys) ->
+        io:format("not-mirrored: the ~s ~ts of ~ts, without ~ts, since this broker mirrors no queues~n",
+            [Kind, G(<<"name">>, P), G(<<"vhost">>, P), lists:join(<<", ">>, Keys)]) end,
+    Without = fun(Kind, P, D, Put) -> case Mirrors(D) of
+        [] -> [P];
+        Keys -> Tell(Kind, P, Keys), [Put(Rest) || Rest <- [maps:without(Keys, D)], map_size(Rest) > 0] end end,
+    Policy = fun(P = #{<<"definition">> := D}) ->
+        Without("policy", P, D, fun(Rest) -> P#{<<"definition">> := Rest} end); (P) -> [P] end,
+    Parameter = fun(P = #{<<"component">> := <<"operator_policy">>, <<"value">> := V = #{<<"definition">> := D}}) ->
+        Without("operator policy", P, D, fun(Rest) -> P#{<<"value">> := V#{<<"definition">> := Rest}} end);
+        (P) -> [P] end,
+    Unmirrored = fun(All) -> All#{<<"policies">> => lists:flatmap(Policy, Of(<<"policies">>, All)),
+        <<"parameters">> => lists:flatmap(Parameter, Of(<<"parameters">>, All))} end,
+    ok = case Imported(New) of ok -> ok; Refused -> case Unmirrored(New) of
+        Known when Known =/= New -> Imported(Known); _ -> Refused end end,
+"""
+KEEP = r"""
+    ok = file:write_file(At(<<"/old.json">>), rabbit_json:encode(rabbit_definitions:all_definitions())),
+    ok = file:write_file(At(<<"/imported">>), <<>>),
 """
 # Accounts that exist keep their passwords and tags.
-USERS = f"""{READ}
-    New = Read(<<"/new.json">>), Old = Read(<<"/old.json">>),
+USERS = r"""
     Names = [G(<<"name">>, U) || U <- Of(<<"users">>, New)],
-    Kept = [U || U <- Of(<<"users">>, Old), lists:member(G(<<"name">>, U), Names)],
-    Kept =:= [] orelse rabbit_definitions:import_raw(rabbit_json:encode(#{{<<"users">> => Kept}})).
+    Kept = [U || U <- Of(<<"users">>, Read(<<"/old.json">>)), lists:member(G(<<"name">>, U), Names)],
+    ok = Imported(#{<<"users">> => Kept}),
 """
-BACK = rf"""{READ}
-    New = Read(<<"/new.json">>), Old = Read(<<"/old.json">>), By = <<"restore">>,
+BACK = r"""
+    Old = Read(<<"/old.json">>), By = <<"restore">>,
     Key = fun(O, Fields) -> [maps:get(F, O, none) || F <- Fields] end,
     Made = fun(Kind, Fields) ->
         There = sets:from_list([Key(O, Fields) || O <- Of(Kind, Old)]),
         [O || O <- Of(Kind, New), not sets:is_element(Key(O, Fields), There)] end,
     Try = fun(F) -> try F() catch _:_ -> ok end end,
     N = <<"name">>, V = <<"vhost">>, U = <<"user">>,
-    [Try(fun() -> rabbit_binding:remove({{binding, rabbit_misc:r(G(V, B), exchange, G(<<"source">>, B)),
+    [Try(fun() -> rabbit_binding:remove({binding, rabbit_misc:r(G(V, B), exchange, G(<<"source">>, B)),
         G(<<"routing_key">>, B), rabbit_misc:r(G(V, B), binary_to_atom(G(<<"destination_type">>, B)),
-        G(<<"destination">>, B)), rabbit_misc:to_amqp_table(G(<<"arguments">>, B))}}, By) end)
+        G(<<"destination">>, B)), rabbit_misc:to_amqp_table(G(<<"arguments">>, B))}, By) end)
         || B <- Made(<<"bindings">>, [V, <<"source">>, <<"destination">>, <<"destination_type">>, <<"routing_key">>,
             <<"arguments">>])],
-    [Try(fun() -> {{ok, Q}} = rabbit_amqqueue:lookup(rabbit_misc:r(G(V, O), queue, G(N, O))),
+    [Try(fun() -> {ok, Q} = rabbit_amqqueue:lookup(rabbit_misc:r(G(V, O), queue, G(N, O))),
         rabbit_amqqueue:delete(Q, false, false, By) end) || O <- Made(<<"queues">>, [V, N])],
     [Try(fun() -> rabbit_exchange:delete(rabbit_misc:r(G(V, O), exchange, G(N, O)), false, By) end)
         || O <- Made(<<"exchanges">>, [V, N])],
@@ -78,46 +120,27 @@ BACK = rf"""{READ}
         || O <- Made(<<"topic_permissions">>, [U, V, <<"exchange">>])],
     [Try(fun() -> rabbit_auth_backend_internal:delete_user(G(N, O), By) end) || O <- Made(<<"users">>, [N])],
     [Try(fun() -> rabbit_vhost:delete(G(N, O), By) end) || O <- Made(<<"vhosts">>, [N])],
-    ok.
+    ok = Imported(Old),
 """
-# The broker exports objects within parameters as lists of pairs, and would import them as such.
-FIXED = rf"""{READ}
-    Are = fun(Pairs) -> is_list(Pairs) andalso Pairs =/= [] andalso
-        lists:all(fun([K, _]) -> is_binary(K); (_) -> false end, Pairs) end,
-    Object = fun(Value) -> case Are(Value) of
-        true -> maps:from_list([{{K, X}} || [K, X] <- Value]); false -> Value end end,
-    Within = fun(P = #{{<<"value">> := #{{<<"definition">> := D}} = V}}) ->
-            P#{{<<"value">> := V#{{<<"definition">> := Object(D)}}}};
-        (P) -> P#{{<<"value">> := Object(maps:get(<<"value">>, P))}} end,
-    Fixed = maps:map(fun(Kind, All) -> case lists:member(Kind, [<<"parameters">>, <<"global_parameters">>]) of
-        true -> [Within(P) || P <- All]; false -> All end end, Read(<<"/FILE.json">>)),
-    file:write_file(<<WORK, "/FILE.fixed">>, rabbit_json:encode(Fixed)).
-"""
-RUN = rf"""
-evaluated() {{
+RUN = r"""
+evaluated() {
     folder=$(printf '"%s"' "$work")
-    ctl eval "$(printf %s "$1" | sed "s|<<WORK, |<<$folder, |g")" >"$work/said" 2>&1 &&
-        ! grep -q 'error\|Error' "$work/said" || {{ tail -n 3 "$work/said" >&2; return 1; }}
-}}
-fixed='{FIXED}'
-imported() {{
-    evaluated "$(printf %s "$fixed" | sed "s|/FILE|/$1|g")" || return
-    ctl import_definitions "$work/$1.fixed" --format json >"$work/said" 2>&1 ||
-        {{ tail -n 3 "$work/said" >&2; return 1; }}
-}}
+    asked=$(printf %s "$1" | sed "s|<<WORK, |<<$folder, |g")
+    if evaluate "$asked io:format(\"done~n\")." >"$work/said" 2>&1 && grep -qx 'done' "$work/said"; then
+        sed -n '/^not-mirrored: /p' "$work/said" >&2
+    else
+        grep -a '^refused: ' "$work/said" | tail -n 1 | sed 's/\\n/ /g;s/&lt;/</g;s/&gt;/>/g' >&2 || :
+        grep -q '^refused: ' "$work/said" || tail -n 3 "$work/said" >&2
+        return 1
+    fi
+}
 """
 LOAD = f"""{PLACES}{RUN}
-users=$1 keep=$2
-mkdir "$work" && cat >"$work/new.json" && {EXPORT} >"$work/old.json" && readable || exit
-: >"$work/imported"
-imported new || exit
-[ -z "$keep" ] || evaluated "$users"
+mkdir "$work" && cat >"$work/new.json" && readable && evaluated "$1"
 """
 UNDO = f"""{PLACES}{RUN}
 [ -d "$work" ] || exit 0
-if [ -e "$work/imported" ]; then
-    evaluated "$1" && imported old || exit
-fi
+[ ! -e "$work/imported" ] || evaluated "$1" || exit
 rm -rf "$work"
 """
 KEPT = f"""{PLACES}
@@ -129,8 +152,33 @@ rm -rf "$work"
 BY_HAND = f"""{PLACES}{RUN}
 mkdir "$work" || exit
 trap 'rm -rf "$work"' EXIT
-cat >"$work/new.json" && readable && imported new
+cat >"$work/new.json" && readable && evaluated "$1"
 """
+MIRROR = re.compile(r"not-mirrored: the (policy|operator policy) ")
+KINDS = {"policy": "policies", "operator policy": "parameters"}
+
+
+@dataclass(frozen=True, slots=True)
+class Mirrored:
+    """How many objects of each kind have come back without what this broker does not know, as it has said itself."""
+
+    numbers: Counter[str] = field(default_factory=Counter)
+
+    def __call__(self, line: str) -> None:
+        """As `Feed.hear`."""
+        if found := MIRROR.match(line):
+            self.numbers[KINDS[found[1]]] += 1
+
+
+@dataclass(frozen=True, slots=True)
+class Remade:
+    """Why there are fewer that are the same; as `Count.remade`."""
+
+    mirrored: Mirrored
+
+    def __call__(self, what: str, counted: int, restored: Mapping[str, int]) -> str:
+        fewer = counted - restored.get(what, 0)
+        return "this broker mirrors no queues" if 0 < fewer <= self.mirrored.numbers[what] else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,10 +188,13 @@ class Load:
     request: RestoreRequest
     node: str
 
+    mirrored: Mirrored = field(default_factory=Mirrored)
+
     def steps(self) -> Iterator[Step]:
-        keep = "" if self.request.with_passwords else "keep"
+        load = READ + KEEP + IMPORT + ("" if self.request.with_passwords else USERS)
         for stored in self.request.artifacts:
-            yield Feed(stored.name, self.script(LOAD, USERS, keep), undo=self.script(UNDO, BACK))
+            undo = self.script(UNDO, READ + BACK)
+            yield Feed(stored.name, self.script(LOAD, load), undo=undo, hear=self.mirrored)
 
     def finish(self) -> tuple[Argv, ...]:
         return (self.script(FINISH),)
@@ -159,4 +210,4 @@ def script(text: str, node: str, *arguments: str) -> Argv:
 
 def by_hand(node: str) -> Argv:
     """The import alone, for the manifest."""
-    return script(BY_HAND, node, "restore")
+    return script(BY_HAND, node, "restore", READ + IMPORT)

@@ -26,7 +26,8 @@ conf() {
     for path; do case $path in *sentinel*) ;; *) cat "$path" ;; esac; done 2>/dev/null
 }
 configured() {
-    conf | sed -n "s/^[[:space:]]*$1[[:space:]]\{1,\}[\"']\{0,1\}\([^\"']*\)[\"']\{0,1\}[[:space:]]*$/\1/p" | tail -n 1
+    conf | sed -n "s/^[[:space:]]*$1[[:space:]]\{1,\}\(.*[^[:space:]]\)[[:space:]]*$/\1/p" | tail -n 1 |
+        sed -e '/^"/{s/^"\(.*\)"$/\1/;s/\\\(.\)/\1/g;b' -e '}' -e "/^'/{s/^'\(.*\)'\$/\1/;s/\\\\'/'/g;}"
 }
 setting() { set -- "$1" "$(told "$1")"; if [ -n "$2" ]; then echo "$2"; else configured "$1"; fi; }
 : "${REDISCLI_AUTH:=${VALKEYCLI_AUTH:-${REDIS_PASSWORD:-$(file "${REDIS_PASSWORD_FILE:-}")}}}"

@@ -41,7 +41,10 @@ server=$(command -v redis-server || command -v valkey-server)
 first() {{ ask $options "$@" 2>/dev/null; }}
 second() {{ REDISCLI_AUTH=$secret "$client" -p {PORT} "$@" 2>/dev/null; }}
 set_to() {{ first CONFIG GET "$1" | sed -n 2p; }}
-runs() {{ kill -0 "$(cat pid 2>/dev/null)" 2>/dev/null; }}
+runs() {{
+    pid=$(cat pid 2>/dev/null)
+    kill -0 "$pid" 2>/dev/null && ! grep -q '^State:.[ZX]' "/proc/$pid/status" 2>/dev/null
+}}
 moved() {{
     first INFO all | sed -n '/^master_sync_read_bytes/p;/^loading_loaded_bytes/p'
     second INFO persistence | grep '^loading_loaded_bytes'
@@ -74,12 +77,16 @@ start() {{
     set -- --bind 127.0.0.1 --port {PORT} --databases "${{dbs:-16}}" --dir "$work" --dbfilename "$1"
     for module in $(first MODULE LIST | sed -n '/^path$/{{n;/^\//p;}}'); do set -- "$@" --loadmodule "$module"; done
     set -- "$@" --save '' --appendonly no --repl-diskless-sync yes --repl-diskless-sync-delay 0
-    LC_ALL=C "$server" "$@" </dev/null >log 2>&1 &  # It ends where there is no such locale (server.c, main).
+    # It notes its own process: whoever undoes this has to find it. In an unknown locale it would end (server.c).
+    LC_ALL=C sh -c 'echo $$ >pid && exec "$@"' sh "$server" "$@" </dev/null >log 2>&1 &
     echo $! >pid
     await answers 'the second server did not load the file'
 }}
+# Until then its port is not free for the next one.
 end() {{
-    ! runs || kill -KILL "$(cat pid)"
+    ! runs || kill -KILL "$pid"
+    tries=0
+    while runs && [ "$tries" -lt 100 ]; do tries=$((tries + 1)); sleep 0.1; done
     rm -f pid
 }}
 lets_in() {{

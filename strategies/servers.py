@@ -6,7 +6,8 @@ from contextlib import suppress
 from io import BytesIO
 from urllib.parse import unquote
 
-from strategies.base import Container, Facts, NotReady, Unsuitable, demand_few, shortened
+from config.wording import shortened
+from strategies.base import Container, Facts, NotReady, Unsuitable, demand_few
 from strategies.checks import read_counts
 from strategies.plan import RESTART, Argv, Incomplete, RestoreRequest, Run, Step
 

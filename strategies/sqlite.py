@@ -10,6 +10,7 @@ from typing import BinaryIO
 from urllib.parse import quote
 
 from config.fields import AbsolutePaths
+from config.wording import shortened
 from strategies.base import (
     Container,
     Facts,
@@ -17,7 +18,6 @@ from strategies.base import (
     Options,
     Strategy,
     Unsuitable,
-    shortened,
 )
 from strategies.checks import read_counts
 from strategies.plan import (

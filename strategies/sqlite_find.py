@@ -5,7 +5,8 @@ one is left out without a word.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from strategies.base import Answer, Container, Facts, Unsuitable, demand_few, shortened, unreadable
+from config.wording import shortened
+from strategies.base import Answer, Container, Facts, Unsuitable, demand_few, unreadable
 
 # A line for each path: what it is, and the path. Without paths every mount is looked through, but for the container's
 # own root and the kernel's file systems, which are told by their types (proc(5), mountinfo).

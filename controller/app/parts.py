@@ -165,7 +165,7 @@ class Parts:
         return self.inventory.targets()
 
     def target(self, key: Key) -> Target:
-        """Raises `UnknownTarget`."""
+        """Raises `UnknownTarget`, and `EngineUnreachable` where there was no look at the engine yet."""
         return self.inventory.target(key)
 
     def scope(self) -> Scope | None:

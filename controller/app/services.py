@@ -61,7 +61,13 @@ def has_defect(service: Service) -> bool:
 
 
 def stop(services: tuple[Service, ...]) -> None:
-    """The last first; a defect of one keeps none of the others from being stopped."""
+    """The last first; a defect of one keeps none of the others from being stopped.
+
+    An engine that hangs may hold every loop, so they are waited for together.
+    """
+    for service in services:
+        if isinstance(service, Loop):
+            service.leave()
     for service in reversed(services):
         try:
             service.stop()

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from typing import BinaryIO
 
 from config.fields import Compression
+from config.wording import shortened
 from controller.backup.measuring import counts_itself
 from controller.backup.proving import DECODE, begun
 from controller.core.errors import CommandFailed, IncompleteDump, NotAdopted
@@ -22,7 +23,6 @@ from controller.storage.staging import Staging
 from controller.targets.runnable import RunnableTarget
 from controller.targets.session import Session
 from controller.targets.survey import Survey
-from strategies.base import shortened
 from strategies.plan import Dump, ExecCheck
 
 NOT_CHECKED = (

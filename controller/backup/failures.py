@@ -3,9 +3,9 @@
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 
+from config.wording import shortened
 from controller.backup.target_run import TargetRun
 from controller.core.errors import CommandFailed, IncompleteDump, ServerGone, SidecarError
-from strategies.base import shortened
 from strategies.plan import Dump
 
 MORE = 3

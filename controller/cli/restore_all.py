@@ -9,11 +9,11 @@ from typing import Any
 import httpx
 from pydantic import BaseModel
 
+from config.wording import shortened
 from controller.app import program
 from controller.cli.activities import follow, listed
 from controller.cli.terminal import Failed, address_of, amount, answered, client, err, out, seconds, show, show_json
 from controller.core.run import SAFETY
-from strategies.base import shortened
 
 PATIENCE_SECONDS, ABSENT_SECONDS = 120.0, 5.0
 """In all, for an app that is only just starting; for containers that are not there at all."""

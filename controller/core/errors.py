@@ -55,6 +55,13 @@ class BadAnswer(EngineError):
     remedy = "Look at the engine's log, and at a proxy before it."
 
 
+class NotFrozen(EngineError):
+    """A container could not be paused: its processes fork, or wait for a disk, for longer than the engine tries."""
+
+    code, transient = "not-frozen", True
+    remedy = "Where it happens again, set backup.quiesce to `stop`."
+
+
 class ImageGone(EngineError):
     """The engine does not have an image, or no longer."""
 

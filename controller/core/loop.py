@@ -1,6 +1,7 @@
 """What goes on beside everything else, and the thread that does one thing again and again."""
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Protocol
 
@@ -32,6 +33,7 @@ class Loop:
         """So many `seconds` between two steps, unless a step gives others."""
         self.name, self._step, self._seconds = name, step, seconds
         self._stopping, self._woken = threading.Event(), threading.Event()
+        self._left_at = 0.0
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self.defect = ""
         """By which the last step ended; empty when it did not."""
@@ -43,12 +45,17 @@ class Loop:
         """Take the next step now."""
         self._woken.set()
 
-    def stop(self) -> None:
-        """Returns when the step under way has ended, or goes on for too long; harmless before `start`."""
+    def leave(self) -> None:
+        """Take no further step, and do not wait: several loops that are left first are waited for together."""
+        self._left_at = self._left_at or time.monotonic()
         self._stopping.set()
         self._woken.set()
+
+    def stop(self) -> None:
+        """Returns when the step under way has ended, or goes on for too long; harmless before `start`."""
+        self.leave()
         if self._thread.is_alive():
-            self._thread.join(timeout=STOP_SECONDS)
+            self._thread.join(timeout=max(0.0, self._left_at + STOP_SECONDS - time.monotonic()))
 
     @property
     def alive(self) -> bool:

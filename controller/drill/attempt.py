@@ -50,11 +50,14 @@ READY_WITHIN_SECONDS = 300.0
 """After which a throw-away container that is not ready is given up."""
 SETTLING_SECONDS = 30.0
 """What a ready container whose main program is a shell is given to become the server itself: an image's script may
-start one for itself first, prepare it and stop it again, and what is restored into that one is cut off."""
+start one for itself first, prepare it and stop it again; what is restored into that one is cut off, and what it lacks
+the next one may have."""
 READY_CHECK_SECONDS = 0.5
 REFUSED = "refused"
 """Code of strategies for what passes while a server starts for the first time: it does not know its account yet."""
 DRILLING = "So it would not come back: mend what it complains of in the target, make another run, and drill that."
+FOLDERS = 'for folder; do mkdir -p "$folder" && chmod 777 "$folder"; done'
+"""For a user without root, whose own folders are in the target's volumes."""
 IDLE = ("sh", "-c", "while :; do sleep 60; done")
 
 
@@ -187,6 +190,9 @@ class DrillAttempt:
                 engine.put_file(container, path, token_hex(16).encode())
                 self.remarks.append(f"other-password: {path} holds a random one there, and not the target's")
             engine.start_own_container(container)
+            if not strategy.serves and not rehearsal.by_helper:
+                folders = [mount.path for mount in engine.inspect(rehearsal.target.container.id).mounts]
+                engine.ask(ExecContext(container, user="0"), ("sh", "-c", FOLDERS, "sh", *folders))
             yield container
         finally:
             try:
@@ -216,16 +222,18 @@ class DrillAttempt:
     def ready(self, container: str, rehearsal: Rehearsal) -> Applying:
         """Wait until the strategy can restore into it; raises `Unsupported` when that does not come about."""
         readiness = Readiness(self.parts.engine, container)
-        began, since, reason = time.monotonic(), 0.0, "its probes were not answered"
+        began, since, unfit, reason = time.monotonic(), 0.0, 0.0, "its probes were not answered"
         while True:
             self.activity.check()
-            now = time.monotonic()
+            now, is_settling = time.monotonic(), True
             readiness.demand_running()
             try:
                 is_settling = rehearsal.strategy.serves and readiness.is_settling()
                 applying = self.planned(container, rehearsal)
             except (TargetNotReady, TargetUnsuitable, TargetDied, CommandFailed, TimedOut) as error:
-                if isinstance(error, TargetUnsuitable) and error.code != REFUSED:
+                is_unfit = isinstance(error, TargetUnsuitable) and error.code != REFUSED
+                unfit = (unfit or now) if is_unfit else 0.0
+                if unfit and (not is_settling or now - unfit > SETTLING_SECONDS):
                     raise Unsupported(f"unsupported: {error.message}", hint=error.hint) from error
                 since, reason = 0.0, error.message
             else:

@@ -19,6 +19,7 @@ from controller.core.errors import (
     EngineLost,
     EngineRefused,
     EngineUnreachable,
+    NotFrozen,
     SidecarError,
     TargetDied,
     TargetGone,
@@ -87,7 +88,9 @@ def refusal(status: int, text: str, doing: str, container: str = "") -> SidecarE
         )
     if status in (502, 503, 504):
         return EngineLost(f"the engine does not answer behind its proxy (status {status}), while {doing}: {text}")
-    return EngineError(f"the engine answered with status {status}, while {doing}: {text}")
+    # runc (libcontainer, freezer.go): `unable to freeze` under cgroup v1, `waiting for the cgroup to freeze` under v2.
+    kind = NotFrozen if " to freeze" in text else EngineError
+    return kind(f"the engine answered with status {status}, while {doing}: {text}")
 
 
 def failure(error: BaseException, doing: str) -> EngineError:

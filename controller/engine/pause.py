@@ -7,6 +7,7 @@ import time
 from functools import partial
 from typing import Literal
 
+from controller.core.errors import NotFrozen
 from controller.engine.api import Api
 from controller.engine.errors import message_of, refusal, translated
 from controller.engine.models import Inspected
@@ -16,6 +17,8 @@ Transition = Literal["pause", "unpause", "stop", "start", "restart"]
 NEEDED_BY = ("backup.quiesce and `restore --stop`", "restores of servers that read their data at their start")
 SETTLING_SECONDS = 5.0
 """That the engine may take until what it says that it did is to be seen."""
+FREEZING_SECONDS = (0.1, 0.3, 1.0, 3.0)
+"""Between attempts at a container that does not freeze; each thaws it, and finds other processes at other places."""
 
 
 def transition(api: Api, container_id: str, what: Transition, *, deadline: float | None = None) -> None:
@@ -26,9 +29,14 @@ def transition(api: Api, container_id: str, what: Transition, *, deadline: float
     before = api.inspect(container_id)
     doing = f"asking for POST /containers/{{id}}/{what}, which {NEEDED_BY[what == 'restart']} need"
     with translated(doing, container_id):
-        status, text = _post(api, f"/containers/{container_id}/{what}", timeout)
-        if status not in (204, 304):
-            raise refusal(status, text, doing, container_id)
+        for seconds in (*FREEZING_SECONDS, None):
+            status, text = _post(api, f"/containers/{container_id}/{what}", timeout)
+            if status in (204, 304):
+                break
+            error = refusal(status, text, doing, container_id)
+            if seconds is None or not isinstance(error, NotFrozen):
+                raise error
+            time.sleep(seconds)
     api.demand_done(container_id, what, partial(is_done, what, before), SETTLING_SECONDS)
 
 

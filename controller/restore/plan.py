@@ -247,7 +247,7 @@ class RestorePlanner:
         return probed, restoring(self._engine, destination.target, probed, known, run=name, deadline=deadline)
 
     def _run(self, order: RestoreOrder) -> Report:
-        """The run that is request, a safety backup only by its id; raises `UnknownRun`."""
+        """The run that is asked for, a safety backup only by its id; raises `UnknownRun`."""
         if order.run:
             report = self._catalog.get(order.run)
             if report.target != order.key:

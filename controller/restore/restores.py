@@ -9,6 +9,7 @@ from pathlib import Path
 
 from loguru import logger
 
+from config.wording import shortened
 from controller.backup.jobs import Jobs
 from controller.backup.quiesce import Quiescing
 from controller.core.activity import Activities
@@ -24,7 +25,6 @@ from controller.storage import files, journal
 from controller.storage.catalog import Catalog
 from controller.storage.leases import Leases
 from controller.targets.session import Session
-from strategies.base import shortened
 
 
 class Restores:

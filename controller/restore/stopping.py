@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator
 
+from config.wording import shortened
 from controller.core.errors import TargetUnsuitable
 from controller.engine.client import Engine
 from controller.engine.models import Inspected, Listed
@@ -9,7 +10,6 @@ from controller.targets.origin import origin
 from controller.targets.scope import Scope, is_sidecar
 from controller.targets.survey import why_not_stopped
 from controller.targets.target import LIVE
-from strategies.base import shortened
 
 
 def to_stop(engine: Engine, scope: Scope | None, services: Collection[str], beside: Listed) -> tuple[Inspected, ...]:

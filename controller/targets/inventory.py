@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from controller.core.errors import UnknownTarget
+from controller.core.errors import EngineUnreachable, UnknownTarget
 from controller.core.events import Bus, TargetChanged
 from controller.core.key import Key
 from controller.core.run import Report
@@ -12,6 +12,9 @@ from controller.targets.discovery import nearest
 from controller.targets.origin import is_task
 from controller.targets.scope import Scope
 from controller.targets.target import LIVE, Target
+
+FIRST_LOOK_SECONDS = 10.0
+"""For which a question about one target waits after a start: nobody knows before the first look which there are."""
 
 
 class Inventory:
@@ -32,6 +35,7 @@ class Inventory:
         self._last_good = last_good
         self._lock = threading.Lock()
         self._targets: Mapping[str, Target] = {}
+        self._has_looked = threading.Event()
         self.scope: Scope | None = None
         """Where the sidecar is and looks, as of the last look; None before it."""
 
@@ -46,7 +50,10 @@ class Inventory:
         return [known[key] for key in sorted(known)]
 
     def target(self, key: Key) -> Target:
-        """Raises `UnknownTarget` with the nearest keys."""
+        """Raises `UnknownTarget` with the nearest keys, and `EngineUnreachable` where none was found yet."""
+        if not self._has_looked.wait(FIRST_LOOK_SECONDS):
+            message = "the engine has not told its containers since the sidecar started"
+            raise EngineUnreachable(message, hint="`check` says why; ask again then.")
         known = self._targets
         if str(key) not in known:
             raise UnknownTarget(f"no target {key}", hint=nearest(key, known.keys()))
@@ -58,6 +65,7 @@ class Inventory:
         with self._lock:
             before, self.scope = self._targets, scope
             self._targets = now = merged(before, found, self._remembered, self._forgotten)
+        self._has_looked.set()
         for key, target in now.items():
             self._publish(before.get(key), target)
         for key in before.keys() - now.keys():

@@ -74,7 +74,8 @@ KINDS: dict[str, Kind] = {
     ),
     "in use": kind(
         r"lock wait timeout exceeded|deadlock (detected|found)|is being accessed by other users|database( table)? is"
-        r" (locked|busy)|canceling statement due to lock timeout|text file busy|device or resource busy",
+        r" (locked|busy)|canceling statement due to lock timeout|text file busy|device or resource busy"
+        r"|\bthey are in use by session",
         "Restore again with --stop, which stops the services that use it for the while.",
     ),
     "time limit": kind(

@@ -75,6 +75,7 @@ class Watch:
         if self._stream is not None:
             self._stream.close()
         self._surveys.stop()
+        self._looking.leave()
         self._listening.stop()
         self._looking.stop()
 

@@ -19,6 +19,8 @@ from strategies.plan import Exec, ExecCheck, Feed, Plan, Restore, RestoreRequest
 from tests.contract.test_restore import RUN
 from tests.contract.test_strategies import ALL, every, is_argv, plan_of, sample_of
 
+pytestmark = pytest.mark.thorough
+
 DOCS = Path(__file__).parents[2] / "docs/restore.md"
 INJECTIONS = tuple(
     text.replace("CODE", "touch PWNED")

@@ -1,8 +1,11 @@
 # Every kind of definition (rabbitmq.com/docs/definitions, rabbitmqctl(8)); `import` takes definitions as JSON.
 
 # row vhosts
-ctl add_vhost shop --description 'all of it' --tags production --default-queue-type quorum
+ctl add_vhost shop --description 'all of it' --tags production
 ctl add_vhost 'a "b" ñ/c'; ctl set_vhost_limits -p shop '{"max-connections": 99}'
+
+# row default_types since 3.11
+ctl add_vhost typed --default-queue-type quorum
 
 # row users
 ctl add_user bob 'se"cret'; ctl set_user_tags bob monitoring management; ctl add_user carol x
@@ -36,8 +39,11 @@ import <<'END'
 END
 
 # row policies
-ctl set_policy -p / ttl '^pl' '{"message-ttl": 60000}' --priority 3 --apply-to classic_queues
+ctl set_policy -p / ttl '^pl' '{"message-ttl": 60000}' --priority 3 --apply-to queues
 ctl set_operator_policy -p / limit '.*' '{"max-length": 100}' --apply-to queues
+
+# row queue_kinds since 3.12
+ctl add_vhost kinds; ctl set_policy -p kinds ttl '^pl' '{"message-ttl": 60000}' --apply-to classic_queues
 
 # row parameters
 ctl set_global_parameter mine '{"a": [1, "ñ"]}'

@@ -75,7 +75,7 @@ def handmade(stand: tuple[Sidecar, App], source: Source, tmp_path_factory: pytes
 WAYS = {REPLACED: "replaced", FRESH: "fresh", BY_HAND: "handmade", DRILLED: "drilled"}
 
 
-@pytest.mark.parametrize("way", few(WAYS, FRESH))
+@pytest.mark.parametrize("way", few(WAYS))
 def test_every_row_comes_back(way: str, source: Source, request: pytest.FixtureRequest) -> None:
     outcome: Outcome = request.getfixturevalue(WAYS[way])
     assert untold(ROWS, source[1]["warnings"], outcome.told, way) == []

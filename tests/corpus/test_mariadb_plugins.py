@@ -93,3 +93,36 @@ def test_a_table_that_its_engine_cannot_move_is_told_and_comes_back_by_hand(
     other = words.start(app, "words-by-hand")
     by_hand(sidecar, report, other, tmp_path)
     assert sql(other, FOUND).split() == ["1", "1"]
+
+
+OUTWARD = ("fed", "spider")
+ELSEWHERE = """create user far@'%' identified by 'p'; grant all on far.* to far@'%'; create database far;
+    create table far.t (i int primary key, v varchar(9)); insert into far.t values (1, 'a');
+    create server far_s foreign data wrapper mysql
+        options (host '127.0.0.1', port 3306, database 'far', user 'far', password 'p');
+    create database shop; use shop; create table plain (i int); insert into plain values (1), (2);
+    create view two as select count(*) from plain;
+    create table spider (i int primary key, v varchar(9)) engine=SPIDER
+        comment='wrapper "mysql", srv "far_s", table "t"';
+    create table fed (i int primary key, v varchar(9)) engine=FEDERATED connection='far_s/t';
+    create view there as select * from fed"""
+
+
+def test_a_table_whose_other_server_cannot_be_reached_keeps_nothing_else_from_being_backed_up(
+    stand: tuple[Sidecar, App],
+) -> None:
+    sidecar, app = stand
+    far = replace(ALL, server=(*ALL.server, *(f"--plugin-load-add=ha_{name}" for name in ("federatedx", "spider"))))
+    server = far.start(app, "far")
+    sql(server, ELSEWHERE)
+    sidecar.wait("far")
+    sql(server, "alter user far@'%' account lock; flush tables")
+
+    report = sidecar.backup("far")
+
+    told = "left-out: the rows of shop.{} are kept elsewhere"
+    for name in OUTWARD:
+        assert any(line.startswith(told.format(name)) for line in report["warnings"]), report["warnings"]
+    (shop,) = (stored["counts"] for stored in report["artifacts"] if stored["subject"] == "shop")
+    assert shop["rows of plain"] == 2
+    assert {"definition of table fed", "definition of view two", "definition of view there"} <= shop.keys()

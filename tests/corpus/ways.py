@@ -48,7 +48,7 @@ class Corpus:
     def is_ready(self, container: str) -> None:
         eventually(
             lambda: execute("docker", "exec", container, "sh", "-c", self.ready).returncode == 0,
-            seconds=60,
+            seconds=180,
             what=container,
         )
 

@@ -8,7 +8,7 @@ DEBIAN = "backup-sidecar-local/debian:trixie"
 BUSYBOX = "backup-sidecar-local/busybox:1.37"
 PYTHON = "backup-sidecar-local/python:3.13"
 DISTROLESS = "backup-sidecar-local/distroless:1"
-SLEEP = ("sleep", "1000")
+SLEEP = ("sleep", "36000")
 
 
 def docker(*arguments: str) -> str:

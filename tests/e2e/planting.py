@@ -60,6 +60,23 @@ def cut_anywhere(restore: Restore, head: str) -> Iterator[tuple[str, Restore]]:
                 yield text[start:].partition("\n")[0].strip(), with_step(restore, place, partial(ending, script))
 
 
+def between(restore: Restore, words: str) -> Iterator[tuple[str, Restore]]:
+    """For each line of the last step's undo at which another command may stand: that line, and the plan with it."""
+    place = len(restore.steps) + len(restore.swap) - 1
+    step = [*restore.steps, *restore.swap][place]
+    assert isinstance(step, Run | Feed)
+    assert step.undo
+    head, text = step.undo[:2], step.undo[2]
+    for found in LINE.finditer(text):
+        above, below = text[: found.start()], text[found.start() :]
+        with_words, with_brace = (f"{above}{more}{below}".encode() for more in (words.lstrip(), ")\n"))
+        is_quoted = execute("sh", "-n", input=with_brace).returncode == 0
+        is_continued = above.rstrip().endswith(("&&", "||", "|", "\\"))
+        if not is_quoted and not is_continued and execute("sh", "-n", input=with_words).returncode == 0:
+            undo = (*head, with_words.decode(), *step.undo[3:])
+            yield found[0].strip(), with_step(restore, place, lambda step, undo=undo: replace(step, undo=undo))
+
+
 def ending(script: str, step: Run | Feed) -> Run | Feed:
     """The step with another script."""
     return replace(step, argv=(*step.argv[:2], script, *step.argv[3:]))

@@ -83,6 +83,7 @@ def test_another_projects_backup_is_taken_in_and_restored_here(sidecar: Sidecar,
     assert f"The store has runs of {OLD}" in sidecar.cli("restore", "old-shop/nobody").stderr.replace("\n", " ")
 
 
+@pytest.mark.slow
 def test_a_bare_file_is_checked_as_a_backup_of_its_target(sidecar: Sidecar, files: str) -> None:
     key = sidecar.key("adopting")
     plain = execute("docker", "exec", files, "tar", "-c", "-C", "/", "./data").stdout

@@ -32,7 +32,8 @@ SERVICES: dict[str, dict[str, Any]] = {
         "tmpfs": "/var/lib/postgresql/data",
         "labels": {"strategy": "postgres"},
         "ready": "pg_isready -h 127.0.0.1",
-        "fill": """psql -qU postgres -c 'create role bob login' -c 'create database "b a" owner bob' &&
+        "fill": """psql -qU postgres -c "alter role postgres password 'other'; create role bob login password 'bobs'" &&
+            psql -qU postgres -c 'create database "b a" owner bob' &&
             psql -qU postgres 'b a' -c 'set role bob; create table t as select 7 as x'""",
         "look": "psql -AtU postgres 'b a' -c 'select tableowner, x from t, pg_tables where tablename = $$t$$'",
         "seen": "bob|7",
@@ -155,5 +156,9 @@ def test_every_strategys_lines_bring_everything_back_into_a_fresh_container(besi
     assert {service: project.within(service, facts["look"]) for service, facts in SERVICES.items()} == {
         service: facts["seen"] for service, facts in SERVICES.items()
     }
+    login = 'PGPASSWORD=$1 psql --host="$(hostname -i)" --username="$2" --dbname="b a" -Atc "select 1"'
+    for words in ('"$POSTGRES_PASSWORD" postgres', "bobs bob"):
+        there = project.within("pg", f"set -- {words}; {login}")
+        assert there == "1", "who is there keeps the password, and who is made has the run's"
     ready = project.within("maria", SERVICES["maria"]["ready"])
     assert ready == "1", "the account of the container keeps its password"

@@ -11,6 +11,7 @@ import yaml
 
 from tests.kit import stage
 from tests.kit.few import few
+from tests.kit.second_engine import make_images
 from tests.kit.stage import STORE, WORK, App, Json, Sidecar, acts, docker, eventually, execute, image, said, within
 
 pytestmark = pytest.mark.e2e
@@ -68,8 +69,14 @@ class Kind:
     command: tuple[str, ...] = stage.SLEEP
     ready: str = "true"
     environment: dict[str, str] = field(default_factory=dict)
+    made: str = ""
+    """The image that has to be made for it."""
+    numbers: str = ""
+    """How the comparison tells what was and what is, where that is known here."""
 
     def start(self, app: App, service: str, check: str = "") -> str:
+        if self.made:
+            make_images(self.made)
         options = [*self.options, *(f"--env={name}={value}" for name, value in self.environment.items())]
         labels = self.labels | ({"drill.check": check} if check else {})
         container = app.target(service, labels, *options, of=self.of, command=self.command)
@@ -83,6 +90,22 @@ PASSWORD = 'it\'s "drilled" $x'
 SQL = "psql -q -v ON_ERROR_STOP=1 -U keeper"
 MARIADB = 'MYSQL_PWD="$MARIADB_ROOT_PASSWORD" mariadb -uroot'
 PYTHON = """python3 -c 'import sqlite3; sqlite3.connect("/srv/shop.db").executescript("{}")'"""
+BASE = "dc=example,dc=org"
+ADMIN = f"-x -H ldapi:/// -D cn=admin,{BASE} -w admin"
+POINTS = "printf '# DML\\n# CONTEXT-DATABASE: shop\\n' >/tmp/points;"
+CPU = (
+    f"influx -execute 'CREATE DATABASE shop'; {POINTS}"
+    " for n in $(seq 300); do echo cpu,host=h$((n % 9)) v=$n $n; done >>/tmp/points;"
+)
+RABBIT = 'ctl() { rabbitmqctl -q "$@"; }'
+QUEUES = json.dumps(
+    {
+        "queues": [
+            {"vhost": "/", "name": name, "durable": True, "auto_delete": False, "arguments": {}}
+            for name in ("kept", "lost")
+        ]
+    }
+)
 KINDS = {
     "filesystem": Kind(
         "DEBIAN",
@@ -162,6 +185,61 @@ KINDS = {
         ready='MYSQL_PWD="$MARIADB_ROOT_PASSWORD" mariadb-admin -h127.0.0.1 -uroot ping',
         environment={"MARIADB_ROOT_PASSWORD": PASSWORD, "MARIADB_DATABASE": "shop"},
     ),
+    "openldap": Kind(
+        "OPENLDAP",
+        {"strategy": "openldap"},
+        f"""{{ for n in $(seq 300); do printf 'dn: uid=u%s,{BASE}\\nobjectClass: account\\nuid: u%s\\n\\n' $n $n; done
+            printf 'dn: cn=lost,{BASE}\\nobjectClass: device\\ncn: lost\\n'; }} | ldapadd {ADMIN}""",
+        f"ldapdelete {ADMIN} cn=lost,{BASE}",
+        "entries of device",
+        f"ldapsearch {ADMIN} -LLL -b {BASE} uid=u77 description | grep -c . | grep -qx 1",
+        f"printf 'dn: uid=u77,{BASE}\\nchangetype: modify\\nadd: description\\ndescription: x\\n' | ldapmodify {ADMIN}",
+        command=("slapd",),
+        ready="ldapsearch -x -H ldapi:/// -s base -b ''",
+        made="openldap:2",
+        numbers=": none, 1 were counted",
+    ),
+    "etcd": Kind(
+        "ETCD",
+        {"strategy": "etcd"},
+        "for n in $(seq 30); do etcdctl put user/$n n$n; done; etcdctl put lost 1",
+        "etcdctl del lost",
+        "keys in etcd",
+        'test "$(etcdctl get user/7 --print-value-only)" = n7',
+        "etcdctl put user/7 nobody",
+        command=("etcd",),
+        ready="etcdctl endpoint health",
+        made="etcd:3",
+        numbers=": 30, 31 were counted",
+    ),
+    "influxdb": Kind(
+        "INFLUXDB",
+        {"strategy": "influxdb"},
+        f"{CPU} echo lost v=1 1 >>/tmp/points; influx -import -path /tmp/points",
+        # What is only deleted is in the server's files, and so in a backup, until they are compacted.
+        f"influx -execute 'DROP DATABASE shop'; {CPU} influx -import -path /tmp/points",
+        "series of lost",
+        "influx -database shop -format csv -execute 'SELECT sum(v) FROM cpu' | grep -qx cpu,0,45150",
+        f"{POINTS} echo cpu,host=h7 v=9 7 >>/tmp/points; influx -import -path /tmp/points",
+        command=("influxd",),
+        ready="influx -execute 'SHOW DATABASES'",
+        made="influxdb:1",
+        numbers=": none, 1 were counted",
+    ),
+    "rabbitmq": Kind(
+        "RABBITMQ",
+        {"strategy": "rabbitmq"},
+        f"""{RABBIT}; echo '{QUEUES}' >/tmp/made; ctl import_definitions /tmp/made --format json;
+            ctl set_policy ttl '^q' '{{"message-ttl": 60000}}'""",
+        f"{RABBIT}; ctl delete_queue lost",
+        "queues",
+        "rabbitmqctl -q list_policies | grep -q 60000",
+        f"""{RABBIT}; ctl set_policy ttl '^q' '{{"message-ttl": 7}}'""",
+        command=("rabbitmq-server",),
+        ready="grep -qrs 'Server startup complete' /var/log/rabbitmq",
+        made="rabbitmq:4",
+        numbers=": 1, 2 were counted",
+    ),
 }
 each = pytest.mark.parametrize("name", few(KINDS, "sqlite"))
 
@@ -196,6 +274,7 @@ def folder_of(sidecar: Sidecar, service: str, report: Json) -> str:
     return f"{STORE}/{sidecar.project}/{service}/{report['id']}"
 
 
+@pytest.mark.timeout(600)
 @each
 def test_what_was_backed_up_is_restored_compared_and_checked_and_what_is_wrong_with_it_is_named(
     name: str, allowed: Allowed
@@ -223,6 +302,7 @@ def test_what_was_backed_up_is_restored_compared_and_checked_and_what_is_wrong_w
     bad = drilled(sidecar, name, "--run", whole["id"])
     assert (bad["state"], bad["failure"]["code"]) == ("failed", "counts-differ"), bad
     assert kind.lost in bad["failure"]["message"]
+    assert kind.numbers in bad["failure"]["message"]
 
     for how in ("flip", "cut"):
         broken = sidecar.backup(name)
@@ -594,3 +674,14 @@ def test_files_of_a_container_without_root_are_drilled_and_restored(allowed: All
         within(container, "cd /data; find . -exec stat -c '%n %u' {} + | sort")
         == ". 1000\n./a 1000\n./a/one 1000\n./zero 1000"
     )
+
+
+@pytest.mark.parametrize("options", few([(), ("--read-only", "--tmpfs=/tmp")], ()), ids=str)
+def test_sqlite_of_a_container_without_root_is_drilled(allowed: Allowed, options: tuple[str, ...]) -> None:
+    sidecar, app = allowed
+    service = f"lite-{len(options)}"
+    labels = {"strategy": "sqlite", "sqlite.paths": "/data/below/shop.db"}
+    container = app.target(service, labels, "--user=1000:1000", "--volume=/data", *options, of="SQLITE")
+    within(container, "mkdir /data/below; sqlite3 /data/below/shop.db 'CREATE TABLE item (x)'; chown -R 1000 /data")
+    sidecar.backup(service)
+    assert drilled(sidecar, service)["state"] == "passed"

@@ -96,6 +96,7 @@ def test_status_takes_one_line_a_target_at_80_columns(fresh: Sidecar, app: App) 
     assert exact in fresh.cli("status", "--utc").stdout
 
 
+@pytest.mark.slow
 def test_an_orchestrator_that_never_comes_does_not_keep_targets_from_being_backed_up(
     sidecar_image: str, tmp_path: Path
 ) -> None:

@@ -173,11 +173,11 @@ def stack() -> Iterator[Callable[[App], App]]:
     ("way", "name", "is_submodule", "env"),
     [
         ("two files", "app", False, "sidecar/.env"),
-        ("two files", "my app", True, ".env"),
+        pytest.param("two files", "my app", True, ".env", marks=pytest.mark.slow),
         ("extends", "my app", False, "sidecar/config/.env"),
         ("include", "my app", True, ".env"),
-        ("extends docker-compose.yml", "app", True, "sidecar/.env"),
-        ("include docker-compose.yml", "my app", False, "sidecar/.env"),
+        pytest.param("extends docker-compose.yml", "app", True, "sidecar/.env", marks=pytest.mark.slow),
+        pytest.param("include docker-compose.yml", "my app", False, "sidecar/.env", marks=pytest.mark.slow),
     ],
 )
 def test_the_sidecar_joins_and_the_app_stays_as_it_is(
@@ -224,7 +224,7 @@ def test_a_change_of_the_env_file_that_compose_reads_too_holds_also_after_a_rest
     eventually(lambda: app.lets_in(new), seconds=30, what="the new token holds")
     assert not app.lets_in(app.token)
     app.compose("restart", "sidecar")
-    eventually(lambda: app.lets_in(new), seconds=30, what="it still holds")
+    eventually(lambda: app.lets_in(new), seconds=60, what="it still holds")
 
 
 def test_without_any_configuration_a_token_is_made_and_the_readmes_copies_stay_private(
@@ -254,7 +254,7 @@ def test_without_any_configuration_a_token_is_made_and_the_readmes_copies_stay_p
 
     os.chown(env, 0, 0)
     app.compose("restart", "sidecar")
-    eventually(lambda: app.lets_in(app.token), seconds=30, what="root has read it")
+    eventually(lambda: app.lets_in(app.token), seconds=60, what="root has read it")
     assert "Run `chown 10001 sidecar/config/.env`" in app.cli("status").stderr
 
 

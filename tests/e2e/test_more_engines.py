@@ -60,6 +60,8 @@ class Kind:
     """Those that fail, of all."""
     restarted: bool = False
     """By hand, it needs a restart."""
+    beside: bool = False
+    """By hand, it comes beside what is there, so that no second server has to start for it."""
 
 
 ENTRIES = """for n in $(seq 500); do
@@ -72,9 +74,22 @@ replace: olcSizeLimit
 olcSizeLimit: LIMIT
 END"""
 INFLUX = 'ask() { influx -format csv -execute "$1"; }'
+# One question each, since each start of the client takes a second.
 RABBIT = 'ctl() { LC_ALL=C.UTF-8 rabbitmqctl -q "$@"; }'
-QUEUES = json.dumps(
+DEFINITIONS = json.dumps(
     {
+        "vhosts": [{"name": "shop"}],
+        "users": [{"name": "bob", "password": "secret", "tags": "monitoring"}],
+        "permissions": [{"user": "bob", "vhost": "shop", "configure": ".*", "write": "", "read": ".*"}],
+        "policies": [
+            {
+                "vhost": "shop",
+                "name": "ttl",
+                "pattern": "^q",
+                "apply-to": "queues",
+                "definition": {"message-ttl": 60000},
+            }
+        ],
         "queues": [
             {"vhost": "shop", "name": name, "durable": True, "auto_delete": False, "arguments": arguments}
             for name, arguments in (("one", {}), ("a ñ", {"x-queue-type": "quorum"}))
@@ -102,6 +117,18 @@ QUEUES = json.dumps(
         ],
     }
 )
+CHANGE = """
+    {ok, Q} = rabbit_amqqueue:lookup(rabbit_misc:r(<<"shop">>, queue, <<"one">>)),
+    rabbit_amqqueue:delete(Q, false, false, <<"x">>), rabbit_policy:delete(<<"shop">>, <<"ttl">>, <<"x">>),
+    rabbit_auth_backend_internal:set_permissions(<<"bob">>, <<"shop">>, <<>>, <<>>, <<>>, <<"x">>).
+"""
+SEEN = """
+    All = fun(M) -> lists:sort([lists:sort(X) || X <- M]) end, V = <<"shop">>,
+    io:format("~0tp~n", [{lists:sort(rabbit_vhost:list_names()), All(rabbit_auth_backend_internal:list_users()),
+        All(rabbit_auth_backend_internal:list_vhost_permissions(V)), All(rabbit_policy:list(V)),
+        All(rabbit_amqqueue:info_all(V, [name, durable, arguments])),
+        All(rabbit_exchange:info_all(V, [name, type, durable])), All(rabbit_binding:info_all(V))}]).
+"""
 KINDS = {
     "openldap": Kind(
         Openldap(),
@@ -149,20 +176,15 @@ KINDS = {
     "rabbitmq": Kind(
         Rabbitmq(),
         "rabbitmq:4",
-        "rabbitmqctl -q await_startup --timeout 1",
-        f"set -e; {RABBIT}; ctl add_vhost shop; ctl add_user bob secret; ctl set_permissions -p shop bob '.*' '' '.*';"
-        "ctl set_policy -p shop ttl '^q' '{\"message-ttl\": 60000}' --apply-to queues;"
-        f"echo '{QUEUES}' >/tmp/made; ctl import_definitions /tmp/made --format json; rm /tmp/made",
-        f"{RABBIT}; ctl delete_queue one -p shop; ctl clear_policy -p shop ttl;"
-        "ctl set_permissions -p shop bob '' '' ''",
-        f"{RABBIT}; for what in users vhosts; do ctl list_$what; done; for what in 'queues name durable arguments'"
-        " 'exchanges name type durable' bindings permissions policies; do ctl list_$what -p shop | sort; done;"
-        "ls -A /tmp",
+        "grep -qrs 'Server startup complete' /var/log/rabbitmq",
+        f"{RABBIT}; echo '{DEFINITIONS}' >/tmp/made; ctl import_definitions /tmp/made --format json; rm /tmp/made",
+        f"{RABBIT}; ctl eval '{CHANGE}'",
+        f"{RABBIT}; ctl eval '{SEEN}'; ls -A /tmp",
         {"queues": 2, "vhosts": 2, "users": 2, "bindings": 1, "policies": 1},
         (0,),
+        beside=True,
     ),
 }
-each = pytest.mark.parametrize("name", few(KINDS, "openldap", "etcd", "influxdb"))
 
 
 @contextmanager
@@ -243,7 +265,7 @@ def test_a_step_that_fails_leaves_the_server_with_its_old_data(
         assert within(server, kind.seen) == whole
 
 
-@each
+@pytest.mark.parametrize("name", few(KINDS, "openldap", "influxdb"))
 def test_a_server_is_backed_up_replaced_and_brought_back_by_hand(
     name: str, sidecar: Sidecar, app: App, tmp_path: Path
 ) -> None:
@@ -265,7 +287,8 @@ def test_a_server_is_backed_up_replaced_and_brought_back_by_hand(
     done = succeeded(sidecar, service, "--replace", "--run", report["id"])
     assert (done["warnings"], done["undone"]) == ([], False)
     assert within(server, kind.seen) == whole
-    fresh = app.start("by-hand", {}, of=of, command=())
+    within(server, kind.change)
+    fresh = server if kind.beside else app.start("by-hand", {}, of=of, command=())
     is_ready(fresh, kind)
     folder = sidecar.fetch(report, tmp_path)
     for stored in json.loads((folder / "manifest.json").read_text())["artifacts"]:

@@ -113,13 +113,14 @@ def test_nights_missed_while_the_sidecar_was_down_are_told_and_caught_up_once(
     assert runs(sidecar, "missed") == [*missed, ("succeeded", "schedule", None)]
 
 
-SCRAPE = """
+SCRAPE = f"""
 import httpx
-transport = httpx.HTTPTransport(uds="/var/lib/sidecar/work/sidecar.sock")
+transport = httpx.HTTPTransport(uds="{WORK}/sidecar.sock")
 print(httpx.Client(transport=transport, base_url="http://sidecar").get("/metrics").text)
 """
 
 
+@pytest.mark.slow
 def test_prune_shows_what_keeps_each_run_and_deletes_the_others(stand: tuple[Sidecar, App]) -> None:
     sidecar, app = stand
     only = {

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.kit.stage import App, Sidecar, acts, docker, eventually, execute, restored, said, within
+from tests.kit.stage import WORK, App, Sidecar, acts, docker, eventually, execute, restored, said, within
 
 pytestmark = pytest.mark.e2e
 
@@ -49,7 +49,7 @@ def held(actions: list[str]) -> list[str]:
 
 def quiesced(sidecar: Sidecar) -> str:
     """The journal of what is held."""
-    return within(sidecar.container, "ls /var/lib/sidecar/work/quiesced 2>/dev/null || true")
+    return within(sidecar.container, f"ls {WORK}/quiesced 2>/dev/null || true")
 
 
 @pytest.mark.parametrize("quiesce", DID)
@@ -127,8 +127,15 @@ def test_a_run_that_fails_lets_its_target_go(quiesce: str, sidecar: Sidecar, app
     assert quiesced(sidecar) == ""
 
 
-@pytest.mark.parametrize("quiesce", DID)
-@pytest.mark.parametrize("end", ["cancel", "timeout"])
+@pytest.mark.parametrize(
+    ("quiesce", "end"),
+    [
+        ("pause", "cancel"),
+        ("stop", "timeout"),
+        pytest.param("pause", "timeout", marks=pytest.mark.slow),
+        pytest.param("stop", "cancel", marks=pytest.mark.slow),
+    ],
+)
 def test_a_run_that_is_ended_lets_its_target_go_at_once(quiesce: str, end: str, sidecar: Sidecar, app: App) -> None:
     limit = {"timeout": "10s"} if end == "timeout" else {}
     container = still(app, "ended", quiesce, **limit)

@@ -105,11 +105,10 @@ def test_a_file_that_is_broken_at_a_start_is_told_and_the_last_good_one_holds(op
 
     stage.docker("restart", operator.sidecar.container)
 
-    told = eventually(lambda: operator.sidecar.cli("status").stdout, what="it serves")
+    operator.sidecar.is_back()
+    told = operator.sidecar.cli("status").stdout
     assert "[last-good-holds]" in told
     assert "config.yaml:2 defaults.timeout" in told
     assert operator.sidecar.cli("check").returncode == 78
-    port = stage.docker("port", operator.sidecar.container, "8000/tcp").rpartition(":")[2]
-    operator.sidecar.http.base_url = f"http://127.0.0.1:{port}"  # A restart gives it another one.
     operator.sidecar.wait("lasting")
     assert operator.timeout("lasting") == "20m"

@@ -26,7 +26,7 @@ from tests.e2e.test_strategies import (
     tree,
 )
 from tests.kit.few import few
-from tests.kit.stage import STORE, App, Sidecar, docker, eventually, execute, image, within
+from tests.kit.stage import SLEEP, STORE, App, Sidecar, docker, eventually, execute, image, within
 
 pytestmark = pytest.mark.e2e
 
@@ -341,7 +341,7 @@ def test_a_restore_goes_only_into_containers_in_scope(
     sidecar: Sidecar, app: App, files: tuple[str, Stored], tmp_path: Path
 ) -> None:
     beside = app.start("beside", {}, of="DEBIAN")
-    outside = docker("run", "--detach", "--rm", "--network", "none", "backup-sidecar-local/busybox:1.37", "sleep", "99")
+    outside = docker("run", "--detach", "--rm", "--network", "none", "backup-sidecar-local/busybox:1.37", *SLEEP)
     app.started.append(outside)
 
     report = succeeded(sidecar, "files", "--to", beside, "--into", "/srv/copy")

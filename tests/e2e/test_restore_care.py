@@ -59,6 +59,7 @@ def test_files_that_a_place_has_no_room_for_are_not_even_begun(stand: Stand) -> 
     assert within(container, "cat /data/one; ls -A /data") == "two\none"
 
 
+@pytest.mark.slow
 def test_where_there_is_no_room_for_both_the_old_one_is_dropped_first_for_a_run_that_was_drilled(stand: Stand) -> None:
     sidecar, app = stand
     small = ("--tmpfs", "/var/lib/postgresql/data:size=480m", "--env", "POSTGRES_PASSWORD=x")

@@ -12,7 +12,7 @@ from controller.core.errors import SidecarError
 from controller.engine.client import Engine
 from tests.e2e.engine_fixtures import SLEEP, container
 from tests.e2e.live_app import living
-from tests.e2e.planting import planted
+from tests.e2e.planting import between, planted
 from tests.e2e.test_restore_files import TARS, Stored
 from tests.kit.few import few
 from tests.kit.stage import image, within
@@ -99,6 +99,39 @@ def test_a_restore_that_fails_leaves_what_was_there_and_what_an_app_wrote_meanwh
         assert lacking <= numbers(place, name, "/data/.backup-sidecar-written-r1-0/*"), name
         assert bool(told) or not lacking
     assert within(place, "ls -d /data/.backup-sidecar-aside* || true") == ""
+
+
+WRITES = """
+was=$? turn=$((${turn:-0} + 1))
+for one in top file-7 app/log; do echo app-$$-$turn >>/data/$one; done 2>/dev/null
+(exit $was)
+"""
+"""An app that gets its turn in the middle of a script, and appends to a file that there was and to one that is new."""
+
+
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("mirror", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("at", few(["", "placed is_rest"], "placed is_rest"))
+def test_whatever_line_of_an_undo_an_app_writes_at_what_it_had_written_before_is_back(
+    engine: Engine, place: str, run: Stored, at: str, mirror: bool
+) -> None:
+    before = within(place, SEEN)
+    plan = planted(run.plan(mirror=mirror), 1, after=True)
+    lines = [(line, meanwhile) for line, meanwhile in between(plan, WRITES) if at in line]
+    assert len(lines) > (0 if at else 60)
+    for line, meanwhile in lines:
+        within(place, "rm -rf /data/.backup-sidecar-written*; cd /data; echo old >top; echo old >app/log; rm -f file-7")
+        applying = run.applying(engine, place, meanwhile)
+        with pytest.raises(SidecarError, match="exit code 3"):
+            applying.run()
+        assert applying.undone, line
+        assert within(place, "cat /data/top /data/app/log | grep -x old || true") == "old\nold", line
+        assert within(place, SEEN.replace("'./top*'", "'./top*' ! -name file-7")) == before, line
+        wrote = within(place, "cat /data/top /data/.backup-sidecar-written*/*/top 2>/dev/null || true").split()
+        told = " ".join(applying.warnings)
+        assert len(set(wrote)) == len(wrote), line
+        assert ("written-meanwhile" in told) == (within(place, "ls -d /data/.backup-sidecar-w* || true") != ""), line
+        assert within(place, "ls -d /data/.backup-sidecar-aside* || true") == "", line
 
 
 def test_a_restore_that_succeeds_keeps_what_an_app_made_meanwhile_or_tells_of_it(

@@ -254,7 +254,9 @@ def with_poison(restore: Restore, number: int, poison: bytes) -> Restore:
 LOADED, KEPT = b"ALTER TABLE `nowhere` ADD x INT;\n", b"DROP VIEW `nowhere`;\n"
 
 
-@pytest.mark.parametrize("poison", [LOADED, KEPT], ids=["loaded", "kept"])
+@pytest.mark.parametrize(
+    "poison", [pytest.param(LOADED, marks=pytest.mark.slow, id="loaded"), pytest.param(KEPT, id="kept")]
+)
 @pytest.mark.parametrize("number", few(range(14, 190), 100))
 def test_a_statement_that_fails_leaves_everything_as_it_was(
     engine: Engine, server: str, run: Stored, number: int, poison: bytes

@@ -25,7 +25,7 @@ from controller.targets.session import Session
 from strategies.base import Answer, Container, Facts
 from strategies.plan import Exec, Restore, RestoreRequest
 from strategies.redis import Redis, RedisOptions
-from strategies.redis_swap import SERVERS
+from strategies.redis_swap import PORT, SERVERS
 from tests.e2e.engine_fixtures import container
 from tests.e2e.planting import cut_anywhere, cut_off, planted, undo
 from tests.kit.stage import docker, eventually, execute, image, said, within
@@ -162,6 +162,7 @@ def test_a_restore_that_ends_at_a_line_leaves_every_key_as_it_was(
         except SidecarError:
             assert seen(server) == before, line
             assert (applying.undone, applying.warnings) == (True, []), line
+            assert within(server, f"redis-cli -p {PORT} PING 2>&1 || :").startswith("Could not connect"), line
             failed.append(line)
         else:  # It does not come to this line, or not for its answer alone.
             within(server, CHANGE)
@@ -231,6 +232,18 @@ def test_a_server_that_takes_nothing_is_its_own_master_within_a_minute(engine: E
     began = time.monotonic()
     assert "the server did not take the data: nothing moved" in fails(engine, stuck, run)
     assert time.monotonic() - began < 60
+
+
+LARGE = """
+{ head -c 300000000 /dev/zero; sleep 100; } | tail >/dev/null & echo $! >/tmp/pid
+cd /tmp; until [ "$(awk '/^VmRSS/ {print $2}' /proc/$(cat pid)/status)" -gt 290000 ]; do sleep 0.1; done
+"""
+
+
+def test_the_second_server_is_gone_when_it_is_ended_however_long_it_takes_to_die(server: str) -> None:
+    """A process that dies gives back its memory first, and its port then."""
+    ended = "was=$(cat pid); end; grep ^State: /proc/$was/status 2>/dev/null || echo gone"
+    assert re.fullmatch(r"gone|State:\t[ZX].*", within(server, SERVERS.replace("shift\n", "", 1) + LARGE + ended))
 
 
 def test_writes_wait_while_what_is_there_is_set_aside_and_none_is_lost(engine: Engine, stuck: str, run: Stored) -> None:

@@ -16,6 +16,7 @@ from controller.engine.models import ExecResult
 from strategies.base import Shell
 from tests.e2e.engine_fixtures import DISTROLESS, PYTHON, container, docker, shell_container
 from tests.kit.fault_proxy import Fault, FaultProxy
+from tests.kit.few import few
 from tests.kit.stage import eventually
 
 pytestmark = pytest.mark.e2e
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.e2e
 SHELLS: dict[str, Shell] = {"dash": "bash", "busybox": "sh-pipefail", "bash": "bash"}
 
 
-@pytest.fixture(scope="module", params=SHELLS)
+@pytest.fixture(scope="module", params=few(SHELLS, "dash", "busybox"))
 def shell(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -235,7 +236,7 @@ while True:
 """
 
 
-@pytest.mark.parametrize("kind", ["dash", "bash"])
+@pytest.mark.parametrize("kind", few(["dash", "bash"], "dash"))
 def test_the_first_process_is_left_no_child_that_ended_badly(engine: Engine, kind: str) -> None:
     """PostgreSQL, where it is the first process, would take one for a crash of its own and start all over."""
     with container(PYTHON, "python3", "-c", REAP, options=()) as target:
@@ -250,6 +251,7 @@ def test_the_first_process_is_left_no_child_that_ended_badly(engine: Engine, kin
             with pytest.raises(SidecarError):
                 engine.ask_all(context, {"one": ("sleep", "4352"), "two": ("sleep", "4353")}, timeout=0.5)
         with engine.exec(context, ("sleep", "4354")) as stream:
+            eventually(lambda: "4354" in sleepers(target), what="it has begun: kill finds only what is there")
             assert engine.kill(context) == ()
             with pytest.raises(SidecarError):
                 list(stream)
@@ -265,7 +267,7 @@ def test_end_reaches_what_left_the_group_and_ignores_term(engine: Engine, target
     docker(*marked, "sh", "-c", "trap '' TERM; sleep 4324; sleep 4325")
     docker(*marked, "sleep", "4326")
     assert engine.kill(ExecContext(target, run="stray")) == ()
-    assert sleepers(target) == {"1000"}
+    assert sleepers(target) == {"36000"}
     assert engine.kill(ExecContext(target, run="never-was")) == ()
 
 

@@ -195,26 +195,15 @@ def test_a_broken_file_ends_with_78_and_every_error_at_once(folder: Path) -> Non
 
 
 @pytest.mark.usefixtures("sidecar_image")
-def test_a_file_that_is_no_yaml_ends_with_78_and_its_line(folder: Path) -> None:
-    (folder / "config.yaml").write_text("schema: 1\nstrategy:\n\ttype: filesystem\n")
-
-    code, told = start(folder, "--env", "BACKUP_API_TOKEN=0123456789abcdef0")
-
-    assert code == 78
-    assert "config.yaml:3" in told
-
-
-@pytest.mark.usefixtures("sidecar_image")
-@pytest.mark.parametrize(("token", "said_so"), [("", "is not set"), ("changeme", "default"), ("short", "16")])
-def test_a_missing_or_weak_token_ends_with_78(token: str, said_so: str, folder: Path) -> None:
-    (folder / ".env").write_text(f"BACKUP_API_TOKEN={token}\n")
+def test_a_weak_token_ends_with_78(folder: Path) -> None:
+    (folder / ".env").write_text("BACKUP_API_TOKEN=changeme\n")
     (folder / "config.yaml").write_text(f"orchestrator: {{url: 'http://o', key: {PRIVATE}}}\n")
 
     code, told = start(folder)
 
     assert code == 78
     assert "BACKUP_API_TOKEN" in told or "api.token" in told
-    assert said_so in told
+    assert "default" in told
 
 
 @pytest.mark.usefixtures("sidecar_image")

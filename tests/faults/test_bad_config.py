@@ -8,6 +8,8 @@ import pytest
 from tests.faults.starting import GOOD_ENV, PROGRAM, TOKEN, refused, told
 from tests.kit.stage import LABEL, SIDECAR_IMAGE, said
 
+pytestmark = pytest.mark.thorough
+
 PRIVATE = "correct-horse-battery"
 ENV = {".env": f"{GOOD_ENV}THE_PASSWORD={PRIVATE}\n"}
 MANY = """\

@@ -7,6 +7,8 @@ import pytest
 from tests.faults.process import process
 from tests.faults.starting import GOOD_ENV, TOKEN, refused, told
 
+pytestmark = pytest.mark.thorough
+
 PRIVATE, KEY_LINE = "correct-horse-battery", "b3BlbnNzaC1rZXktdjEAAAAABG5vbmU"
 TOO_LARGE = "x" * (65 << 10)
 ENV = f"""\

@@ -83,7 +83,8 @@ def standing(version: str, folder: Path, token: str, *options: str, fault: Fault
         engine.app()
         engine.target("db", DUMP, retries="0")
         address = f"DOCKER_HOST=unix:///engine/{(proxy.path if fault else own).name}"
-        mounts = ("--volume", f"{folder}:/engine", "--env", address)
+        # It is no container of that engine, so nobody can tell it on which address it may listen.
+        mounts = ("--volume", f"{folder}:/engine", "--env", address, "--env", "SIDECAR_API_HOST=0.0.0.0")
         with stage.sidecar(project, config, token, *mounts, network="bridge") as (sidecar, _):
             yield Stand(engine, sidecar, folder)
 

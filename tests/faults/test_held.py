@@ -13,12 +13,12 @@ import pytest
 from tests.faults.conftest import config_folder
 from tests.kit import stage
 from tests.kit.fault_proxy import Fault, FaultProxy
-from tests.kit.stage import App, Sidecar, docker, eventually, said
+from tests.kit.stage import WORK, App, Sidecar, docker, eventually, said
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 ACT, UNDO = r"POST .*/(pause|stop)\b", r"POST .*/containers/\w+/(unpause|start)\b"
-JOURNAL = "/var/lib/sidecar/work/quiesced"
+JOURNAL = f"{WORK}/quiesced"
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,8 @@ from controller.storage.store import Store
 from strategies.checks import whole_tar
 from strategies.plan import Incomplete
 
+pytestmark = pytest.mark.thorough
+
 CODECS = [Compression("none", 0), Compression("gzip", 6), Compression("zstd", 3)]
 KEY = Key(project="shop", service="files")
 RUN = "20260301T030000Z-0123abcd"

@@ -15,7 +15,7 @@ import pytest
 
 from tests.faults.conftest import config_folder
 from tests.kit import stage
-from tests.kit.fault_proxy import FaultProxy
+from tests.kit.fault_proxy import Fault, FaultProxy
 from tests.kit.stage import LABEL, PROJECT, SERVICE, App, Sidecar, docker, eventually, execute, image, within
 
 pytestmark = pytest.mark.e2e
@@ -23,6 +23,7 @@ pytestmark = pytest.mark.e2e
 ENDLESS = "while :; do head -c 1000000 /dev/zero; sleep 0.05; done"
 MEBIBYTE = 1 << 20
 LIMIT = 2
+NOT_FROZEN = b'{"message": "cannot pause container: OCI runtime pause failed: unable to freeze: unknown"}'
 Told = Callable[[str, object], None]
 
 
@@ -113,8 +114,8 @@ def test_a_paused_target_is_waited_for_without_a_slot_until_the_deadline(stand: 
         stand.sidecar.wait(f"paused{n}")
         docker("pause", container)
 
-    runs = [stand.sidecar.start(f"paused{n}") for n in range(LIMIT)]
     began = time.monotonic()
+    runs = [stand.sidecar.start(f"paused{n}") for n in range(LIMIT)]
     eventually(lambda: {stand.sidecar.report(run)["reason"] for run in runs} == {"paused"}, what="both wait")
     assert stand.sidecar.backup("free")["seconds"] < 8
     reports = [stand.sidecar.ended(run, seconds=30) for run in runs]
@@ -154,6 +155,24 @@ def test_a_run_that_waits_for_a_paused_target_can_be_cancelled(stand: Stand) -> 
     assert done.returncode == 0, done.stderr
     assert "cancelled" in done.stdout
     docker("unpause", container)
+
+
+@pytest.mark.fault(31, "the container does not freeze", "paused once it does; else fails `not-frozen`, and it runs")
+def test_a_container_that_does_not_freeze_is_asked_again(stand: Stand) -> None:
+    labels = {"strategy": "filesystem", "filesystem.paths": "/etc", "quiesce": "pause"}
+    container = stand.app.target("forks", labels)
+    stand.sidecar.wait("forks")
+
+    stand.proxy.change(Fault(match="POST .*/pause", status=500, body=NOT_FROZEN))
+    failure = failed(stand, "forks", stand.sidecar.run("forks"), "not-frozen")
+    assert "unable to freeze" in failure["message"]
+    assert docker("inspect", "--format", "{{.State.Status}}", container) == "running"
+
+    run = stand.sidecar.start("forks")
+    eventually(lambda: within(stand.sidecar.container, f"ls {stage.WORK}/quiesced"), what="it is about to be held")
+    stand.proxy.calm()
+    assert stand.sidecar.ended(run)["state"] == "succeeded"
+    assert docker("inspect", "--format", "{{.State.Status}}", container) == "running"
 
 
 @pytest.mark.slow
@@ -390,27 +409,31 @@ def test_the_next_attempt_uses_the_container_that_has_taken_the_place(stand: Sta
 
 @pytest.mark.slow
 @pytest.mark.fault(29, "50 targets due at once, limit 2", "never above 2, fair order, descriptors as before")
-def test_fifty_at_once_take_their_turns(stand: Stand, record_property: Told) -> None:
-    names = [f"t{number:02}" for number in range(50)]
-    dump = "echo begin $BACKUP_KEY >>/tmp/log; sleep 0.2; echo end >>/tmp/log; echo data"
-    labels = {f"targets.{name}.commands.backup": dump for name in names}
-    container = stand.app.target("many", labels)
+def test_fifty_at_once_take_their_turns(stand: Stand, tmp_path: Path, record_property: Told) -> None:
+    """In five containers, since one holds 32 at most, and no more than one slot."""
+    names = [f"m{number % 5}/t{number:02}" for number in range(50)]
+    dump = "echo begin $BACKUP_KEY >>/shared/log; sleep 0.2; echo end >>/shared/log; echo data"
+    tmp_path.chmod(0o777)
+    for service in ("m0", "m1", "m2", "m3", "m4"):
+        own = [name.partition("/")[2] for name in names if name.startswith(service)]
+        labels = {f"targets.{name}.commands.backup": dump for name in own}
+        stand.app.target(service, labels, "--volume", f"{tmp_path}:/shared")
     for name in names:
-        stand.sidecar.wait(f"many/{name}", seconds=60)
-    stand.sidecar.backup("many/t00")
-    within(container, "rm /tmp/log")
+        stand.sidecar.wait(name, seconds=60)
+    stand.sidecar.backup(names[0])
+    (tmp_path / "log").unlink()
     before = descriptors(stand)
 
-    runs = [stand.sidecar.start(f"many/{name}") for name in names]
+    runs = [stand.sidecar.start(name) for name in names]
     reports = [stand.sidecar.ended(run, seconds=100) for run in runs]
 
     assert {report["state"] for report in reports} == {"succeeded"}
-    log = within(container, "cat /tmp/log").splitlines()
-    begun = [line.rpartition("/")[2] for line in log if line.startswith("begin")]
+    log = (tmp_path / "log").read_text().splitlines()
+    begun = [line.partition("/")[2] for line in log if line.startswith("begin")]
     places = [abs(place - names.index(name)) for place, name in enumerate(begun)]
     most = max(itertools.accumulate(1 if line.startswith("begin") else -1 for line in log))
     assert most == LIMIT
-    assert sorted(begun) == names
+    assert sorted(begun) == sorted(names)
     assert max(places) < LIMIT, "nobody is overtaken, but by who had the other slot"
     eventually(lambda: descriptors(stand) <= before, seconds=20, what=f"{before} descriptors again")
     record_property("seen", f"{most} at most, in order; {before} descriptors before and after")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.kit.second_engine import NEWEST, make_images
-from tests.kit.stage import LABEL, SIDECAR_IMAGE, clear, docker, eventually
+from tests.kit.stage import LABEL, SIDECAR_IMAGE, WORK, clear, docker, eventually
 from tests.kit.swarm import Node
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -20,7 +20,7 @@ LOST = 90
 """Seconds until the others take a node for lost, and have its tasks elsewhere."""
 
 
-IDENTITY = "/var/lib/sidecar/work/identity"
+IDENTITY = f"{WORK}/identity"
 FETCH = """
 import hashlib, socket, sys, urllib.error, urllib.request
 run, name, token = sys.argv[1:]

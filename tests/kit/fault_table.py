@@ -54,7 +54,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class Table:
-    """Rows by number, fault and expectation, as the tests end."""
+    """Rows by number, fault and expectation, as the tests end, in this process or in one of several."""
 
     def __init__(self, target: Path | None) -> None:
         self._target = target
@@ -63,10 +63,13 @@ class Table:
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]):
         report = yield
-        if report.when == "call" or (report.when == "setup" and not report.passed):
-            for marker in item.iter_markers("fault"):
-                self._rows[marker.args].append(report)
+        report.faults = [marker.args for marker in item.iter_markers("fault")]
         return report
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "call" or (report.when == "setup" and not report.passed):
+            for number, fault, expected in report.faults:
+                self._rows[number, fault, expected].append(report)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         if not self._rows or not (self._target or terminalreporter.config.getoption("markexpr") == "faults or slow"):

@@ -1,5 +1,6 @@
 """Streams of any length that cost nothing to make, and the memory that whoever reads them takes."""
 
+import io
 import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,7 +24,7 @@ def numbered(form: bytes, size: int) -> Iterator[bytes]:
 
 
 def stream(chunks: Iterator[bytes]) -> PlainReader:
-    return PlainReader(chunks, PlainReader(iter(()), None))  # type: ignore[arg-type]
+    return PlainReader(chunks, io.BytesIO())
 
 
 def peak(action: Callable[[], object]) -> int:

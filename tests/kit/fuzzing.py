@@ -29,7 +29,7 @@ Attempt = Callable[[bytes], object]
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     help_text = "how long each parser is tried with inputs that nobody would write"
-    parser.addoption("--fuzz-seconds", type=float, default=10.0, help=help_text)
+    parser.addoption("--fuzz-seconds", type=float, default=3.0, help=help_text)
     parser.addoption("--fuzz-seed", default="0", help="what the changes depend on; `new` for others each time")
 
 

@@ -33,9 +33,9 @@ def plant(name: str, value: str) -> str:
 
 
 def plant_all(values: Mapping[str, str | None]) -> None:
-    """Those whose names say that they are secret, or that are URLs with a password."""
+    """Those whose names say that they are secret, and not where one lies, or that are URLs with a password."""
     for name, value in values.items():
-        if value and (SENSITIVE.search(name) or password_of(value)):
+        if value and ((SENSITIVE.search(name) and not name.endswith("_FILE")) or password_of(value)):
             plant(name, value)
 
 

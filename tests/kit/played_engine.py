@@ -1,8 +1,10 @@
 """An engine that answers whatever a test wants, byte by byte, on a unix socket."""
 
 import contextlib
+import gc
 import json
 import threading
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -92,7 +94,10 @@ class Handler(StreamRequestHandler):
 
 @contextmanager
 def playing(folder: Path, script: Script = well) -> Iterator[PlayedEngine]:
+    """Of an answer that contradicts itself urllib3 leaves the socket to the collector, which is no defect of a test."""
     with PlayedEngine(folder / "played.sock", script) as engine:
         threading.Thread(target=engine.serve_forever, args=(0.02,), daemon=True).start()
         yield engine
         engine.shutdown()
+    with warnings.catch_warnings(action="ignore", category=ResourceWarning):
+        gc.collect()

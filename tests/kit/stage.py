@@ -34,6 +34,9 @@ FALLBACKS = {"DEBIAN": "debian:trixie-slim", "PYTHON": "python:3.13-slim", "POST
     "MARIADB10": "backup-sidecar-local/mariadb10:1",
     "MARIADB_PLUGINS": "backup-sidecar-local/mariadb-plugins:11",
     "REDIS7": "backup-sidecar-local/redis7:1",
+    "OPENLDAP25": "backup-sidecar-local/openldap25:1",
+    "ETCD34": "backup-sidecar-local/etcd34:1",
+    "RABBITMQ3": "backup-sidecar-local/rabbitmq3:1",
     "VALKEY": "backup-sidecar-local/valkey:8",
     "OPENLDAP": "backup-sidecar-local/openldap:2",
     "ETCD": "backup-sidecar-local/etcd:3",
@@ -105,11 +108,13 @@ def acts(container: str) -> Iterator[list[str]]:
 
 
 def eventually(question: Callable[[], Answer], *, seconds: float = 15, what: str = "") -> Answer:
-    """The first answer that is true; fails with the last one."""
-    deadline = time.monotonic() + seconds
+    """The first answer that is true; fails with the last one. What takes long to ask is asked less often."""
+    deadline = (asked := time.monotonic()) + seconds
     while not (answer := question()):
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what} {answer!r}"
-        time.sleep(0.03)
+        now = time.monotonic()
+        assert now < deadline, f"not within {seconds} s: {what} {answer!r}"
+        time.sleep(max(0.03, now - asked))
+        asked = time.monotonic()
     return answer
 
 

@@ -82,7 +82,7 @@ class World(Outward):
         self.executor = self.execute
         self.drills = Drills(self.rehearse, self.catalog, self.store, self.events, allowed=True)
         self.watch = PlayedWatch()
-        self.inventory.scope = Scope(frozenset({"n1"}), None, None, "10.9.8.7")
+        self.inventory.take(Scope(frozenset({"n1"}), None, None, "10.9.8.7"), {})
         self.services = {"db": POSTGRES} if services is None else services
         self.content: dict[str, bytes] = {"shop.pgdump.zst": b"all rows of the shop" * 5000}
         self.failure: Failure | None = None

@@ -41,6 +41,8 @@ from strategies import discover
 from tests.kit.world import listed
 from tests.simulation.oracle import HALF_HOUR, Plan, Row
 
+pytestmark = pytest.mark.thorough
+
 BEGIN, END = datetime(2026, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC)
 MONTH = timedelta(days=31)
 

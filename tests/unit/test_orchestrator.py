@@ -24,6 +24,8 @@ from controller.outbound.signing import signed_headers
 from tests.kit.world import FILES, KEY, POSTGRES, TOKEN, World, serving
 from tests.unit.outbound.test_heartbeat import listening
 
+pytestmark = pytest.mark.thorough
+
 PROGRAM = Path(__file__).parents[2] / "examples/compose/orchestrator/orchestrator.py"
 OTHER = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
 PAGE_TOKEN = "a-token-of-people-0123456789"
@@ -58,6 +60,13 @@ def backups(tmp_path: Path) -> Path:
 @pytest.fixture
 def orchestrator(backups: Path) -> Iterator[httpx.Client]:
     with orchestrating(backups) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def gate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """One that is asked for nothing that it would keep."""
+    with orchestrating(tmp_path_factory.mktemp("gate") / "backups") as client:
         yield client
 
 
@@ -366,10 +375,10 @@ THIRD = "01BX5ZZKBKACTAV9WEVGEMMVRZ"
     ],
 )
 def test_people_need_the_token_and_no_page_of_another_site_may_ask(
-    orchestrator: httpx.Client, method: str, path: str, headers: dict[str, str], status: int
+    gate: httpx.Client, method: str, path: str, headers: dict[str, str], status: int
 ) -> None:
-    assert orchestrator.request(method, path, headers=headers).status_code == status
-    assert orchestrator.get("/healthz", headers=headers).status_code == 200
+    assert gate.request(method, path, headers=headers).status_code == status
+    assert gate.get("/healthz", headers=headers).status_code == 200
 
 
 def test_a_browser_brings_the_token_as_password_from_the_page_itself(orchestrator: httpx.Client) -> None:

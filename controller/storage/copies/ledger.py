@@ -4,6 +4,7 @@ A file of its own in the work folder, which only that worker writes. It can be l
 """
 
 import sqlite3
+import weakref
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -48,7 +49,9 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = sqlite3.connect(path, isolation_level=None)
+            # Used by one thread; but what collects it, and so closes it, may run in any.
+            self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+            weakref.finalize(self, self._connection.close)
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = FULL")
             self._connection.executescript(TABLES)

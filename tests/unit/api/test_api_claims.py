@@ -25,6 +25,8 @@ from controller.storage.bundle import Bundle
 from controller.targets.target import Target
 from tests.kit.world import FILES, POSTGRES, World, client, is_problem, local, serving, utc_now
 
+pytestmark = pytest.mark.thorough
+
 KEY = Key(project="shop", service="db")
 HASTY = "api: {respond-within: 1s}"
 FIRST_NIGHT = datetime(2026, 5, 1, tzinfo=UTC)

@@ -16,6 +16,8 @@ from config.tokens import ROLES, Role
 from controller.api.server import Server
 from tests.kit.world import TOKEN, TOKENS, World, client, serving
 
+pytestmark = pytest.mark.thorough
+
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 
 

@@ -1,8 +1,13 @@
 """What is started in one order is stopped in the opposite one, whatever goes wrong."""
 
+import threading
+import time
+
 import pytest
 
 from controller.app.services import Ending, Services
+from controller.core import loop
+from controller.core.loop import Loop
 
 
 class Played:
@@ -60,3 +65,20 @@ def test_all_live_until_one_has_ended_by_itself() -> None:
 
     assert not services.alive
     assert services.ended == ("played",)
+
+
+def test_loops_whose_steps_hang_are_waited_for_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "STOP_SECONDS", 0.5)
+    hang, begun = threading.Event(), [threading.Event() for _ in range(8)]
+
+    def step(number: int) -> None:
+        begun[number].set()
+        hang.wait(60)
+
+    services = Services(*(Loop(str(number), lambda number=number: step(number), seconds=1) for number in range(8)))
+    services.start()
+    assert all(each.wait(15) for each in begun)
+    began = time.monotonic()
+    services.stop()
+    assert time.monotonic() - began < 2, "half a second, and not four"
+    hang.set()

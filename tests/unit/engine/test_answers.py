@@ -35,6 +35,7 @@ from tests.kit.played_engine import (
     playing,
 )
 
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 Json = Any
 MEBIBYTE = 1 << 20
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from controller.core.errors import EngineError
+from controller.core.errors import EngineError, NotFrozen
 from controller.engine import drill_container, pause
 from controller.engine.client import Engine
 from tests.kit.played_engine import ID, INSPECTED, VERSION, PlayedEngine, answer, playing
@@ -56,6 +56,31 @@ def test_it_is_done_once_it_is_seen(played: PlayedEngine, what: pause.Transition
     saying(played, before, before, after).transition(ID, what)
     with pytest.raises(EngineError, match=f"says that it did {what} container shop-web-1"):
         saying(played, before).transition(ID, what)
+
+
+@pytest.mark.parametrize("why", ["unable to freeze", "timeout of 10s reached waiting for the cgroup to freeze"])
+def test_what_does_not_freeze_at_once_is_asked_again(
+    played: PlayedEngine, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    """As runc says it of processes that fork faster than it looks."""
+    monkeypatch.setattr(pause, "FREEZING_SECONDS", (0.0, 0.0))
+    refusal = answer({"message": f"cannot pause container {ID}: OCI runtime pause failed: {why}: unknown"}, 500)
+    engine, asked = saying(played, RUNNING, PAUSED), list[str]()
+    plain = played.script
+
+    def script(request: str) -> bytes:
+        if request.startswith("POST"):
+            asked.append(request)
+            return refusal if len(asked) % 3 else plain(request)
+        return plain(request)
+
+    played.script = script
+    engine.transition(ID, "pause")
+    assert len(asked) == 3
+
+    played.script = lambda request: refusal if request.startswith("POST") else plain(request)
+    with pytest.raises(NotFrozen, match=why):
+        engine.transition(ID, "pause")
 
 
 @pytest.mark.parametrize("status", [204, 409])

@@ -16,6 +16,8 @@ from controller.core.errors import Cancelled, EngineError, Stalled, StoreFull, T
 from controller.engine.frames import Frames
 from controller.engine.wire import Wire
 
+pytestmark = pytest.mark.thorough
+
 HEAD = b"HTTP/1.1 101 UPGRADED\r\nContent-Type: application/vnd.docker.raw-stream\r\nUpgrade: tcp\r\n\r\n"
 DATA = bytes(range(256)) * 12
 

@@ -21,6 +21,8 @@ from controller.core.errors import Cancelled, Damaged, IncompleteDump, StoreErro
 from controller.storage.capture import Captured, capture, open_plain, verify
 from strategies.plan import Incomplete
 
+pytestmark = pytest.mark.thorough
+
 CODECS = [Compression("zstd", 3), Compression("gzip", 6), Compression("none", 0)]
 PLAIN = b"a row that compresses\n" * 20_000 + os.urandom(300_000)
 

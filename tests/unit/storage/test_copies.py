@@ -34,6 +34,8 @@ from controller.storage.destinations.sftp import SftpDestination
 from tests.kit.sftp_server import sftp_server
 from tests.unit.storage.copies_stand import KEY, NOW, Stand, digest, noise, run_id, stand
 
+pytestmark = pytest.mark.thorough
+
 LYING = pytest.mark.fault(
     38, "a destination of copies flips, halves or swaps what it takes", "no copy; sent anew, then `destination-lies`"
 )

@@ -18,6 +18,8 @@ from controller.storage.destinations.s3 import S3Destination
 from tests.kit.s3_server import s3_server
 from tests.unit.storage.copies_stand import NOW, Stand, noise, run_id, stand
 
+pytestmark = pytest.mark.thorough
+
 MOST_STEPS = 40
 
 

@@ -25,6 +25,8 @@ from tests.kit.moto_server import moto_bucket
 from tests.kit.s3_server import s3_server
 from tests.unit.storage.copies_stand import KEY, Stand, noise, run_id, stand
 
+pytestmark = pytest.mark.thorough
+
 LOCK = {"lock_seconds": 35 * 86400}
 ATTACKED = pytest.mark.fault(
     49, "S3: with the host's own key everything is overwritten and deleted", "`--as-of` brings every copy back"

@@ -20,6 +20,8 @@ from tests.kit.moto_server import moto_bucket
 from tests.kit.s3_server import s3_server
 from tests.kit.sftp_server import SftpServer, sftp_server
 
+pytestmark = pytest.mark.thorough
+
 Opening = Callable[..., SftpDestination]
 NAME = "objects/base/aa/" + 64 * "a"
 OF_SSH = pytest.mark.fault(

@@ -32,6 +32,8 @@ from controller.storage.destinations.s3 import SPARE, S3Destination
 from tests.kit.s3_server import S3Server, s3_server
 from tests.unit.storage.copies_stand import KEY, NOW, Stand, noise, run_id, stand
 
+pytestmark = pytest.mark.thorough
+
 NAME = "objects/base/aa/" + 64 * "a"
 DAY = timedelta(days=1)
 Opening = Callable[..., S3Destination]

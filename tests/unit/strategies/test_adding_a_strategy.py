@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.thorough
+
 REPOSITORY = Path(__file__).parents[3]
 PAGE = (REPOSITORY / "docs" / "adding-a-strategy.md").read_text()
 

@@ -29,6 +29,8 @@ from strategies.redis import whole_rdb
 from strategies.sqlite import whole_database
 from tests.kit.flood import MIB, numbered, peak, repeated, stream
 
+pytestmark = pytest.mark.thorough
+
 MEMORY = 32 * MIB
 MEMORY_OF_ANSWERS = 96 * MIB
 """Of the 128 MiB that a sidecar gets, without the program itself."""
@@ -142,7 +144,7 @@ def flooded(name: str, chunks: Chunks) -> None:
 @pytest.mark.parametrize("name", [*CHECKS, *REWRITES])
 @pytest.mark.parametrize("flood", PLAIN)
 def test_nobody_holds_a_stream_of_any_length(name: str, flood: str) -> None:
-    flooded(name, PLAIN[flood]((8 if name == "rdb" else 128) * MIB))
+    flooded(name, PLAIN[flood]((8 if name == "rdb" else 64) * MIB))
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """What an archive is loaded as, what is tried again, and which differences a server makes by itself."""
 
+from typing import Any
+
 import pytest
 
 from strategies.mysql_counts import made_anew as made_anew_by_maria
@@ -65,7 +67,7 @@ def test_a_search_path_takes_the_place_of_the_empty_one() -> None:
     assert EMPTY_PATH not in made
 
 
-def load(**more: str) -> Load:
+def load(**more: Any) -> Load:
     return Load("shop.pgdump", "restore-1", ("drop",), PostgresOptions(), Elsewhere(), Belated(), **more)
 
 
@@ -84,6 +86,15 @@ def test_what_has_failed_is_tried_again_by_itself_with_its_own_path_as_long_as_l
     assert third
     assert third.again
     assert third.again("failed: 8") is None
+
+
+def test_what_is_tried_again_does_without_event_triggers_where_the_account_may() -> None:
+    for may, there in ((True, [False, True]), (False, [False, False])):
+        first = load(silences=may).feed()
+        assert first.again
+        second = first.again("failed: 7")
+        assert second
+        assert ["event_triggers=off" in " ".join(feed.argv) for feed in (first, second)] == there
 
 
 @pytest.mark.parametrize(

@@ -44,11 +44,11 @@ def test_the_server_is_started_anew_last_but_one():
 
 
 SETTINGS = [
-    ({}, "/work/default.etcd http://127.0.0.1:2379"),
-    ({"ETCD_NAME": "one"}, "/work/one.etcd http://127.0.0.1:2379"),
+    ({}, "/here/default.etcd http://127.0.0.1:2379"),
+    ({"ETCD_NAME": "one"}, "/here/one.etcd http://127.0.0.1:2379"),
     ({"ETCD_DATA_DIR": "/data"}, "/data http://127.0.0.1:2379"),
-    ({"ETCD_LISTEN_CLIENT_URLS": "http://0.0.0.0:2380,http://10.0.0.1:1"}, "/work/default.etcd http://127.0.0.1:2380"),
-    ({"ETCD_LISTEN_CLIENT_URLS": "https://[::]:2379"}, "/work/default.etcd https://127.0.0.1:2379"),
+    ({"ETCD_LISTEN_CLIENT_URLS": "http://0.0.0.0:2380,http://10.0.0.1:1"}, "/here/default.etcd http://127.0.0.1:2380"),
+    ({"ETCD_LISTEN_CLIENT_URLS": "https://[::]:2379"}, "/here/default.etcd https://127.0.0.1:2379"),
 ]
 
 
@@ -63,4 +63,4 @@ def test_the_server_is_found_by_its_variables(variables, found, tmp_path: Path):
         text=True,
         check=True,
     )
-    assert done.stdout.strip().replace(str(tmp_path), "/work") == found
+    assert done.stdout.strip().replace(str(tmp_path), "/here") == found

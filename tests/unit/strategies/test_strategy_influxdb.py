@@ -1,3 +1,4 @@
+import gzip
 import io
 import tarfile
 
@@ -51,6 +52,19 @@ def test_a_server_that_refuses_names_the_variables():
 
 def test_a_backup_whose_files_are_there_is_whole():
     assert check(changed(lambda name, content: content)) == ()
+
+
+def test_what_is_only_deleted_is_told_to_come_back():
+    def delete(name, content):
+        if not name.endswith(".tar.gz"):
+            return content
+        shard = bytearray(gzip.decompress(content))
+        path = b"shop/autogen/1/000000001-000000001.tombstone"
+        shard[:100] = path.ljust(100, b"\0")
+        return gzip.compress(bytes(shard))
+
+    (told,) = check(changed(delete))
+    assert told.startswith("deleted-comes-back: what was deleted from shop lies in its files")
 
 
 @pytest.mark.parametrize(

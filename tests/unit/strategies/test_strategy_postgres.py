@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strategies.base import Answer, Container, Facts, Unsuitable
-from strategies.plan import Exec, ExecCheck, Incomplete
+from strategies.plan import Exec, ExecCheck, Feed, Incomplete, RestoreRequest, StoredDump
 from strategies.postgres import Postgres, PostgresOptions, whole_globals
 from strategies.postgres_client import dbname
 from strategies.postgres_sql import Afterwards, Beforehand, renamed_in, statements
@@ -128,6 +128,21 @@ def test_an_account_that_may_not_read_passwords_is_told():
     assert "--no-role-passwords" in without_passwords.dumps[0].source.argv
 
 
+@pytest.mark.parametrize("name", ["app", '"o\'b ""q"" ; é & \\1 PASSWORD \'md5a\'"'])
+def test_by_hand_a_role_has_its_password_from_where_it_is_made(name):
+    shown = f"COMMENT ON ROLE {name} IS 'x\nCREATE ROLE {name};\nALTER ROLE {name} WITH LOGIN PASSWORD ''md5b'';\n';\n"
+    made = f"--\nCREATE ROLE {name};\nALTER ROLE {name} WITH LOGIN CONNECTION LIMIT -1"
+    without = f"{made};\nCREATE ROLE other;\n"
+    given = f"{made} PASSWORD 'SCRAM-SHA-256$4096:a/b+c==$x:y=' VALID UNTIL '2030-01-01';\n{shown}{without}"
+    script, *_ = plan().dumps[0].restore.partition(" | ")
+    done = subprocess.run(["sh", "-c", script], input=given, capture_output=True, text=True, check=True)
+
+    assert done.stdout == (
+        f"SET log_min_error_statement = panic;\n--\nCREATE ROLE {name} PASSWORD 'SCRAM-SHA-256$4096:a/b+c==$x:y=';\n"
+        f"ALTER ROLE {name} WITH LOGIN CONNECTION LIMIT -1 VALID UNTIL '2030-01-01';\n{shown}{without}"
+    )
+
+
 @pytest.mark.parametrize(
     ("environment", "user", "password"),
     [
@@ -232,3 +247,18 @@ def test_a_database_is_renamed_in_its_statements_and_nowhere_else():
 
 def test_the_restore_names_the_user_who_made_the_dump():
     assert "--username='o'\"'\"'neil'" in plan(user="o'neil").dumps[0].restore
+
+
+@pytest.mark.parametrize(
+    ("said", "silent"),
+    [({}, True), ({"version": 160009}, False), ({"roles": False}, False)],
+    ids=["17", "16", "no root"],
+)
+def test_only_a_superuser_of_a_server_from_17_on_loads_again_without_event_triggers(said, silent):
+    server = Answer(0, json.dumps(SERVER | said))
+    answers = {"client": Answer(0, "pg_dump (PostgreSQL) 17.12\n"), "ready": Answer(0), "server": server}
+    request = RestoreRequest("r", (StoredDump("shop.pgdump", "pg_custom", "shop"),), replace=True)
+    steps = Postgres().restore(CONTAINER, Facts("sh", answers), PostgresOptions(), request).steps
+    (load,) = (step for step in steps if isinstance(step, Feed))
+    again = load.again("failed: 7")
+    assert ("event_triggers=off" in again.argv[-1]) == silent

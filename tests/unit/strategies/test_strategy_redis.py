@@ -242,3 +242,25 @@ def test_a_node_of_a_cluster_is_not_made_anybodys_replica():
     facts = Facts("sh", {"client": CLIENT, "checker": CHECKER, "program": CLIENT, "server": server})
     with pytest.raises(Unsuitable, match="node of a cluster"):
         Redis().restore(CONTAINER, facts, RedisOptions(), RestoreRequest("r", ()))
+
+
+@pytest.mark.parametrize(
+    ("written", "password"),
+    [
+        ("p@ss", "p@ss"),
+        ('"p w"', "p w"),
+        ("'p w'", "p w"),
+        ('"it\'s"', "it's"),
+        ('"a \\"q\\" \\\\ $x"', 'a "q" \\ $x'),
+        ("'it\\'s \"q\"'", 'it\'s "q"'),
+        ("\"'x'\"", "'x'"),
+        ("a'b", "a'b"),
+    ],
+)
+def test_a_password_in_the_servers_configuration_is_read_as_the_server_reads_it(written, password, tmp_path):
+    (tmp_path / "my.conf").write_text(f"port 7000\n  requirepass {written} \nmasterauth other\n")
+    (tmp_path / "redis-cli").write_text('#!/bin/sh\nprintf %s "$REDISCLI_AUTH"\n')
+    (tmp_path / "redis-cli").chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "BACKUP_REDIS": f"file {tmp_path}/my.conf"}
+    done = subprocess.run(["sh", "-c", CONNECT, "sh"], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == password

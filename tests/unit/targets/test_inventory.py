@@ -1,13 +1,15 @@
 """What is listed, what is remembered, and what is told of it."""
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from controller.core.errors import UnknownTarget
+from controller.core.errors import EngineUnreachable, UnknownTarget
 from controller.core.events import Bus, TargetChanged
 from controller.core.key import Key
+from controller.targets import inventory
 from controller.targets.inventory import Inventory
 from controller.targets.scope import Scope
 from controller.targets.target import Target
@@ -94,3 +96,18 @@ def test_an_unknown_target_names_the_nearest(listing: Listing) -> None:
     with pytest.raises(UnknownTarget) as raised:
         listing.inventory.target(Key(project="shop", service="bd"))
     assert "shop/db" in raised.value.hint
+
+
+def test_who_asks_before_the_first_look_waits_for_it(listing: Listing) -> None:
+    looks = threading.Timer(0.2, listing.take, [listing.pending])
+    looks.start()
+    assert listing.inventory.target(KEY) == listing.pending
+    looks.join()
+
+
+def test_where_the_engine_tells_nothing_no_target_is_called_unknown(
+    listing: Listing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inventory, "FIRST_LOOK_SECONDS", 0.1)
+    with pytest.raises(EngineUnreachable, match="`check` says why"):
+        listing.inventory.target(KEY)

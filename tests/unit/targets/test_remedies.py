@@ -54,6 +54,11 @@ SAID = [
     ("in use", 1, "ERROR 1205 (HY000) at line 3: Lock wait timeout exceeded; try restarting transaction"),
     ("in use", 1, 'ERROR:  database "shop" is being accessed by other users'),
     ("in use", 1, "Error: database is locked"),
+    (
+        "in use",
+        1,
+        "they are in use by session 7 of app@%, sleep for 27 s: end that, stop the app (--stop), or give --force",
+    ),
     ("time limit", 1, "ERROR:  canceling statement due to statement timeout"),
     ("lacking", 1, 'ERROR:  extension "postgis" is not available'),
     ("lacking", 1, 'ERROR:  could not access file "$libdir/own": No such file or directory'),

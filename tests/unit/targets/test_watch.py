@@ -26,6 +26,10 @@ from strategies import discover
 from tests.kit.played_engine import ID, LISTED, NETWORKS, PlayedEngine, playing, well
 from tests.unit.engine.test_answers import odd
 
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+ELSEWHERE = "f" * 64
+"""The container of the sidecar: tests that run in one do not ask the engine which it is."""
+
 
 def test_a_defect_of_a_look_is_logged_once_and_the_next_look_is_taken(tmp_path: Path) -> None:
     engine, inventory = Engine(f"unix://{tmp_path}/no-engine.sock"), Inventory(lambda _: False, lambda _: False, Bus())
@@ -37,6 +41,7 @@ def test_a_defect_of_a_look_is_logged_once_and_the_next_look_is_taken(tmp_path: 
         raise ZeroDivisionError
 
     watch = Watch(engine, Resolution(discover()), inventory, surveys, loaded=loaded, looked=lambda: None)
+    watch._own_id = ELSEWHERE
     sink = logger.add(lambda message: lines.append(message.record["message"]))
     watch.start()
     try:
@@ -74,6 +79,7 @@ def watch(played: PlayedEngine, loaded: Loaded) -> Iterator[Watch]:
     engine, inventory = Engine(played.address), Inventory(lambda _: False, lambda _: False, Bus())
     surveys = Surveys(Surveyor(engine, discover(), Helpers(engine, "", allowed=False)), inventory)
     watch = Watch(engine, Resolution(discover()), inventory, surveys, loaded=lambda: loaded, looked=lambda: None)
+    watch._own_id = ELSEWHERE
     yield watch
     watch.stop()
 

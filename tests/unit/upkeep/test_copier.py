@@ -30,6 +30,8 @@ from controller.upkeep.freshness import Promise
 from tests.kit.stage import eventually
 from tests.kit.world import World
 
+pytestmark = pytest.mark.thorough
+
 DB, FILES = Key(project="shop", service="db"), Key(project="shop", service="files")
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
 CONFIG = """

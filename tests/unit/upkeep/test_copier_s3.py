@@ -12,6 +12,8 @@ from tests.kit.s3_server import KEY, KEY_ID, S3Server, s3_server
 from tests.kit.stage import eventually
 from tests.unit.upkeep.test_copier import Moving, children, copies, stored, working, world
 
+pytestmark = pytest.mark.thorough
+
 __all__ = ["world"]
 RULES = {"keep-within": "0s", "keep-last": 1}
 
