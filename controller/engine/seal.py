@@ -16,7 +16,9 @@ target's `sh`, which behaves alike in dash, BusyBox and bash:
    empty standard input. 126 and 127 are the shell's codes for a command that it cannot run.
 5. Its output goes through a pipe to `cat`, whose end comes when nobody can write to it any more, whoever that runs as,
    on whatever descriptor: `>(gzip)` of bash, a child in the background. The last writer gets 10 s after the command's
-   end; then the command has failed with 125, because nobody could tell whether all has come. `cat` of GNU
+   end; then the command has failed with 125, because nobody could tell whether all has come. A second in which `cat`
+   waits for us, and not for a writer, is none of them: our disk may hang for longer. The kernel tells (proc(5), wchan:
+   `pipe_write`, `anon_pipe_write` since 6.14; before 5.5, or where it tells nothing, each second counts). `cat` of GNU
    took 0.2 s of processor time for each GiB.
 6. A child that the kernel kills for memory under a shell, or in a pipe, leaves exit code 0 behind. So the cgroup's
    count of such kills is compared, where the container shows it; when it has grown the command has failed with 137.
@@ -119,8 +121,14 @@ _WHOLE = r"""
       (
         BACKUP_EARLIER=$!
         trap 'trap "" TERM; [ "$!" = "$BACKUP_EARLIER" ] || end "$!"; exit 0' TERM
-        sleep 10 &
-        wait "$!"
+        BACKUP_PATIENCE=10
+        while [ "$BACKUP_PATIENCE" != 0 ]; do
+          sleep 1 &
+          wait "$!"
+          BACKUP_STAT=
+          read -r BACKUP_STAT <"/proc/$BACKUP_READER/wchan"
+          case $BACKUP_STAT in *write*) ;; *) BACKUP_PATIENCE=$((BACKUP_PATIENCE - 1)) ;; esac
+        done
         kill -KILL "$BACKUP_READER"
       ) >/dev/null 2>&1 3<&- 4>&- &
       BACKUP_TIMER=$!

@@ -113,7 +113,7 @@ def test_a_background_child_with_other_output_is_ended(engine: Engine, target: s
 def test_a_background_child_that_keeps_the_output_fails_the_command(
     engine: Engine, target: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(seal, "WHOLE", seal.WHOLE.replace("sleep 10 &", "sleep 2 &"))
+    monkeypatch.setattr(seal, "WHOLE", seal.WHOLE.replace("PATIENCE=10", "PATIENCE=2"))
     output, result = run(engine, target, "sh", "-c", "sleep 4322 & echo started")
     assert (output, result.code) == (b"started\n", 125)
     assert "still holds its output" in result.stderr

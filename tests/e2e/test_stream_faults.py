@@ -25,9 +25,11 @@ from tests.kit.fault_proxy import Fault, FaultProxy
 pytestmark = pytest.mark.e2e
 
 DUMP_SIZE = 20_000_000
+LAG = 15
+"""Seconds. The engine drops what nobody has read 3 s after the last process's end; a command's last writer has 10 s."""
 Told = Callable[[str, object], None]
 """pytest's `record_property`, for the table of faults."""
-LAGGING = pytest.mark.fault(6, "the writer is blocked for 5 s at the end of a 20 MB dump", "byte-equal")
+LAGGING = pytest.mark.fault(6, "the writer is blocked for 15 s at the end of a 20 MB dump", "byte-equal")
 UNANSWERED = pytest.mark.fault(6, "the same without the handshake", "`stream-truncated`, never succeeds")
 TOGETHER = pytest.mark.fault(8, "first bytes come in the packet of the header, six busy threads", "byte-equal")
 CUT = pytest.mark.fault(9, "a proxy cuts after N bytes", "fails, always")
@@ -116,7 +118,7 @@ def test_a_paused_target_is_refused_at_once(engine: Engine) -> None:
 
 
 class BlockingFile(io.BytesIO):
-    """Takes nothing for five seconds once it holds a certain number of bytes."""
+    """Takes nothing for a while once it holds a certain number of bytes."""
 
     def __init__(self, at: int) -> None:
         super().__init__()
@@ -125,12 +127,12 @@ class BlockingFile(io.BytesIO):
     def write(self, data: object) -> int:
         if self._at and self.tell() >= self._at:
             self._at = 0
-            time.sleep(5)
+            time.sleep(LAG)
         return super().write(data)  # type: ignore[arg-type]
 
 
 def lagging(engine: Engine, target: str, left: int) -> str:
-    """The digest of the dump, read with a pause of 5 s when so many bytes are left to read."""
+    """The digest of the dump, read with a pause when so many bytes are left to read."""
     sha256, size, paused = hashlib.sha256(), 0, False
     with engine.exec(ExecContext(target, "sh", run="r"), ("cat", "/dump")) as stream:
         stream._frames = Frames(size=64 << 10)  # so that the pause comes where it is wanted
@@ -139,7 +141,7 @@ def lagging(engine: Engine, target: str, left: int) -> str:
             size += len(chunk)
             if not paused and size >= DUMP_SIZE - left:
                 paused = True
-                time.sleep(5)
+                time.sleep(LAG)
     assert stream.result.code == 0
     return sha256.hexdigest()
 
@@ -173,9 +175,11 @@ def test_a_writer_that_blocks_at_the_end_loses_nothing(
 
 
 @UNANSWERED
+@pytest.mark.slow
 def test_without_the_handshake_the_lost_tail_is_noticed(
     engine: Engine, target: str, digest: str, monkeypatch: pytest.MonkeyPatch, record_property: Told
 ) -> None:
+    """One or two of twenty streams lose their tail: the process must end while the engine holds as much as it takes."""
     monkeypatch.setattr(seal, "WHOLE", seal.WHOLE.replace('wait "$BACKUP_SWITCH"', ""))
 
     def outcome(left: int) -> str:
@@ -184,11 +188,12 @@ def test_without_the_handshake_the_lost_tail_is_noticed(
         except StreamTruncated as error:
             return error.code
 
+    outcomes: list[str] = []
     with ThreadPoolExecutor(20) as pool:
-        outcomes = list(pool.map(outcome, PAUSES))
-    assert set(outcomes) <= {"stream-truncated", digest}
-    assert "stream-truncated" in outcomes
-    record_property("cases", 20)
+        while "stream-truncated" not in outcomes and len(outcomes) < 200:
+            outcomes += pool.map(outcome, PAUSES)
+    assert set(outcomes) == {"stream-truncated", digest}
+    record_property("cases", len(outcomes))
     record_property("seen", f"`stream-truncated` {outcomes.count('stream-truncated')} times, else byte-equal")
 
 
