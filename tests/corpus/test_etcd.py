@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.corpus.ways import WAYS, Corpus, backed_up, rows_in
-from tests.e2e.test_restore import succeeded
+from tests.corpus.ways import WAYS, Corpus, backed_up, into_newer, rows_in
 from tests.kit.second_engine import make_images
 from tests.kit.stage import App, Sidecar, within
 
@@ -55,10 +54,6 @@ def test_every_row_of_an_older_server_comes_back_in_a_newer_one(stand: tuple[Sid
     """Debian 12 has etcd 3.4, Debian 13 has 3.5."""
     make_images("etcd34:1", "etcd:3")
     old = replace(CORPUS, service="etcd34", of="ETCD34")
-    there = backed_up(old, *stand)
-    container = replace(CORPUS, service="etcd-newer").start(there.app)
-    there.sidecar.wait("etcd-newer")
-    succeeded(there.sidecar, old.service, "--to", "etcd-newer", "--replace", "--run", there.run["id"])
-    assert old.differs(container) == []
+    container, _ = into_newer(old, replace(CORPUS, service="etcd-newer"), *stand)
     within(container, "export ETCDCTL_API=3; etcdctl put keys/text other; etcdctl user revoke-role bob reader")
     assert old.differs(container) == ["keys", "users"], "what is another is seen"

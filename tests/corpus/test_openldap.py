@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.corpus.ways import WAYS, Corpus, backed_up, rows_in
-from tests.e2e.test_restore import succeeded
+from tests.corpus.ways import WAYS, Corpus, backed_up, into_newer, rows_in
 from tests.kit.second_engine import make_images
 from tests.kit.stage import App, Sidecar, within
 
@@ -101,10 +100,6 @@ def test_every_row_of_an_older_server_comes_back_in_a_newer_one(stand: tuple[Sid
     """Debian 12 has OpenLDAP 2.5, Debian 13 has 2.6."""
     make_images("openldap25:1", "openldap:2")
     old = replace(CORPUS, service="ldap25", of="OPENLDAP25")
-    there = backed_up(old, *stand)
-    container = replace(CORPUS, service="ldap-newer").start(there.app)
-    there.sidecar.wait("ldap-newer")
-    succeeded(there.sidecar, old.service, "--to", "ldap-newer", "--replace", "--run", there.run["id"])
-    assert old.differs(container) == []
+    container, _ = into_newer(old, replace(CORPUS, service="ldap-newer"), *stand)
     within(container, f"{TOOLS}ldapdelete $as uid=u7,ou=many,{BASE}; ldapdelete $as cn=x,dc=second,dc=org")
     assert old.differs(container) == ["many", "second_database"], "what is another is seen"

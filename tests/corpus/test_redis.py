@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.corpus.ways import WAYS, Corpus, backed_up, rows_in
-from tests.e2e.test_restore import succeeded
+from tests.corpus.ways import WAYS, Corpus, backed_up, into_newer, rows_in
 from tests.kit.second_engine import make_images
 from tests.kit.stage import App, Sidecar, within
 
@@ -105,10 +104,6 @@ def test_every_row_of_an_older_server_comes_back_in_a_newer_one(stand: tuple[Sid
     make_images("redis7:1")
     rows = {name: make for name, make in ROWS.items() if name != "hash_expiry"}
     old = replace(corpus("redis", rows, CONTENT), service="keys-of-redis7", of="REDIS7")
-    there = backed_up(old, *stand)
-    container = replace(old, service="keys-newer", of="REDIS").start(there.app)
-    there.sidecar.wait("keys-newer")
-    succeeded(there.sidecar, old.service, "--to", "keys-newer", "--replace", "--run", there.run["id"])
-    assert old.differs(container) == []
+    container, _ = into_newer(old, replace(old, service="keys-newer", of="REDIS"), *stand)
     within(container, "redis-cli SET string:text another; redis-cli XDEL stream:a 100-1")
     assert old.differs(container) == ["string", "stream"], "what is another is seen"

@@ -93,6 +93,16 @@ def backed_up(corpus: Corpus, sidecar: Sidecar, app: App) -> BackedUp:
     return BackedUp(corpus, sidecar, app, container, sidecar.backup(corpus.service))
 
 
+def into_newer(older: Corpus, newer: Corpus, sidecar: Sidecar, app: App) -> tuple[str, Json]:
+    """The rows of an older server replace what a newer one holds: its container, and the restore."""
+    there = backed_up(older, sidecar, app)
+    container = newer.start(app)
+    sidecar.wait(newer.service, seconds=120)
+    done = succeeded(sidecar, older.service, "--to", newer.service, "--replace", "--run", there.run["id"])
+    assert older.differs(container) == []
+    return container, done
+
+
 def replaced(stand: BackedUp, _: Path) -> list[str]:
     within(stand.container, stand.corpus.destroy)
     assert stand.corpus.differs(stand.container) != []
